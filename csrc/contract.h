@@ -1,0 +1,129 @@
+// The contract that every native backend shares: how an image is laid out as three axes, how the
+// taps of a window are numbered, and how a target says which pixels are foreground.
+//
+// No torch headers here, so that kernels compile in a second and run under any host.
+//
+//   an image is always seen as three axes, outer, middle, inner:
+//
+//       1D  [W]        ->  [1, 1, W]
+//       2D  [H, W]     ->  [H, 1, W]      (so that 2D and 3D both march along the outer axis)
+//       3D  [D, H, W]  ->  [D, H, W]
+//
+//   the taps of a window are numbered in raster order, whether or not the border clips them:
+//
+//       2D, window 3x3:   0 1 2
+//                         3 4 5      4 is the centre; a winner is the tap where the winning
+//                         6 7 8      neighbour sits, seen from the pixel that it replaces
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace scnp {
+
+constexpr int kAxes = 3;
+enum Axis { kOuter = 0, kMiddle = 1, kInner = 2 };
+
+struct Geometry {
+  int64_t batch = 0;
+  int64_t channels = 0;
+  int64_t size[kAxes] = {1, 1, 1};    // pixels along each axis
+  int64_t window[kAxes] = {1, 1, 1};  // odd; may be larger than the image
+
+  // How far a window can reach without leaving the image everywhere: the part of a window beyond
+  // it never holds a neighbour, so no kernel needs to look there.
+  int64_t reach(int axis) const {
+    return std::min(window[axis] / 2, size[axis] - 1);
+  }
+  int64_t taps() const {
+    return window[kOuter] * window[kMiddle] * window[kInner];
+  }
+  // The number of the tap that is displaced by (outer, middle, inner) pixels from the centre.
+  int64_t tap(int64_t outer, int64_t middle, int64_t inner) const {
+    return ((outer + window[kOuter] / 2) * window[kMiddle] + middle + window[kMiddle] / 2) *
+               window[kInner] +
+           inner + window[kInner] / 2;
+  }
+  int64_t centre_tap() const {
+    return taps() / 2;
+  }
+  int64_t pixels() const {
+    return size[kOuter] * size[kMiddle] * size[kInner];
+  }
+};
+
+// A tensor as kernels see it: a pointer and strides, counted in elements. A stride of 0 repeats.
+template <class T>
+struct View {
+  T* data = nullptr;
+  int64_t batch = 0;
+  int64_t channel = 0;
+  int64_t axis[kAxes] = {0, 0, 0};
+
+  T* at(int64_t b, int64_t c, int64_t outer, int64_t middle, int64_t inner) const {
+    return data + offset(b, c, outer, middle, inner);
+  }
+  int64_t offset(int64_t b, int64_t c, int64_t outer, int64_t middle, int64_t inner) const {
+    return b * batch + c * channel + outer * axis[kOuter] + middle * axis[kMiddle] +
+           inner * axis[kInner];
+  }
+};
+
+enum class FloatType : uint8_t { kFloat16, kBFloat16, kFloat32, kFloat64 };
+
+enum class TargetType : uint8_t {
+  kBool,
+  kUInt8,
+  kInt8,
+  kUInt16,
+  kInt16,
+  kUInt32,
+  kInt32,
+  kUInt64,
+  kInt64,
+  kFloat16,
+  kBFloat16,
+  kFloat32,
+  kFloat64,
+};
+
+enum class WinnerType : uint8_t { kUInt8, kInt16, kInt32 };
+
+// What a pixel is for one channel. An invalid pixel (ignored, or outside the mask) lends its logit
+// to nobody and keeps its own.
+enum PixelClass : uint8_t { kBackground = 0, kForeground = 1, kInvalid = 2 };
+
+// How the target is to be read. Python decides all of it from global shapes; kernels never infer.
+struct Target {
+  const void* data = nullptr;
+  TargetType type = TargetType::kInt64;
+  View<const uint8_t> strides;  // data unused: strides only, in elements of `type`
+  bool is_masks = false;        // one binary mask per channel; otherwise a label map (channel = 0)
+  int64_t first_class = 0;      // label map: channel k is foreground where label == first_class + k
+  int64_t label_count = 0;      // label map: permitted labels are [0, label_count)
+  bool has_ignore_index = false;
+  int64_t ignore_index = 0;
+  bool has_mask = false;
+  View<const uint8_t> mask;  // bool, [B, *spatial]: false where a pixel is invalid
+  bool validate = false;
+};
+
+// The first pixel, in memory order of the image, whose target is not permitted.
+struct Fault {
+  bool found = false;
+  int64_t position = 0;  // over [B, C, outer, middle, inner]
+  double value = 0;
+
+  void report(int64_t at, double what) {
+    if (!found || at < position) {
+      *this = {true, at, what};
+    }
+  }
+  void merge(const Fault& other) {
+    if (other.found) {
+      report(other.position, other.value);
+    }
+  }
+};
+
+}  // namespace scnp

@@ -1,0 +1,12 @@
+// Before a loop whose iterations are independent, which the compiler cannot see by itself.
+#pragma once
+
+#if defined(__clang__)
+#define SCNP_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define SCNP_VECTORIZE _Pragma("GCC ivdep")
+#elif defined(_MSC_VER)
+#define SCNP_VECTORIZE __pragma(loop(ivdep))
+#else
+#define SCNP_VECTORIZE
+#endif

@@ -1,0 +1,30 @@
+// The Python module `_C`. Importing it registers the kernels (static initialisers of the bindings);
+// all it holds itself is the record of its own build.
+#include <pybind11/pybind11.h>
+#include <torch/headeronly/version.h>
+
+#define SCNP_TEXT_OF(x) #x
+#define SCNP_TEXT(x) SCNP_TEXT_OF(x)
+
+#if defined(__clang__)
+#define SCNP_COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define SCNP_COMPILER "gcc " __VERSION__
+#elif defined(_MSC_VER)
+#define SCNP_COMPILER "msvc " SCNP_TEXT(_MSC_FULL_VER)
+#else
+#define SCNP_COMPILER "unknown"
+#endif
+
+// One line of JSON behind a marker. scnp_kernels/native.py finds it in the file before it loads
+// the file, since loading a binary built for another torch can fail with undefined symbols, or
+// worse, succeed.
+extern "C" const char scnp_kernels_build_record[] =
+    "scnp_kernels build record: {"
+    "\"torch\": \"" SCNP_TEXT(TORCH_VERSION_MAJOR) "." SCNP_TEXT(TORCH_VERSION_MINOR) "." SCNP_TEXT(
+        TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER "\", \"backends\": [\"cpu\"]}";
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.doc() = "scnp_kernels: native kernels, registered on import.";
+  module.attr("build_record") = pybind11::str(scnp_kernels_build_record);
+}

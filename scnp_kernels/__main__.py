@@ -1,0 +1,97 @@
+"""``python -m scnp_kernels``: what is installed, what runs here and why, and a quick self-test.
+
+Never compiles anything. Exits with status 1 if the self-test fails.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+from . import __version__, backends, native, scnp
+from .backend_registry import OK
+
+VARIABLES = (
+    "SCNP_BACKEND",
+    "SCNP_BUILD",
+    "TORCH_EXTENSIONS_DIR",
+    "MAX_JOBS",
+    "CXX",
+    "CXXFLAGS",
+)
+
+
+def main() -> int:
+    """Print the report; return the exit status."""
+    _section("Versions", _versions())
+    _section("Build record of the CPU kernels", _build_record())
+    _section("Variables", {name: os.environ.get(name, "not set") for name in VARIABLES})
+    available = backends()
+    _section("Backends", available)
+    # A backend that is "ok" with a remark would have to compile first: it is not tested.
+    results = {
+        name: _self_test(name) if state == OK else "not run: it would have to compile first"
+        for name, state in available.items()
+        if state.startswith(OK)
+    }
+    _section("Self-test", results)
+    return 1 if any(result.startswith("FAILED") for result in results.values()) else 0
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "scnp_kernels": __version__,
+        "torch": torch.__version__,
+        "triton": _version_of("triton"),
+        "Python": platform.python_version(),
+        "platform": platform.platform(),
+        "CPU": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "CUDA devices": str(torch.cuda.device_count()),
+    }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _build_record() -> dict[str, str]:
+    record = native.build_record()
+    if record is None:
+        return {"none": "no compiled kernels for this torch"}
+    return {key: str(value) for key, value in record.items()}
+
+
+def _self_test(backend: str) -> str:
+    """A small case with a known answer, forward and backward."""
+    logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]], requires_grad=True)  # [B=1, C=1, W=4]
+    target = torch.tensor([[1, 1, 0, 0]])  # [B=1, W=4]
+    expected = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
+    expected_gradient = torch.tensor([[[0.0, 2.0, 0.0, 2.0]]])
+    try:
+        penalized = scnp(logits, target, kernel_size=3, backend=backend)
+        (gradient,) = torch.autograd.grad(penalized.sum(), logits)
+    except RuntimeError as error:
+        return f"FAILED: {error}"
+    if torch.equal(penalized, expected) and torch.equal(gradient, expected_gradient):
+        return OK
+    return f"FAILED: got {penalized.tolist()} and gradient {gradient.tolist()}"
+
+
+def _section(title: str, rows: dict[str, str]) -> None:
+    print(title)
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        print(f"  {name:<{width}}  {value}")
+    print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

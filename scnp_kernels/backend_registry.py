@@ -1,0 +1,130 @@
+"""Which implementation runs: one place that knows them all, and why each can or cannot.
+
+Nothing is probed at import. :func:`choose` is asked inside the operators, on real tensors.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import native, reference
+
+VARIABLE = "SCNP_BACKEND"
+NAMES = ("triton", "cuda", "cpu", "reference")
+OK = native.OK
+
+# By device, the best first; other devices have the reference only.
+_PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cuda", "reference")}
+_NOT_YET = "this version of scnp_kernels has no {} kernels yet"
+
+
+class Backend(NamedTuple):
+    """The three raw operations, with the arguments of :mod:`scnp_kernels.ops` less ``backend``."""
+
+    name: str
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    scatter: Callable[..., Tensor]
+    gather: Callable[..., Tensor]
+
+
+def backends() -> dict[str, str]:
+    """Every backend, and ``"ok"`` or the reason why it cannot run here. Compiles nothing.
+
+    ``"ok"`` may be followed by a remark: kernels that are not compiled yet compile on first use.
+
+    >>> backends()["reference"]
+    'ok'
+    """
+    return {
+        "triton": _NOT_YET.format("Triton"),
+        "cuda": _NOT_YET.format("CUDA C++"),
+        "cpu": native.status(),
+        "reference": OK,
+    }
+
+
+def check_backend(backend: str) -> None:
+    """Raise unless ``backend`` is ``"auto"`` or a backend's name."""
+    if not isinstance(backend, str):
+        raise TypeError(f"backend: got {backend!r}, takes {_names()}")
+    if backend != "auto" and backend not in NAMES:
+        raise ValueError(f"backend: got {backend!r}, takes {_names()}")
+
+
+def choose(requested: str, device: torch.device) -> Backend:
+    """The backend for tensors on ``device``: the one asked for, or the best that works.
+
+    Raises:
+        RuntimeError: The backend was asked for by name and cannot run; says why.
+    """
+    check_backend(requested)
+    if requested == "auto":
+        requested = _from_environment()
+    if requested != "auto":
+        reason = _why_not(requested, device)
+        if reason is not None:
+            raise RuntimeError(f"backend={requested!r} cannot run here: {reason}")
+        return _BACKENDS[requested]
+    reasons: list[str] = []
+    for name in _PREFERENCE.get(device.type, ("reference",)):
+        reason = _why_not(name, device)
+        if reason is None:
+            _tell_once(name, device.type, tuple(reasons))
+            return _BACKENDS[name]
+        reasons.append(f"{name}: {reason}")
+    raise AssertionError("the reference runs on every device")
+
+
+def _why_not(name: str, device: torch.device) -> str | None:
+    """None if the backend runs on the device, after loading what it needs; else the reason."""
+    if name == "reference":
+        return None
+    if name == "cpu":
+        if device.type != "cpu":
+            return f"it takes tensors on the CPU, got {device}"
+        return native.load()
+    return backends()[name]
+
+
+def _from_environment() -> str:
+    backend = os.environ.get(VARIABLE, "auto") or "auto"
+    if backend != "auto" and backend not in NAMES:
+        raise ValueError(f"{VARIABLE}: got {backend!r}, takes {_names()}")
+    return backend
+
+
+_told: set[tuple[str, str]] = set()
+
+
+def _tell_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
+    if reasons and (name, device_type) not in _told:
+        _told.add((name, device_type))
+        warnings.warn(
+            f"scnp_kernels runs on its {name} backend for {device_type} tensors, which is slow. "
+            f"The others cannot run: {'; '.join(reasons)}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _names() -> str:
+    return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
+
+
+_NATIVE = torch.ops.scnp_kernels
+
+_BACKENDS = {
+    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
+    "cpu": Backend(
+        "cpu",
+        lambda *arguments: _NATIVE.native_forward(*arguments),
+        lambda *arguments: _NATIVE.native_scatter(*arguments),
+        lambda *arguments: _NATIVE.native_gather(*arguments),
+    ),
+}

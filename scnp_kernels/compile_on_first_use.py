@@ -1,0 +1,184 @@
+"""Compiles the kernels when a pure-Python installation first needs them, and caches the binary.
+
+Every compilation happens in a directory of its own and is renamed into the cache when it is
+whole, so that a killed compiler leaves nothing half-written and processes that start together
+cannot disturb each other. The cache is per user and keyed by sources, torch, Python and compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+
+from .build_description import compile_flags, sources
+
+_MODULE = "_C"
+
+
+class CannotCompileError(Exception):
+    """The kernels cannot be compiled here; the message says why."""
+
+
+def source_directory() -> Path:
+    """Where csrc lies: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    for candidate in (package / "csrc", package.parent / "csrc"):
+        if (candidate / "module.cpp").exists():
+            return candidate
+    raise CannotCompileError("the package was installed without its C++ sources (csrc)")
+
+
+def cached_binary() -> Path | None:
+    """The binary that an earlier first use compiled for exactly this environment."""
+    file = _cache_directory() / f"{_MODULE}{EXTENSION_SUFFIXES[0]}"
+    return file if file.exists() else None
+
+
+def require_toolchain() -> None:
+    """Raise CannotCompileError, naming everything that is missing."""
+    missing = []
+    if shutil.which(_compiler()) is None:
+        missing.append(f"the C++ compiler {_compiler()!r} (set CXX to another)")
+    if shutil.which("ninja", path=_path_with_scripts()) is None:
+        missing.append("ninja (pip install ninja)")
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.exists():
+        missing.append(f"Python's headers ({header}; install python3-dev)")
+    if missing:
+        raise CannotCompileError(
+            f"they cannot be compiled on first use: {', '.join(missing)} missing"
+        )
+
+
+def compile_binary(because: str) -> Path:
+    """Compile the kernels into the cache, with a message before and after.
+
+    Raises:
+        CannotCompileError: Something is missing, the compiler failed (its words are
+            in the message),
+            or the cache cannot be written.
+    """
+    require_toolchain()
+    directory = _cache_directory()
+    try:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix="compiling-", dir=directory.parent))
+    except OSError as error:
+        raise CannotCompileError(
+            f"the cache {directory.parent} cannot be written ({error}); set TORCH_EXTENSIONS_DIR "
+            "to a directory that can"
+        ) from error
+    try:
+        _say(
+            f"compiling the CPU kernels with {_compiler()} on first use, about a minute "
+            f"({because}); cached in {directory}"
+        )
+        started = time.monotonic()
+        built = _build(workplace)
+        _say(f"compiled in {time.monotonic() - started:.0f} s")
+        return _publish(built, directory)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _build(workplace: Path) -> Path:
+    """Run this file as a program, so that this process neither waits for torch's own locks nor
+    loads a binary from a directory that is about to be moved."""
+    package_parent = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-m", f"{__package__}.{Path(__file__).stem}", str(workplace)]
+    result = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": path, "PATH": _path_with_scripts()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    built = [file for file in workplace.iterdir() if file.suffix in (".so", ".pyd", ".dylib")]
+    if result.returncode != 0 or len(built) != 1:
+        raise CannotCompileError(f"compiling them on first use failed:\n{result.stdout}")
+    return built[0]
+
+
+def _build_in_this_process(workplace: Path) -> None:
+    from torch.utils import cpp_extension  # slow to import: only when something is compiled
+
+    cpp_extension.load(
+        name=_MODULE,
+        sources=[str(source) for source in sources(source_directory())],
+        extra_cflags=compile_flags(),
+        build_directory=str(workplace),
+        is_python_module=False,
+    )
+
+
+def _publish(built: Path, directory: Path) -> Path:
+    """Move the binary into the cache in one step; whoever comes second finds it there."""
+    final = directory / f"{_MODULE}{EXTENSION_SUFFIXES[0]}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return built.replace(final)
+
+
+@cache
+def _cache_directory() -> Path:
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    return root / "scnp_kernels" / _key()
+
+
+def _key() -> str:
+    digest = hashlib.sha256()
+    csrc = source_directory()
+    for file in sorted(path for path in csrc.rglob("*") if path.is_file()):
+        digest.update(str(file.relative_to(csrc)).encode())
+        digest.update(file.read_bytes())
+    facts = (
+        torch.__version__,
+        sys.version,
+        sysconfig.get_platform(),
+        _compiler_version(),
+        *compile_flags(),
+        os.environ.get("CXXFLAGS", ""),
+    )
+    digest.update(repr(facts).encode())
+    return f"torch-{torch.__version__}-{digest.hexdigest()[:16]}"
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX") or ("cl" if os.name == "nt" else "c++")
+
+
+def _compiler_version() -> str:
+    try:
+        result = subprocess.run(
+            [_compiler(), "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return "none"
+    return result.stdout
+
+
+def _path_with_scripts() -> str:
+    """PATH, and where pip puts this environment's ninja when it is not activated."""
+    return os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
+
+
+def _say(message: str) -> None:
+    print(f"scnp_kernels: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    _build_in_this_process(Path(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""SCNP as modules: in front of a loss, or around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from .backend_registry import check_backend
+from .checks import KernelSize, check_flag, check_ignore_index
+from .functional import scnp
+
+
+class SCNP(nn.Module):
+    """:func:`scnp_kernels.scnp` as a module, with the same arguments. It has no parameters.
+
+    It penalizes whenever it is called, in ``train()`` and ``eval()`` alike.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.randn(2, 3, 8, 8, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 8, 8))               # [B, H, W]
+        >>> loss = nn.functional.cross_entropy(SCNP(kernel_size=3)(logits, target), target)
+        >>> loss.backward()
+    """
+
+    def __init__(
+        self,
+        kernel_size: KernelSize = 3,
+        *,
+        ignore_index: int | None = None,
+        validate: bool | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        check_flag("validate", validate, or_none=True)
+        check_backend(backend)
+        self.kernel_size = kernel_size
+        self.ignore_index = check_ignore_index(ignore_index)
+        self.validate = validate
+        self.backend = backend
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
+        return scnp(
+            logits,
+            target,
+            self.kernel_size,
+            ignore_index=self.ignore_index,
+            mask=mask,
+            validate=self.validate,
+            backend=self.backend,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, ignore_index={self.ignore_index}, "
+            f"validate={self.validate}, backend={self.backend!r}"
+        )
+
+
+class SCNPLoss(nn.Module):
+    """Any ``loss(logits, target, ...)`` on penalized logits, or the paper's joint loss.
+
+        scnp_weight * loss(scnp(logits), target) + plain_weight * loss(logits, target)
+
+    Args:
+        loss: A module or function of ``(logits, target, *args, **kwargs)`` that takes logits (it
+            applies softmax or sigmoid itself) and returns a tensor.
+        kernel_size, ignore_index, validate, backend: As in :func:`scnp_kernels.scnp`. The
+            ``ignore_index`` is SCNP's; give the loss its own.
+        scnp_weight: Weight of the loss on penalized logits; finite and not negative.
+        plain_weight: Weight of the loss on the plain logits; ``1.0`` is the paper's joint loss.
+            What has weight 0 is not computed.
+
+    Raises:
+        TypeError: ``loss`` is not callable, or an argument has the wrong type.
+        ValueError: A weight is negative, not finite, or both are 0.
+
+    Example:
+        >>> import torch
+        >>> criterion = SCNPLoss(nn.CrossEntropyLoss(), kernel_size=3, plain_weight=1.0)
+        >>> logits = torch.randn(2, 3, 8, 8, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 8, 8))               # [B, H, W]
+        >>> criterion(logits, target).backward()
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Tensor],
+        kernel_size: KernelSize = 3,
+        *,
+        scnp_weight: float = 1.0,
+        plain_weight: float = 0.0,
+        ignore_index: int | None = None,
+        validate: bool | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if not callable(loss):
+            raise TypeError(
+                f"loss: got {type(loss).__name__}, takes a module or function of (logits, target)"
+            )
+        self.loss = loss
+        self.scnp_weight = _check_weight("scnp_weight", scnp_weight)
+        self.plain_weight = _check_weight("plain_weight", plain_weight)
+        if self.scnp_weight == 0 and self.plain_weight == 0:
+            raise ValueError("scnp_weight, plain_weight: got 0 and 0, takes at least one above 0")
+        self.scnp = SCNP(kernel_size, ignore_index=ignore_index, validate=validate, backend=backend)
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *args: Any,
+        mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only."""
+        terms = []
+        if self.scnp_weight != 0:
+            penalized = self.scnp(logits, target, mask)
+            terms.append(_weighted(self.scnp_weight, self.loss(penalized, target, *args, **kwargs)))
+        if self.plain_weight != 0:
+            terms.append(_weighted(self.plain_weight, self.loss(logits, target, *args, **kwargs)))
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+    def extra_repr(self) -> str:
+        return f"scnp_weight={self.scnp_weight}, plain_weight={self.plain_weight}"
+
+
+def _weighted(weight: float, loss: Tensor) -> Tensor:
+    return loss if weight == 1 else weight * loss
+
+
+def _check_weight(name: str, weight: float) -> float:
+    takes = "takes a finite number that is not negative"
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise TypeError(f"{name}: got {weight!r}, {takes}")
+    if not math.isfinite(weight) or weight < 0:
+        raise ValueError(f"{name}: got {weight!r}, {takes}")
+    return float(weight)

@@ -1,0 +1,155 @@
+"""Finds the compiled kernels: built at installation, or compiled on first use, or the reason.
+
+    prebuilt `_C` beside this file, built for the running torch   ->  load it
+    else a cached one, compiled on an earlier first use           ->  load it
+    else compiler, ninja and Python.h                             ->  compile, cache, load
+    else                                                          ->  the reasons of each step
+
+Loading registers the kernels with torch's dispatcher; nothing else of the module is used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import mmap
+import sys
+import threading
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import compile_on_first_use as jit
+from .build_description import build_choice
+
+OK = "ok"
+_RECORD_MARKER = b"scnp_kernels build record: "
+
+_lock = threading.Lock()
+_loaded: dict[str, Any] | None = None  # the build record of what was loaded
+_reason: str | None = None  # why nothing could be
+
+
+def load() -> str | None:
+    """Load the kernels, compiling them if need be. None when they are there, else the reason.
+
+    Tried once per process: a failure is remembered, not repeated at every call.
+    """
+    global _loaded, _reason
+    if _loaded is not None or _reason is not None:
+        return _reason
+    with _lock:
+        if _loaded is None and _reason is None:
+            try:
+                _loaded = _load_or_compile()
+            except _UnavailableError as unavailable:
+                _reason = str(unavailable)
+    return _reason
+
+
+def status() -> str:
+    """``"ok"``, ``"ok"`` with a remark, or the reason; compiles nothing."""
+    if _loaded is not None:
+        return OK
+    if _reason is not None:
+        return _reason
+    file, reason = _find_prebuilt()
+    if file is not None:
+        return OK
+    try:
+        _require_permission(reason)
+        if jit.cached_binary() is not None:
+            return OK
+        jit.require_toolchain()
+    except (_UnavailableError, jit.CannotCompileError, ValueError) as error:
+        return f"{reason}; {error}" if reason not in str(error) else str(error)
+    return f"{OK} (not compiled yet, compiles on first use: {reason})"
+
+
+def build_record() -> dict[str, Any] | None:
+    """What the kernels that are or would be loaded were built with; None if there are none."""
+    if _loaded is not None:
+        return _loaded
+    file, _ = _find_prebuilt()
+    if file is None:
+        try:
+            file = jit.cached_binary()
+        except jit.CannotCompileError:
+            return None
+    return None if file is None else read_build_record(file)
+
+
+def read_build_record(binary: Path) -> dict[str, Any] | None:
+    """The record inside a binary, read without loading it; None if it holds none."""
+    with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(_RECORD_MARKER + b"{")
+        if at < 0:
+            return None
+        begin = at + len(_RECORD_MARKER)
+        record: dict[str, Any] = json.loads(data[begin : data.find(b"\0", begin)])
+    return {**record, "file": str(binary)}
+
+
+class _UnavailableError(Exception):
+    """There are no kernels to load; the message says why."""
+
+
+def _load_or_compile() -> dict[str, Any]:
+    file, reason = _find_prebuilt()
+    if file is not None:
+        return _load_file(file)
+    try:
+        _require_permission(reason)
+        file = jit.cached_binary()
+        if file is None:
+            file = jit.compile_binary(because=reason)
+    except (jit.CannotCompileError, ValueError) as error:
+        raise _UnavailableError(f"{reason}; {error}") from error
+    return _load_file(file)
+
+
+def _require_permission(reason: str) -> None:
+    if build_choice() == "none":
+        raise _UnavailableError(f"{reason}; SCNP_BUILD=none forbids compiling on first use")
+
+
+def _find_prebuilt() -> tuple[Path | None, str]:
+    """The module built at installation, if it fits the running torch; else why there is none."""
+    for suffix in EXTENSION_SUFFIXES:
+        file = Path(__file__).with_name(f"_C{suffix}")
+        if not file.exists():
+            continue
+        mismatch = _mismatch(file)
+        return (file, "") if mismatch is None else (None, mismatch)
+    return None, "no kernels were compiled at installation"
+
+
+def _mismatch(file: Path) -> str | None:
+    record = read_build_record(file)
+    if record is None:
+        return f"{file.name} is not a build of scnp_kernels"
+    running = torch.__version__.split("+")[0]
+    if record["torch"] != running:
+        return (
+            f"{file.name} was built for torch {record['torch']}, but torch {running} is running "
+            "(reinstall scnp_kernels to rebuild it: pip install --no-build-isolation "
+            "--force-reinstall --no-deps scnp_kernels)"
+        )
+    return None
+
+
+def _load_file(file: Path) -> dict[str, Any]:
+    record = read_build_record(file)
+    name = "scnp_kernels._C"
+    loader = ExtensionFileLoader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except (ImportError, OSError) as error:
+        raise _UnavailableError(f"{file} does not load: {error}") from error
+    sys.modules[name] = module
+    return record or {}

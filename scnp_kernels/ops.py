@@ -1,0 +1,120 @@
+"""The raw operators, declared once: they exist without a compiler and under every tracer.
+
+``forward``, ``scatter`` and ``gather`` carry the name of the backend; on real tensors their body
+asks :mod:`scnp_kernels.backend_registry` which one runs, and runs it. Choosing inside the operator,
+not in traced Python, keeps ``torch.compile(fullgraph=True)`` whole. The ``native_*`` operators are
+the slots that the compiled kernels fill, one dispatch key per device.
+
+All of them are private; :func:`scnp_kernels.scnp` is the entrance. Shapes: logits, gradients and
+winners ``[B, C, *spatial]``; target ``[B, *spatial]`` or, as masks, the shape of logits; mask
+``[B, *spatial]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import backend_registry
+from .geometry import winner_dtype
+
+NAMESPACE = "scnp_kernels"
+_FORWARD = (
+    "(Tensor logits, Tensor target, Tensor? mask, int[] kernel_size, bool target_is_masks, "
+    "SymInt first_class, SymInt label_count, int? ignore_index, bool validate"
+)
+_SCATTER = "(Tensor gradient, Tensor winners, int[] kernel_size"
+_GATHER = "(Tensor values, Tensor winners, int[] kernel_size"
+
+library = torch.library.Library(NAMESPACE, "DEF")
+library.define(f"forward{_FORWARD}, str backend) -> (Tensor, Tensor)")
+library.define(f"scatter{_SCATTER}, str backend) -> Tensor")
+library.define(f"gather{_GATHER}, str backend) -> Tensor")
+library.define(f"native_forward{_FORWARD}) -> (Tensor, Tensor)")
+library.define(f"native_scatter{_SCATTER}) -> Tensor")
+library.define(f"native_gather{_GATHER}) -> Tensor")
+
+
+def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    *rest, backend = arguments
+    return backend_registry.choose(backend, logits.device).forward(logits, *rest)
+
+
+def _scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int], backend: str) -> Tensor:
+    return backend_registry.choose(backend, gradient.device).scatter(gradient, winners, kernel_size)
+
+
+def _gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int], backend: str) -> Tensor:
+    return backend_registry.choose(backend, values.device).gather(values, winners, kernel_size)
+
+
+library.impl("forward", _forward, "CompositeExplicitAutograd")
+library.impl("scatter", _scatter, "CompositeExplicitAutograd")
+library.impl("gather", _gather, "CompositeExplicitAutograd")
+
+
+def _fake_forward(
+    logits: Tensor, _target: Tensor, _mask: Tensor | None, kernel_size: Sequence[int], *_: Any
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(logits), torch.empty_like(logits, dtype=winner_dtype(kernel_size))
+
+
+def _fake_like_winners(values: Tensor, winners: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(winners, dtype=values.dtype)
+
+
+for prefix in ("", "native_"):
+    torch.library.register_fake(f"{NAMESPACE}::{prefix}forward", _fake_forward, lib=library)
+    torch.library.register_fake(f"{NAMESPACE}::{prefix}scatter", _fake_like_winners, lib=library)
+    torch.library.register_fake(f"{NAMESPACE}::{prefix}gather", _fake_like_winners, lib=library)
+
+forward = torch.ops.scnp_kernels.forward.default
+scatter = torch.ops.scnp_kernels.scatter.default
+gather = torch.ops.scnp_kernels.gather.default
+
+
+# Derivatives of the raw operators themselves. scnp() differentiates through autograd.py, which
+# torch.func can transform; these keep the operators whole for whoever meets them in a graph.
+
+
+def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    winners = output[1]
+    ctx.mark_non_differentiable(winners)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(winners)
+    ctx.inputs = len(inputs)
+    ctx.kernel_size, ctx.backend = inputs[3], inputs[-1]
+
+
+def _forward_backward(ctx: Any, gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
+    rest = (None,) * (ctx.inputs - 1)
+    if gradient is None:
+        return None, *rest
+    return scatter(gradient, *ctx.saved_tensors, ctx.kernel_size, ctx.backend), *rest
+
+
+def _setup_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    _, winners, ctx.kernel_size, ctx.backend = inputs
+    ctx.save_for_backward(winners)
+
+
+def _scatter_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    return gather(gradient, *ctx.saved_tensors, ctx.kernel_size, ctx.backend), None, None, None
+
+
+def _gather_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    return scatter(gradient, *ctx.saved_tensors, ctx.kernel_size, ctx.backend), None, None, None
+
+
+def _register_autograd(name: str, backward: Any, setup_context: Any) -> None:
+    torch.library.register_autograd(
+        f"{NAMESPACE}::{name}", backward, setup_context=setup_context, lib=library
+    )
+
+
+_register_autograd("forward", _forward_backward, _setup_forward)
+_register_autograd("scatter", _scatter_backward, _setup_linear)
+_register_autograd("gather", _gather_backward, _setup_linear)
