@@ -1,0 +1,52 @@
+# make demo   train a small U-Net with and without SCNP, and show what it does to the topology
+# make test   the test suite, on the kernels built from this checkout
+# make lint   ruff, mypy, clang-format
+#
+# Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+# Reinstalled when a source, the build or the metadata changes.
+NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: every other package then takes it as it is.
+$(VENV)/torch.installed: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" wheel ninja numpy
+	touch $@
+
+$(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
+	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,test]"
+	touch $@
+
+# The tools alone: the package is there already, and building it again would take a minute.
+LINT_TOOLS := $(shell sed -n 's/^lint = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '",')
+$(VENV)/lint.installed: $(VENV)/native.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LINT_TOOLS)
+	touch $@
+
+DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
+	$(if $(OUT),--out "$(OUT)")
+
+demo: $(VENV)/native.installed
+	$(BIN)/python -m benchmarks.demo $(DEMO_OPTIONS)
+
+test: $(VENV)/native.installed
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/lint.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp')
+
+clean:
+	rm -rf $(VENV) build *.egg-info scnp_kernels/_C*.so
