@@ -1,0 +1,309 @@
+"""Promise: it installs with and without torch, compiler and network, and says what it did."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import scnp_kernels
+from scnp_kernels import native
+
+CHECKOUT = Path(__file__).parent.parent
+CSRC = sorted(str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "csrc").rglob("*.*"))
+PENALIZE = (
+    "import torch, scnp_kernels as s; "
+    "print(s.__file__); "
+    "print(s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]])).tolist()); "
+    "print(s.backends()['cpu'])"
+)
+
+
+def _environment(**changes: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SCNP_") and k != "CXX"}
+    return {**kept, **changes}
+
+
+def _run(
+    *command: str, cwd: Path, check: bool = True, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env=_environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert not check or result.returncode == 0, result.stdout
+    return result
+
+
+def _copy_checkout(folder: Path) -> Path:
+    """What an installation reads, so that builds leave nothing in the checkout."""
+    shutil.copytree(
+        CHECKOUT,
+        folder,
+        ignore=shutil.ignore_patterns(".*", "*.so", "__pycache__", "build", "*.egg-info", "tests"),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pure_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that comes out where nothing can be compiled; built from the sdist."""
+    folder = tmp_path_factory.mktemp("distributions")
+    source = _copy_checkout(folder / "source")
+    build = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder))
+    result = _run(*build, "--sdist", str(source), cwd=folder, SCNP_BUILD="none")
+    assert "PURE-PYTHON BUILD" in result.stdout
+    (sdist,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    _run(*build, "--wheel", str(unpacked), cwd=folder, SCNP_BUILD="none")
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(pure_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pure-Python wheel unpacked as an installer would, away from the checkout."""
+    folder = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(pure_wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def _no_tools(folder: Path) -> str:
+    """A PATH where there is no compiler."""
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
+def test_sdist_and_wheel_hold_everything_and_nothing_else(pure_wheel: Path) -> None:
+    assert pure_wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(pure_wheel) as archive:
+        names = archive.namelist()
+    package = [name for name in names if name.startswith("scnp_kernels/")]
+    assert sorted(n.removeprefix("scnp_kernels/") for n in package if "/csrc/" in n) == CSRC
+    assert "scnp_kernels/py.typed" in names
+    python = {p.name for p in (CHECKOUT / "scnp_kernels").glob("*.py")}
+    assert {Path(n).name for n in package if n.endswith(".py")} == python
+    rest = [n for n in names if n not in package and ".dist-info/" not in n]
+    assert rest == []
+    assert any(n.endswith("licenses/LICENSE") for n in names)
+
+
+def test_import_is_light(installed: Path, tmp_path: Path) -> None:
+    """Neither triton nor a compiler is imported, and at most 50 ms are added to importing torch."""
+    code = (
+        "import sys, time, torch; before = set(sys.modules); start = time.perf_counter(); "
+        "import scnp_kernels; print(time.perf_counter() - start); "
+        "new = set(sys.modules) - before; "
+        "print([m for m in new if m.split('.')[0] in ('triton', 'setuptools', 'ninja')])"
+    )
+    seconds = []
+    for _ in range(5):
+        result = _run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
+        elapsed, heavy = result.stdout.strip().splitlines()[-2:]
+        assert heavy == "[]"
+        seconds.append(float(elapsed))
+    assert min(seconds) < 0.050
+
+
+def test_without_a_compiler_the_reference_runs_and_the_reason_is_told(
+    installed: Path, tmp_path: Path
+) -> None:
+    result = _run(
+        sys.executable,
+        "-c",
+        PENALIZE,
+        cwd=tmp_path,
+        PYTHONPATH=str(installed),
+        PATH=_no_tools(tmp_path / "empty"),
+        TORCH_EXTENSIONS_DIR=str(tmp_path / "cache"),
+    )
+    assert str(installed) in result.stdout
+    assert "RuntimeWarning: scnp_kernels runs on its reference backend" in result.stdout
+    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in result.stdout
+    assert "no kernels were compiled at installation" in result.stdout
+    assert "the C++ compiler 'c++' (set CXX to another) missing" in result.stdout
+
+
+def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(
+    installed: Path, tmp_path: Path
+) -> None:
+    result = _run(
+        sys.executable,
+        "-c",
+        PENALIZE,
+        cwd=tmp_path,
+        check=False,
+        PYTHONPATH=str(installed),
+        SCNP_BUILD="none",
+        SCNP_BACKEND="cpu",
+    )
+    assert result.returncode == 1
+    assert "RuntimeError: backend='cpu' cannot run here: no kernels were compiled" in result.stdout
+    assert "SCNP_BUILD=none forbids compiling on first use" in result.stdout
+
+
+def test_compiles_once_on_first_use(installed: Path, tmp_path: Path) -> None:
+    changes = {"PYTHONPATH": str(installed), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
+    before = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path, **changes)
+    assert "ok (not compiled yet, compiles on first use" in before.stdout
+    assert list((tmp_path / "cache").rglob("*.so")) == []
+    first = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert "scnp_kernels: compiling the CPU kernels with" in first.stdout
+    assert "scnp_kernels: compiled in" in first.stdout
+    assert first.stdout.strip().endswith("ok")
+    second = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert "compiling" not in second.stdout
+    assert second.stdout.strip().endswith("ok")
+    # Nothing but the binary is left, and nobody else can write to where it lies.
+    (binary,) = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert binary.parent.stat().st_mode & 0o022 == 0
+
+
+def test_a_failed_first_compilation_is_told_with_the_compilers_words(
+    installed: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "PYTHONPATH": str(installed),
+        "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache"),
+        "CXX": str(_broken_compiler(tmp_path)),
+    }
+    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert "runs on its reference backend" in result.stdout
+    assert "this compiler is broken" in result.stdout
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    result = _run(
+        sys.executable,
+        "-c",
+        PENALIZE,
+        cwd=tmp_path,
+        PYTHONPATH=str(installed),
+        TORCH_EXTENSIONS_DIR=str(tmp_path / "file"),
+    )
+    assert "cannot be written" in result.stdout
+    assert "set TORCH_EXTENSIONS_DIR to a directory that can" in result.stdout
+
+
+def _patched_binary(folder: Path, torch_version: bytes) -> Path:
+    """The package with a binary whose record names another torch of the same length."""
+    package = folder / "scnp_kernels"
+    shutil.copytree(Path(scnp_kernels.__file__).parent, package)
+    shutil.copytree(CHECKOUT / "csrc", package / "csrc")
+    (binary,) = [Path(f) for f in package.glob("_C*") if f.suffix in (".so", ".pyd")]
+    running = torch.__version__.split("+")[0].encode()
+    assert len(running) == len(torch_version)
+    data = binary.read_bytes()
+    record = b'"torch": "' + running + b'"'
+    assert data.count(record) == 1
+    binary.write_bytes(data.replace(record, b'"torch": "' + torch_version + b'"'))
+    return package
+
+
+def test_a_binary_for_another_torch_is_explained_not_loaded(tmp_path: Path) -> None:
+    _patched_binary(tmp_path, b"1.99.9")
+    changes = {"PYTHONPATH": str(tmp_path), "SCNP_BUILD": "none"}
+    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert str(tmp_path / "scnp_kernels") in result.stdout
+    assert "was built for torch 1.99.9, but torch" in result.stdout
+    assert "pip install --no-build-isolation" in result.stdout
+    assert "undefined symbol" not in result.stdout
+    report = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path, **changes)
+    assert "was built for torch 1.99.9" in report.stdout
+
+
+def test_a_file_that_is_no_build_of_ours_is_explained_not_loaded(tmp_path: Path) -> None:
+    package = tmp_path / "scnp_kernels"
+    shutil.copytree(Path(scnp_kernels.__file__).parent, package)
+    (binary,) = package.glob("_C*.so")
+    binary.write_bytes(b"something else")
+    result = _run(
+        sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(tmp_path), SCNP_BUILD="none"
+    )
+    assert "is not a build of scnp_kernels" in result.stdout
+
+
+def test_the_build_record_names_torch_and_compiler() -> None:
+    record = native.build_record()
+    assert record is not None
+    assert record["torch"] == torch.__version__.split("+")[0]
+    assert record["backends"] == ["cpu"]
+    assert Path(record["file"]).exists()
+
+
+def _broken_compiler(folder: Path) -> Path:
+    """It tells its version as the real one does, and fails to compile."""
+    compiler = folder / "broken-c++"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'case " $* " in *" -c "*) echo "this compiler is broken" >&2; exit 1;; esac\n'
+        'exec c++ "$@"\n'
+    )
+    compiler.chmod(0o755)
+    return compiler
+
+
+def test_a_build_asked_for_by_name_stops_with_the_compilers_words(tmp_path: Path) -> None:
+    source = _copy_checkout(tmp_path / "source")
+    result = _run(
+        sys.executable,
+        "setup.py",
+        "build_ext",
+        cwd=source,
+        check=False,
+        SCNP_BUILD="cpu",
+        CXX=str(_broken_compiler(tmp_path)),
+    )
+    assert result.returncode != 0
+    assert "this compiler is broken" in result.stdout
+
+
+def test_an_automatic_build_goes_on_without_kernels_and_says_so(tmp_path: Path) -> None:
+    source = _copy_checkout(tmp_path / "source")
+    result = _run(
+        sys.executable, "setup.py", "build", cwd=source, CXX=str(_broken_compiler(tmp_path))
+    )
+    assert "COMPILING FAILED, going on without compiled kernels" in result.stdout
+    assert list((source / "build").rglob("_C*.so")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("everything", "SCNP_BUILD: got 'everything', takes auto, none, cpu, cuda"),
+        ("cuda", "SCNP_BUILD: got 'cuda', but this version of scnp_kernels has no CUDA C++"),
+    ],
+)
+def test_an_unknown_build_is_refused(tmp_path: Path, value: str, message: str) -> None:
+    source = _copy_checkout(tmp_path / "source")
+    result = _run(sys.executable, "setup.py", "--name", cwd=source, check=False, SCNP_BUILD=value)
+    assert result.returncode != 0
+    assert message in result.stdout
+
+
+def test_the_report_shows_versions_backends_and_self_test(tmp_path: Path) -> None:
+    result = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path)
+    for line in ("scnp_kernels", "torch", "SCNP_BACKEND", "triton", "reference  ok", "Self-test"):
+        assert line in result.stdout
+
+
+def test_an_unknown_backend_variable_is_refused(tmp_path: Path) -> None:
+    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, check=False, SCNP_BACKEND="fastest")
+    assert "SCNP_BACKEND: got 'fastest', takes \"auto\"" in result.stdout
