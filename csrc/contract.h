@@ -89,10 +89,6 @@ enum class TargetType : uint8_t {
 
 enum class WinnerType : uint8_t { kUInt8, kInt16, kInt32 };
 
-// What a pixel is for one channel. An invalid pixel (ignored, or outside the mask) lends its logit
-// to nobody and keeps its own.
-enum PixelClass : uint8_t { kBackground = 0, kForeground = 1, kInvalid = 2 };
-
 // How the target is to be read. Python decides all of it from global shapes; kernels never infer.
 struct Target {
   const void* data = nullptr;

@@ -1,7 +1,9 @@
 // The Python module `_C`. Importing it registers the kernels (static initialisers of the bindings);
-// all it holds itself is the record of its own build.
+// all it holds itself is the record of its own build, and which instruction set it chose.
 #include <pybind11/pybind11.h>
 #include <torch/headeronly/version.h>
+
+#include "cpu/capability.h"
 
 #define SCNP_TEXT_OF(x) #x
 #define SCNP_TEXT(x) SCNP_TEXT_OF(x)
@@ -26,5 +28,8 @@ extern "C" const char scnp_kernels_build_record[] =
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "scnp_kernels: native kernels, registered on import.";
+  module.def(
+      "cpu_capability", [] { return std::string(scnp::cpu::kernels().name); },
+      "The instruction set of the CPU kernels in use.");
   module.attr("build_record") = pybind11::str(scnp_kernels_build_record);
 }

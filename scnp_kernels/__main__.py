@@ -18,6 +18,7 @@ from .backend_registry import OK
 VARIABLES = (
     "SCNP_BACKEND",
     "SCNP_BUILD",
+    "SCNP_CPU_CAPABILITY",
     "TORCH_EXTENSIONS_DIR",
     "MAX_JOBS",
     "CXX",
@@ -27,17 +28,17 @@ VARIABLES = (
 
 def main() -> int:
     """Print the report; return the exit status."""
-    _section("Versions", _versions())
-    _section("Build record of the CPU kernels", _build_record())
-    _section("Variables", {name: os.environ.get(name, "not set") for name in VARIABLES})
     available = backends()
-    _section("Backends", available)
     # A backend that is "ok" with a remark would have to compile first: it is not tested.
     results = {
         name: _self_test(name) if state == OK else "not run: it would have to compile first"
         for name, state in available.items()
         if state.startswith(OK)
     }
+    _section("Versions", _versions())
+    _section("Build record of the CPU kernels", _build_record())
+    _section("Variables", {name: os.environ.get(name, "not set") for name in VARIABLES})
+    _section("Backends", available)
     _section("Self-test", results)
     return 1 if any(result.startswith("FAILED") for result in results.values()) else 0
 
@@ -78,7 +79,7 @@ def _self_test(backend: str) -> str:
     try:
         penalized = scnp(logits, target, kernel_size=3, backend=backend)
         (gradient,) = torch.autograd.grad(penalized.sum(), logits)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         return f"FAILED: {error}"
     if torch.equal(penalized, expected) and torch.equal(gradient, expected_gradient):
         return OK

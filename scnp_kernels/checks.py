@@ -52,17 +52,22 @@ def check_arguments(
     window = clip_window(check_kernel_size(kernel_size, len(spatial)), spatial)
     target_is_masks = check_target(target, logits)
     channels = logits.shape[1]
+    ignored = check_ignore_index(ignore_index, overlapping=target_is_masks and channels != 1)
+    if mask is not None:
+        mask = _without_channel_axis(check_mask(mask, logits), logits)
+    if ignored is not None and not -(2**63) <= ignored < 2**63:
+        # The operators take 64 bits; the few dtypes that hold more are compared here.
+        mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
+        ignored = None
     return Arguments(
         logits=logits,
         target=target if target_is_masks else _without_channel_axis(target, logits),
-        mask=None if mask is None else _without_channel_axis(check_mask(mask, logits), logits),
+        mask=mask,
         kernel_size=window,
         target_is_masks=target_is_masks,
         first_class=1 if channels == 1 else 0,
         label_count=2 if channels == 1 else channels,
-        ignore_index=check_ignore_index(
-            ignore_index, overlapping=target_is_masks and channels != 1
-        ),
+        ignore_index=ignored,
         validate=logits.device.type == "cpu" if validate is None else validate,
     )
 
@@ -79,17 +84,22 @@ def check_logits(logits: Tensor) -> None:
         )
 
 
-def check_kernel_size(kernel_size: KernelSize, dimensions: int) -> tuple[int, ...]:
-    """One odd positive window per spatial axis."""
-    takes = f"takes an odd positive integer, or {dimensions} of them (one per spatial axis)"
-    if isinstance(kernel_size, str | Tensor):
+def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) -> tuple[int, ...]:
+    """One odd positive window per spatial axis.
+
+    ``dimensions`` may be unknown, as when a module is made: one number then stays one.
+    """
+    per_axis = "one per spatial axis" if dimensions is None else f"{dimensions}, one per axis"
+    takes = f"takes an odd positive integer, or a sequence of them ({per_axis})"
+    if isinstance(kernel_size, str | bytes | bytearray | Tensor):
         raise TypeError(f"kernel_size: got {kernel_size!r}, {takes}")
     if isinstance(kernel_size, Sequence):
-        if len(kernel_size) != dimensions:
-            raise ValueError(f"kernel_size: got {len(kernel_size)} values {kernel_size!r}, {takes}")
         window = tuple(_index("kernel_size", size, takes) for size in kernel_size)
+        allowed_lengths = (1, 2, 3) if dimensions is None else (dimensions,)
+        if len(window) not in allowed_lengths:
+            raise ValueError(f"kernel_size: got {len(window)} values {kernel_size!r}, {takes}")
     else:
-        window = (_index("kernel_size", kernel_size, takes),) * dimensions
+        window = (_index("kernel_size", kernel_size, takes),) * (dimensions or 1)
     if any(size < 1 or size % 2 == 0 for size in window):
         raise ValueError(f"kernel_size: got {kernel_size!r}, {takes}")
     return window
@@ -138,17 +148,15 @@ def check_mask(mask: Tensor, logits: Tensor) -> Tensor:
 
 
 def check_ignore_index(ignore_index: int | None, overlapping: bool = False) -> int | None:
-    """The label of ignored pixels as an integer; None if no label can be meant."""
+    """The label of ignored pixels as an integer."""
     if ignore_index is None:
         return None
-    index = _index("ignore_index", ignore_index, "takes an integer or None")
     if overlapping:
         raise ValueError(
             f"ignore_index: got {ignore_index!r} with one target mask per channel, where no label "
             "says 'ignored'; pass mask=, a bool map that is False at ignored pixels"
         )
-    # No dtype of a target holds an integer beyond 64 bits, so it matches no pixel.
-    return index if -(2**63) <= index < 2**63 else None
+    return _index("ignore_index", ignore_index, "takes an integer or None")
 
 
 def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
@@ -200,6 +208,17 @@ def _map_shapes_text(logits: Tensor) -> str:
 def _without_channel_axis(label_map: Tensor, logits: Tensor) -> Tensor:
     """[B, 1, *spatial] or [B, *spatial] -> [B, *spatial], without a copy."""
     return label_map.squeeze(1) if label_map.dim() == logits.dim() else label_map
+
+
+def _mask_of_other_labels(target: Tensor, label: int, mask: Tensor | None) -> Tensor | None:
+    """``mask``, and False where the target holds a label of more than 64 signed bits."""
+    if target.is_floating_point() and torch.tensor(label, dtype=torch.float64).item() == label:
+        others = target.double() != float(label)
+    elif target.dtype == torch.uint64 and 0 <= label < 2**64:
+        others = target.view(torch.int64) != label - 2**64
+    else:
+        return mask
+    return others if mask is None else mask & others
 
 
 def _index(name: str, value: SupportsIndex, takes: str) -> int:

@@ -65,9 +65,8 @@ def compile_binary(because: str) -> Path:
     """Compile the kernels into the cache, with a message before and after.
 
     Raises:
-        CannotCompileError: Something is missing, the compiler failed (its words are
-            in the message),
-            or the cache cannot be written.
+        CannotCompileError: Something is missing, the compiler failed (its words are in the
+            message), or the cache cannot be written.
     """
     require_toolchain()
     directory = _cache_directory()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .backend_registry import check_backend
-from .checks import KernelSize, check_flag, check_ignore_index
+from .checks import KernelSize, check_flag, check_ignore_index, check_kernel_size
 from .functional import scnp
 
 
@@ -35,6 +35,7 @@ class SCNP(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        check_kernel_size(kernel_size)
         check_flag("validate", validate, or_none=True)
         check_backend(backend)
         self.kernel_size = kernel_size

@@ -152,4 +152,5 @@ def _load_file(file: Path) -> dict[str, Any]:
     except (ImportError, OSError) as error:
         raise _UnavailableError(f"{file} does not load: {error}") from error
     sys.modules[name] = module
-    return record or {}
+    # Which of its instruction sets it chose on this machine: known once it is loaded.
+    return {**(record or {}), "capability": module.cpu_capability()}

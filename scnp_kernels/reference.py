@@ -61,7 +61,7 @@ def forward(
     the smallest logit for foreground, the largest for background.
     """
     valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    if validate:
+    if validate and logits.numel() > 0:
         _check_values(target, valid, target_is_masks, label_count, ignore_index)
     foreground = _foreground(logits, target, target_is_masks, first_class)
     valid = valid.expand_as(logits)
@@ -163,8 +163,9 @@ def _can_hold(dtype: torch.dtype, label: int) -> bool:
 def _foreground(logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int) -> Tensor:
     """[B, C, *spatial] bool: does the pixel belong to the channel's class?"""
     if target_is_masks:
+        # uint64 compares as int64, where its upper half is negative.
         values = _comparable(target)
-        return values > 0.5 if target.is_floating_point() else values != 0
+        return values != 0 if target.dtype == torch.uint64 else values > 0.5
     channels = logits.shape[1]
     classes = torch.arange(first_class, first_class + channels, device=logits.device)
     classes = classes.view(1, channels, *[1] * (logits.dim() - 2))
@@ -197,7 +198,8 @@ def _check_values(
     ignore_index: int | None,
 ) -> None:
     """Raise ValueError if a valid pixel holds a label, or a mask a value, that is not permitted."""
-    values = _comparable(target if target_is_masks else target.unsqueeze(1))
+    target = target if target_is_masks else target.unsqueeze(1)
+    values = _comparable(target)
     if target_is_masks:
         permitted = (values == 0) | (values == 1)
     else:
@@ -205,7 +207,7 @@ def _check_values(
     wrong = ~permitted & valid
     if not bool(wrong.any()):
         return
-    value = values[wrong.expand_as(values)][0].item()
+    value = target[tuple(wrong.nonzero()[0].tolist())].item()
     if target_is_masks:
         also = "" if ignore_index is None else f" (and ignore_index={ignore_index})"
         raise ValueError(f"target: got a mask that holds {value:g}, takes masks of 0 and 1{also}")

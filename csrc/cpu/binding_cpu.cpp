@@ -9,6 +9,7 @@
 #include <string_view>
 #include <tuple>
 
+#include "huge_pages.h"
 #include "kernels.h"
 
 namespace scnp::cpu {
@@ -131,6 +132,13 @@ View<char> write(const at::Tensor& tensor) {
   return view_of(tensor, static_cast<char*>(tensor.mutable_data_ptr()));
 }
 
+// A new tensor of the same shape and memory format.
+at::Tensor result_like(const at::Tensor& tensor, at::ScalarType type) {
+  at::Tensor result = at::empty_like(tensor, tensor.options().dtype(type));
+  prefer_huge_pages(result.mutable_data_ptr(), result.nbytes());
+  return result;
+}
+
 void check_shape(const at::Tensor& tensor, const char* name, const at::Tensor& like,
                  bool has_channels = true) {
   bool same = tensor.dim() == like.dim() - (has_channels ? 0 : 1);
@@ -170,9 +178,8 @@ std::tuple<at::Tensor, at::Tensor> forward_op(const at::Tensor& logits, const at
   call.type = float_type(logits, "logits");
   call.winner_type = winner_type(call.geometry.taps());
   check_shape(target, "target", logits, target_is_masks);
-  const at::Tensor penalized = at::empty_like(logits);
-  const at::Tensor winners =
-      at::empty_like(logits, logits.options().dtype(scalar_type(call.winner_type)));
+  const at::Tensor penalized = result_like(logits, logits.scalar_type());
+  const at::Tensor winners = result_like(logits, scalar_type(call.winner_type));
   if (logits.numel() == 0) {
     return {penalized, winners};
   }
@@ -210,7 +217,7 @@ at::Tensor scatter_op(const at::Tensor& gradient, const at::Tensor& winners,
   call.winner_type = winner_type(call.geometry.taps());
   check_winners(winners, gradient, call.winner_type);
   // The winners have the memory format of the logits, and so has the logits' gradient.
-  const at::Tensor logits_gradient = at::empty_like(winners, gradient.options());
+  const at::Tensor logits_gradient = result_like(winners, gradient.scalar_type());
   if (gradient.numel() > 0) {
     call.gradient = read(gradient);
     call.winners = read(winners);
@@ -227,7 +234,7 @@ at::Tensor gather_op(const at::Tensor& values, const at::Tensor& winners,
   call.type = float_type(values, "values");
   call.winner_type = winner_type(call.geometry.taps());
   check_winners(winners, values, call.winner_type);
-  const at::Tensor result = at::empty_like(winners, values.options());
+  const at::Tensor result = result_like(winners, values.scalar_type());
   if (values.numel() > 0) {
     call.values = read(values);
     call.winners = read(winners);

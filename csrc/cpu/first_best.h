@@ -5,13 +5,7 @@
 //     source 2     4  9  7
 //
 // A later source wins on strict `>` only, so the first of equal candidates stays.
-#pragma once
-
-#include <cstdint>
-
-#include "vectorize.h"
-
-namespace scnp::cpu {
+namespace scnp::cpu::SCNP_CAPABILITY {
 
 // [n] keys and [n] taps of one class; the taps count over the axes reduced so far.
 template <class Key, class Tap>
@@ -56,29 +50,8 @@ inline void replace_if_better(const Source& source, int64_t i, Key& best, Tap& t
   tap = blend(tap, source.tap(i), static_cast<Tap>(-static_cast<Tap>(better)));
 }
 
-// One, two or three sources at a time: `best` stays in a register in between. `out` may be the
-// first source.
-template <class First, class Key, class Tap>
-void first_best(const First& a, int64_t n, Candidates<Key, Tap> out) {
-  SCNP_VECTORIZE
-  for (int64_t i = 0; i < n; ++i) {
-    out.key[i] = a.key[i];
-    out.tap[i] = a.tap(i);
-  }
-}
-
-template <class First, class Source, class Key, class Tap>
-void first_best(const First& a, const Source& b, int64_t n, Candidates<Key, Tap> out) {
-  SCNP_VECTORIZE
-  for (int64_t i = 0; i < n; ++i) {
-    Key best = a.key[i];
-    Tap tap = a.tap(i);
-    replace_if_better(b, i, best, tap);
-    out.key[i] = best;
-    out.tap[i] = tap;
-  }
-}
-
+// Of three sources, so that `best` stays in a register in between. `out` may be the first source.
+// Naming a source twice changes nothing: a candidate does not beat itself.
 template <class First, class Source, class Key, class Tap>
 void first_best(const First& a, const Source& b, const Source& c, int64_t n,
                 Candidates<Key, Tap> out) {
@@ -96,21 +69,13 @@ void first_best(const First& a, const Source& b, const Source& c, int64_t n,
 // Of source(0), source(1), ... source(count - 1), in this order.
 template <class SourceAt, class Key, class Tap>
 void first_best_of(int64_t count, const SourceAt& source, int64_t n, Candidates<Key, Tap> out) {
-  if (count == 1) {
-    return first_best(source(0), n, out);
-  }
-  if (count == 2) {
-    return first_best(source(0), source(1), n, out);
-  }
-  first_best(source(0), source(1), source(2), n, out);
+  const int64_t last = count - 1;
+  first_best(source(0), source(std::min<int64_t>(1, last)), source(std::min<int64_t>(2, last)), n,
+             out);
   const CandidateSource<Key, Tap> so_far{out.key, out.tap, 0};
-  int64_t next = 3;
-  for (; next + 2 <= count; next += 2) {
-    first_best(so_far, source(next), source(next + 1), n, out);
-  }
-  if (next < count) {
-    first_best(so_far, source(next), n, out);
+  for (int64_t next = 3; next < count; next += 2) {
+    first_best(so_far, source(next), source(std::min(next + 1, last)), n, out);
   }
 }
 
-}  // namespace scnp::cpu
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -10,12 +10,7 @@
 //
 // Foreground takes the minimum, so its keys are complemented (~key reverses the order); NaN and
 // "no candidate" keep their place. Keys of the two classes are never compared with each other.
-#pragma once
-
-#include <cstdint>
-#include <limits>
-
-namespace scnp {
+namespace scnp::cpu::SCNP_CAPABILITY {
 
 // Bits: the signed integer of the float's width. kInfinity: the bits of +inf.
 struct Float16Format {
@@ -63,4 +58,4 @@ inline Bits foreground_key(Bits background) {
   return background == nan_key ? nan_key : static_cast<Bits>(~background);
 }
 
-}  // namespace scnp
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -20,10 +20,10 @@ struct Span {
   }
 };
 
-// A box of pixels of one channel of one image.
+// A box of pixels of some channels of one image.
 struct Tile {
   int64_t batch = 0;
-  int64_t channel = 0;
+  Span channels;
   Span span[kAxes];
 };
 
@@ -31,29 +31,34 @@ class Tiling {
  public:
   // Rows and planes of a tile should stay in the first two cache levels while the kernel marches
   // along the outer axis; and there should be enough tiles to keep every worker busy to the end.
-  Tiling(const Geometry& geometry, int64_t workers) : geometry_(geometry) {
+  Tiling(const Geometry& geometry, int64_t channels_per_tile, int64_t workers)
+      : geometry_(geometry), channels_per_tile_(channels_per_tile) {
     constexpr int64_t inner_pixels = 512;
     constexpr int64_t plane_pixels = 2048;
+    constexpr int64_t tile_pixels = 512 * 1024;
     constexpr int64_t tiles_per_worker = 4;
-    tile_[kInner] = std::min(geometry.size[kInner], inner_pixels);
     // Neighbouring tiles both read the reach between them: keep a tile well above it.
+    tile_[kInner] =
+        std::min(geometry.size[kInner], std::max(inner_pixels, 4 * geometry.reach(kInner)));
     tile_[kMiddle] = std::min(geometry.size[kMiddle],
                               std::max(plane_pixels / tile_[kInner], 4 * geometry.reach(kMiddle)));
     tile_[kOuter] = geometry.size[kOuter];
     const int64_t wanted = workers > 1 ? tiles_per_worker * workers : 1;
     const int64_t per_outer_span =
-        geometry.batch * geometry.channels * parts(kMiddle) * parts(kInner);
-    const int64_t spans = std::max<int64_t>(1, (wanted + per_outer_span - 1) / per_outer_span);
+        geometry.batch * channel_parts() * parts(kMiddle) * parts(kInner);
+    const int64_t plane = tile_[kMiddle] * tile_[kInner];
+    const int64_t spans = std::max(divide_up(wanted, per_outer_span),
+                                   divide_up(geometry.size[kOuter] * plane, tile_pixels));
     const int64_t shortest = std::max<int64_t>(4, 8 * geometry.reach(kOuter));
     tile_[kOuter] = std::min(geometry.size[kOuter],
-                             std::max((geometry.size[kOuter] + spans - 1) / spans, shortest));
+                             std::max(divide_up(geometry.size[kOuter], spans), shortest));
   }
 
   int64_t count() const {
-    return geometry_.batch * geometry_.channels * parts(kOuter) * parts(kMiddle) * parts(kInner);
+    return geometry_.batch * channel_parts() * parts(kOuter) * parts(kMiddle) * parts(kInner);
   }
 
-  // Neighbouring tiles have neighbouring numbers: those of one channel follow each other.
+  // Neighbouring tiles have neighbouring numbers.
   Tile tile(int64_t number) const {
     Tile tile;
     for (int axis = kInner; axis >= kOuter; --axis) {
@@ -62,17 +67,26 @@ class Tiling {
       tile.span[axis] = {part * tile_[axis],
                          std::min(geometry_.size[axis], (part + 1) * tile_[axis])};
     }
-    tile.channel = number % geometry_.channels;
-    tile.batch = number / geometry_.channels;
+    const int64_t group = number % channel_parts();
+    tile.channels = {group * channels_per_tile_,
+                     std::min(geometry_.channels, (group + 1) * channels_per_tile_)};
+    tile.batch = number / channel_parts();
     return tile;
   }
 
  private:
+  static int64_t divide_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+  }
   int64_t parts(int axis) const {
-    return (geometry_.size[axis] + tile_[axis] - 1) / tile_[axis];
+    return divide_up(geometry_.size[axis], tile_[axis]);
+  }
+  int64_t channel_parts() const {
+    return divide_up(geometry_.channels, channels_per_tile_);
   }
 
   Geometry geometry_;
+  int64_t channels_per_tile_;
   int64_t tile_[kAxes] = {1, 1, 1};
 };
 

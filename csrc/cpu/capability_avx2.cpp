@@ -1,0 +1,9 @@
+// The kernels for x86-64 machines with AVX2.
+#define SCNP_CAPABILITY avx2
+#include "capability_headers.h"
+
+#if SCNP_X86_CAPABILITIES
+SCNP_TARGET_BEGIN("avx2,f16c,bmi,bmi2,lzcnt")
+#include "capability_kernels.h"
+SCNP_TARGET_END
+#endif

@@ -1,0 +1,20 @@
+// Everything the kernels use from outside, included before the instruction set is raised: what is
+// shared with the rest of the program must stay runnable on every machine.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "capability.h"
+#include "instruction_sets.h"
+#include "kernels.h"
+#include "scratch.h"
+#include "tiles.h"
+#include "vectorize.h"
+#include "winners.h"

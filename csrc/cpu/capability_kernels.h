@@ -1,0 +1,19 @@
+// The kernels of one capability: compiled into the namespace SCNP_CAPABILITY, with the instruction
+// set of the file that includes this.
+#include "first_best.h"
+#include "half_floats.h"
+#include "ordered_keys.h"
+#include "pixel_codes.h"
+#include "tile_forward.h"
+#include "tile_scatter.h"
+
+#define SCNP_TEXT_OF(x) #x
+#define SCNP_TEXT(x) SCNP_TEXT_OF(x)
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+Kernels kernels() {
+  return {SCNP_TEXT(SCNP_CAPABILITY), &forward, &scatter};
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

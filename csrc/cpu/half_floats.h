@@ -1,0 +1,69 @@
+// Half types to float32 and back, with bits alone, so that loops over them vectorise on any
+// instruction set. Rounds to nearest, ties to even, as torch does; NaN stays NaN.
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+inline float float_of_bits(uint32_t bits) {
+  return std::bit_cast<float>(bits);
+}
+inline uint32_t bits_of_float(float value) {
+  return std::bit_cast<uint32_t>(value);
+}
+
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Float16 {
+  uint16_t bits;
+};
+
+inline float widen(BFloat16 value) {
+  return float_of_bits(static_cast<uint32_t>(value.bits) << 16);
+}
+inline float widen(Float16 value) {
+  const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fff) << 13;
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
+  // Moving the exponent by a multiplication also normalises what was denormal in 16 bits.
+  const uint32_t finite = bits_of_float(float_of_bits(magnitude) * float_of_bits(0x77800000));
+  const uint32_t special = magnitude | 0x7f800000;
+  return float_of_bits((magnitude >= 0x0f800000 ? special : finite) | sign);
+}
+inline float widen(float value) {
+  return value;
+}
+inline double widen(double value) {
+  return value;
+}
+
+inline void narrow(float value, BFloat16& result) {
+  const uint32_t bits = bits_of_float(value);
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const bool is_nan = (bits & 0x7fffffff) > 0x7f800000;
+  result.bits = static_cast<uint16_t>(is_nan ? 0x7fc0 : rounded);
+}
+inline void narrow(float value, Float16& result) {
+  const uint32_t bits = bits_of_float(value);
+  const uint32_t sign = (bits >> 16) & 0x8000;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  // From 2^-14 on: move the exponent, round the 13 bits that do not fit.
+  const uint32_t normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  // Below: adding 0.5 puts the last bit that fits at the end of the mantissa, and rounds.
+  const uint32_t denormal = bits_of_float(float_of_bits(magnitude) + 0.5f) - 0x3f000000;
+  uint32_t result_bits = magnitude < (113u << 23) ? denormal : normal;
+  // From 65520 on, what rounds to 2^16 or more is infinite.
+  result_bits = magnitude >= 0x477ff000 ? 0x7c00 : result_bits;
+  result_bits = magnitude > 0x7f800000 ? 0x7e00 : result_bits;
+  result.bits = static_cast<uint16_t>(result_bits | sign);
+}
+inline void narrow(float value, float& result) {
+  result = value;
+}
+inline void narrow(double value, double& result) {
+  result = value;
+}
+
+// The type in which values are added up: half types in float32, rounded once at the end.
+template <class T>
+using Accumulator = decltype(widen(T{}));
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY
