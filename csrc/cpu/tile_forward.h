@@ -60,10 +60,10 @@ void make_keys(const Key* logits, int64_t stride, const uint8_t* codes, uint8_t 
   SCNP_VECTORIZE
   for (int64_t i = 0; i < n; ++i) {
     const Key key = background_key<Format>(logits[kUnitStride ? i : i * stride]);
-    const bool is_foreground = codes[i] == own_code;
-    const bool is_background = !is_foreground & (codes[i] != kInvalidPixel);
-    background[i] = is_background ? key : kNoCandidate<Key>;
-    foreground[i] = is_foreground ? foreground_key(key) : kNoCandidate<Key>;
+    const Key own = static_cast<Key>(-static_cast<Key>(codes[i] == own_code));
+    const Key invalid = static_cast<Key>(-static_cast<Key>(codes[i] == kInvalidPixel));
+    background[i] = blend(key, kNoCandidate<Key>, static_cast<Key>(own | invalid));
+    foreground[i] = blend(kNoCandidate<Key>, foreground_key(key), own);
   }
 }
 
@@ -74,20 +74,25 @@ void first_best_of_own_class(const std::array<Source, 3>& background,
                              const std::array<Source, 3>& foreground, const uint8_t* codes,
                              uint8_t own_code, Tap centre_tap, int64_t n, Key* logits,
                              Winner* winners) {
+  // Copies: a store to bytes may change anything that lies behind a reference.
+  const auto [background_a, background_b, background_c] = background;
+  const auto [foreground_a, foreground_b, foreground_c] = foreground;
   SCNP_VECTORIZE
   for (int64_t i = 0; i < n; ++i) {
-    Key best = background[0].key[i];
-    Tap tap = background[0].tap(i);
-    replace_if_better(background[1], i, best, tap);
-    replace_if_better(background[2], i, best, tap);
-    Key foreground_best = foreground[0].key[i];
-    Tap foreground_tap = foreground[0].tap(i);
-    replace_if_better(foreground[1], i, foreground_best, foreground_tap);
-    replace_if_better(foreground[2], i, foreground_best, foreground_tap);
-    const bool is_foreground = codes[i] == own_code;
-    best = is_foreground ? static_cast<Key>(~foreground_best) : best;
-    tap = is_foreground ? foreground_tap : tap;
-    tap = codes[i] == kInvalidPixel ? centre_tap : tap;
+    Key best = background_a.key[i];
+    Tap tap = background_a.tap(i);
+    replace_if_better(background_b, i, best, tap);
+    replace_if_better(background_c, i, best, tap);
+    Key foreground_best = foreground_a.key[i];
+    Tap foreground_tap = foreground_a.tap(i);
+    replace_if_better(foreground_b, i, foreground_best, foreground_tap);
+    replace_if_better(foreground_c, i, foreground_best, foreground_tap);
+    // Masks as wide as the lanes, for the reason told at blend().
+    const Key own = static_cast<Key>(-static_cast<Key>(codes[i] == own_code));
+    const Tap own_tap = static_cast<Tap>(-static_cast<Tap>(codes[i] == own_code));
+    const Tap invalid = static_cast<Tap>(-static_cast<Tap>(codes[i] == kInvalidPixel));
+    best = blend(best, static_cast<Key>(~foreground_best), own);
+    tap = blend(blend(tap, foreground_tap, own_tap), centre_tap, invalid);
     logits[i] = flip_negative(best);
     winners[i] = static_cast<Winner>(tap);
   }
