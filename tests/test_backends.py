@@ -1,0 +1,81 @@
+"""What is tested here at all: the compiled kernels, on memory that is poisoned.
+
+A backend asked for by name runs or raises; "auto" picks the best that works.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import scnp_kernels
+from scnp_kernels import backend_registry, compile_on_first_use, native, scnp
+from tests.cases import CASES
+
+
+def test_cpu_kernels_are_available() -> None:
+    """Without them half of this suite would test nothing: fail, never skip."""
+    assert native.load() is None
+    assert scnp_kernels.backends()["cpu"] == "ok"
+
+
+def test_build_under_test_is_known() -> None:
+    """The package's own ``_C``, or the one in the cache of first use."""
+    record = native.build_record()
+    assert record is not None
+    file = Path(record["file"])
+    homes = [Path(scnp_kernels.__file__).parent]
+    cached = compile_on_first_use.cached_binary()
+    if cached is not None:
+        homes.append(cached.parent)
+    assert file.is_file()
+    assert file.name.startswith("_C")
+    assert file.parent in homes
+    assert record["torch"] == torch.__version__.split("+")[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_fresh_memory_is_poisoned(dtype: torch.dtype) -> None:
+    like = torch.ones(2, 3, 4, 4).to(dtype=dtype, memory_format=torch.channels_last)
+    assert torch.empty(3, dtype=dtype).isnan().all()
+    assert torch.empty_like(like).isnan().all()
+    assert torch.empty_like(like, dtype=torch.uint8).eq(255).all()
+    assert torch.empty_like(like, dtype=torch.int16).eq(32_767).all()
+
+
+def test_every_backend_is_listed() -> None:
+    available = scnp_kernels.backends()
+    assert list(available) == ["triton", "cuda", "cpu", "reference"]
+    assert available["reference"] == "ok"
+    assert all(available.values())
+
+
+def test_auto_takes_the_kernels() -> None:
+    assert backend_registry.choose("auto", torch.device("cpu")).name == "cpu"
+
+
+def test_auto_takes_the_reference_where_there_is_nothing_better() -> None:
+    assert backend_registry.choose("auto", torch.device("meta")).name == "reference"
+
+
+def test_auto_says_why_it_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "load", lambda: "the compiler is on holiday")
+    monkeypatch.setattr(backend_registry, "_told", set())
+    logits, target = torch.randn(1, 2, 5), torch.zeros(1, 5, dtype=torch.long)
+    with pytest.warns(RuntimeWarning, match=r"reference backend.*the compiler is on holiday"):
+        scnp(logits, target)
+    with pytest.raises(RuntimeError, match=r"backend='cpu' cannot run here: the compiler is on"):
+        scnp(logits, target, backend="cpu")
+
+
+def test_environment_decides_for_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCNP_BACKEND", "reference")
+    assert backend_registry.choose("auto", torch.device("cpu")).name == "reference"
+    assert backend_registry.choose("cpu", torch.device("cpu")).name == "cpu"
+
+
+def test_cases_have_names_of_their_own() -> None:
+    names = [case.name for case in CASES]
+    assert len(names) == len(set(names))
