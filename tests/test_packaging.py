@@ -31,10 +31,9 @@ def _environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-def _run(
-    *command: str, cwd: Path, check: bool = True, **changes: str
-) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
+def _try(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these variables; it may fail."""
+    return subprocess.run(
         command,
         cwd=cwd,
         env=_environment(**changes),
@@ -43,7 +42,12 @@ def _run(
         text=True,
         check=False,
     )
-    assert not check or result.returncode == 0, result.stdout
+
+
+def _run(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these variables; it must succeed."""
+    result = _try(*command, cwd=cwd, **changes)
+    assert result.returncode == 0, result.stdout
     return result
 
 
@@ -142,12 +146,11 @@ def test_without_a_compiler_the_reference_runs_and_the_reason_is_told(
 def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(
     installed: Path, tmp_path: Path
 ) -> None:
-    result = _run(
+    result = _try(
         sys.executable,
         "-c",
         PENALIZE,
         cwd=tmp_path,
-        check=False,
         PYTHONPATH=str(installed),
         SCNP_BUILD="none",
         SCNP_BACKEND="cpu",
@@ -262,12 +265,11 @@ def _broken_compiler(folder: Path) -> Path:
 
 def test_a_build_asked_for_by_name_stops_with_the_compilers_words(tmp_path: Path) -> None:
     source = _copy_checkout(tmp_path / "source")
-    result = _run(
+    result = _try(
         sys.executable,
         "setup.py",
         "build_ext",
         cwd=source,
-        check=False,
         SCNP_BUILD="cpu",
         CXX=str(_broken_compiler(tmp_path)),
     )
@@ -293,7 +295,7 @@ def test_an_automatic_build_goes_on_without_kernels_and_says_so(tmp_path: Path) 
 )
 def test_an_unknown_build_is_refused(tmp_path: Path, value: str, message: str) -> None:
     source = _copy_checkout(tmp_path / "source")
-    result = _run(sys.executable, "setup.py", "--name", cwd=source, check=False, SCNP_BUILD=value)
+    result = _try(sys.executable, "setup.py", "--name", cwd=source, SCNP_BUILD=value)
     assert result.returncode != 0
     assert message in result.stdout
 
@@ -305,5 +307,5 @@ def test_the_report_shows_versions_backends_and_self_test(tmp_path: Path) -> Non
 
 
 def test_an_unknown_backend_variable_is_refused(tmp_path: Path) -> None:
-    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, check=False, SCNP_BACKEND="fastest")
+    result = _try(sys.executable, "-c", PENALIZE, cwd=tmp_path, SCNP_BACKEND="fastest")
     assert "SCNP_BACKEND: got 'fastest', takes \"auto\"" in result.stdout
