@@ -219,6 +219,17 @@ TARGETS = [
     Case("thin_lines_3d", "structures one voxel wide", VOLUME, target=g.thin_lines),
     Case("blobs", "regions larger than a window", (1, 3, 11, 13), target=g.blobs),
     Case("blobs_3d", "regions larger than a window", (1, 3, 5, 6, 7), target=g.blobs),
+    Case("classes_251", "more than a byte's codes", (1, 251, 2, 3), target=g.labels(torch.uint8)),
+    Case("classes_256", "every uint8 is a class", (2, 256, 3, 4), target=g.labels(torch.uint8)),
+    Case("classes_300", "beyond uint8", (1, 300, 2, 9), target=g.labels(torch.int16)),
+    Case("classes_520", "beyond two bytes' codes", (1, 520, 9), target=g.labels(torch.float16)),
+    Case(
+        "classes_uint8",
+        "classes no pixel can have",
+        (1, 300, 5),
+        target=g.labels(torch.uint8, classes=256),
+    ),
+    Case("classes_masks", "more masks than a byte counts", (1, 260, 2, 3), target=g.masks()),
 ] + [
     Case(
         f"labels_{_name(dtype)}{'_with_channel_axis' if channel_axis else ''}",
@@ -278,6 +289,9 @@ IGNORED = [
     _ignoring("ignore_2**63-1", "the largest of int64", 2**63 - 1, g.labels(ignored=2**63 - 1)),
     _ignoring("ignore_0", "an ordinary class is ignored", 0, g.labels()),
     _ignoring("ignore_1", "an ordinary class is ignored", 1, g.labels()),
+    Case("ignore_many_classes", "255 is a class elsewhere", (1, 255, 3, 4), ignore_index=255,
+         target=g.labels(torch.uint8, ignored=255)),
+    Case("ignore_a_class_of_many", "", (1, 300, 3, 40), ignore_index=254),
     _ignoring("ignore_unused", "no pixel has it", 254, g.labels(torch.uint8)),
     _ignoring("ignore_everything", "nobody takes part", 2, g.only_label(2)),
     _ignoring("ignore_binary_map", "C = 1", 255, g.labels(torch.uint8, ignored=255), 1),
@@ -288,7 +302,7 @@ IGNORED = [
     _ignoring("ignore_binary_bool_masks", "C = 1, 1 is True", 1, g.masks(), 1),
     Case("ignore_1d", "", LINE, 5, target=g.labels(ignored=-1), ignore_index=-1),
     Case("ignore_3d", "", VOLUME, target=g.labels(ignored=-1), ignore_index=-1),
-]
+]  # fmt: skip
 
 VALID = [
     Case("mask", "pixels outside the mask take no part", PLANE, mask=g.valid_pixels()),

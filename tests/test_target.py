@@ -48,11 +48,19 @@ def _map_of(values: list[float], dtype: torch.dtype) -> Tensor:
 
 
 def _extremes(dtype: torch.dtype) -> list[float]:
+    """Values beyond three classes, and such as a conversion to bytes could take for one."""
+    bytes_ = [3.0, 100.0, 127.0, *([] if dtype == torch.int8 else [250.0, 253.0, 254.0, 255.0])]
+    wrapping = [] if dtype.itemsize == 1 else [256.0, 257.0, 258.0, 512.0]
     if dtype.is_floating_point:
         largest = torch.finfo(dtype).max
-        return [-1, 3, 0.5, 1.5, -0.5, largest, -largest, math.inf, -math.inf, math.nan]
+        special = [0.5, 1.5, -0.5, largest, -largest, math.inf, -math.inf, math.nan]
+        values: list[float] = torch.tensor(
+            [*bytes_, *wrapping, -1, -2, *special], dtype=dtype
+        ).tolist()
+        return values
     info = torch.iinfo(dtype)
-    return [3, 100, info.min, info.max] if info.min == 0 else [-1, -2, 3, info.min, info.max]
+    negative = [] if info.min == 0 else [-1, -2, -126, -127, -128]
+    return [*map(int, (*bytes_, *wrapping, *negative)), info.min, info.max]
 
 
 # The two readings
@@ -216,7 +224,7 @@ def test_unchecked_binary_labels_out_of_range_are_background(
 def test_unchecked_masks_read_above_a_half(
     backend: str, dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
-    values = [0, 1, *_extremes(dtype)]
+    values: list[float] = [0, 1, *_extremes(dtype)]
     if dtype.is_floating_point:
         half = torch.tensor(0.5, dtype=dtype)
         infinity = torch.tensor(math.inf, dtype=dtype)
