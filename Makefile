@@ -1,5 +1,6 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
 # make test   the test suite, on the kernels built from this checkout
+# make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make lint   ruff, mypy, clang-format
 #
 # Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
@@ -9,7 +10,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py
@@ -23,7 +24,7 @@ $(VENV)/torch.installed: | $(BIN)/python
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
-	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,test]"
+	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,test,bench]"
 	touch $@
 
 # The tools alone: the package is there already, and building it again would take a minute.
@@ -41,6 +42,9 @@ demo: $(VENV)/native.installed
 
 test: $(VENV)/native.installed
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+bench: $(VENV)/native.installed
+	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .

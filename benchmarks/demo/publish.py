@@ -1,0 +1,70 @@
+"""Put the results of a demo into the repository: its picture, its figures, and the README's table.
+
+    python -m benchmarks.demo.publish demo_output topomortar256
+
+copies ``summary.csv``, ``scores.csv`` and ``picture.png`` to ``benchmarks/results/demo`` and
+rewrites the README's block ``demo-topomortar256``.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.demo.files import written_whole
+from benchmarks.kernels.readme import update_file
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {"summary.csv": ".csv", "scores.csv": "-scores.csv", "picture.png": ".png"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Publish; returns 0, or 1 after one line on stderr that says what is missing."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 2:
+        print(f"error: got {len(arguments)} arguments, takes OUT_FOLDER NAME", file=sys.stderr)
+        return 1
+    folder, name = Path(arguments[0]), arguments[1]
+    missing = [file for file in FILES if not (folder / file).is_file()]
+    if missing:
+        print(f"error: {folder} holds no {', '.join(missing)}; run the demo first", file=sys.stderr)
+        return 1
+    publish(folder, name, ROOT / "benchmarks" / "results" / "demo", ROOT / "README.md")
+    return 0
+
+
+def publish(folder: Path, name: str, results: Path, readme: Path) -> None:
+    """Copy a demo's files into ``results`` under ``name``, and rewrite the README's block."""
+    results.mkdir(parents=True, exist_ok=True)
+    for file, suffix in FILES.items():
+        with written_whole(results / f"{name}{suffix}") as temporary:
+            shutil.copyfile(folder / file, temporary)
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    update_file(readme, {f"demo-{name}": markdown_table(rows)})
+
+
+def markdown_table(rows: Sequence[dict[str, str]]) -> str:
+    """The rows of ``summary.csv``, every seed and the mean over seeds."""
+    lines = [
+        "| method | seed | Dice | Betti-0 error (8-connectivity) | clDice |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (
+            row["method"],
+            row["seed"],
+            f"{float(row['dice']):.4f}",
+            f"{float(row['betti0_error']):.2f}",
+            f"{float(row['cldice']):.4f}",
+        )
+        strong = "**" if row["seed"] == "mean" else ""
+        lines.append("| " + " | ".join(f"{strong}{cell}{strong}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How fast are the kernels, how much memory do they take, and against what?"""

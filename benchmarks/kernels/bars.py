@@ -1,0 +1,157 @@
+"""What the kernels have to reach, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.kernels.cases import FILL, LISTING, LISTING_COMPILED, OURS, SHIFTED_COMPILED
+from benchmarks.kernels.results import (
+    BOTH,
+    FORWARD,
+    RECORDING,
+    NotMeasuredError,
+    Ratio,
+    Record,
+    Results,
+    ratio,
+)
+from benchmarks.kernels.wording import number, times
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One bar, and how a run stands to it."""
+
+    bar: str
+    limit: str
+    measured: str
+    reached: bool | None  # None: not measured
+
+
+# Several ratios: every one of them has to reach the bar.
+Measure = Callable[[Results], list[Ratio] | float]
+
+
+@dataclass(frozen=True)
+class _Bar:
+    title: str
+    limit: float
+    at_least: bool
+    measure: Measure
+    unit: str = "x"
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Every bar, in order."""
+    return [_judge(bar, results) for bar in _BARS]
+
+
+def _judge(bar: _Bar, results: Results) -> Verdict:
+    limit = f"{'≥' if bar.at_least else '≤'} {bar.limit:g}{bar.unit}"
+    try:
+        measured = bar.measure(results)
+    except NotMeasuredError:
+        return Verdict(bar.title, limit, "not measured", None)
+    if isinstance(measured, float):
+        values, text = [measured], f"{number(measured)}{bar.unit}"
+    else:
+        values = [one.of_medians for one in measured]
+        text = "; ".join(f"{times(r.of_medians)} ({times(r.median_of_rounds)})" for r in measured)
+    reached = all(v >= bar.limit if bar.at_least else v <= bar.limit for v in values)
+    return Verdict(bar.title, limit, text, reached)
+
+
+def _speed_up(group: str, peer: str, *phases: str) -> Measure:
+    """How many times longer a peer takes."""
+
+    def measure(results: Results) -> list[Ratio]:
+        ours = results.find(group, OURS)
+        return [ratio(results.find(group, peer), ours, phase) for phase in phases]
+
+    return measure
+
+
+def _ours(groups: tuple[str, ...], one: dict[str, object], other: dict[str, object]) -> Measure:
+    """How many times longer one of our cases takes than another."""
+
+    def measure(results: Results) -> list[Ratio]:
+        pairs = [_pair(results, group, one, other) for group in groups]
+        return [ratio(first, second, BOTH) for first, second in pairs]
+
+    return measure
+
+
+def _pair(
+    results: Results, group: str, one: dict[str, object], other: dict[str, object]
+) -> tuple[Record, Record]:
+    first = results.find(group, OURS, **one)
+    return first, results.find(group, OURS, shape=first.shape, **other)
+
+
+def _against_filling(results: Results) -> list[Ratio]:
+    return [ratio(results.find("3D", OURS), results.find("3D", FILL), BOTH)]
+
+
+def _call_overhead(results: Results) -> list[Ratio]:
+    ours, listing = results.find("small", OURS), results.find("small", LISTING)
+    return [ratio(ours, listing, phase) for phase in (FORWARD, RECORDING)]
+
+
+def _layout(results: Results) -> list[Ratio]:
+    last = [r for r in results.in_group("layout", OURS) if r.channels_last]
+    if not last:
+        raise NotMeasuredError("layout")
+    return [
+        ratio(record, results.find("layout", OURS, shape=record.shape, channels_last=False), BOTH)
+        for record in last
+    ]
+
+
+def _saved(results: Results) -> float:
+    return max(results.find(group, OURS).saved_per_logit for group in ("2D", "3D"))
+
+
+def _peak(results: Results) -> float:
+    return max(results.find(group, OURS).peak_per_logit for group in ("2D", "3D"))
+
+
+def _dtype_bar(dtype: str) -> _Bar:
+    groups = ("2D dtypes", "3D dtypes")
+    measure = _ours(groups, {"dtype": dtype}, {"dtype": "float32"})
+    return _Bar(f"{dtype} against float32, 2D; 3D", 1.2, False, measure)
+
+
+def _window_bar(group: str, dimensions: str, window: int, limit: float) -> _Bar:
+    measure = _ours((group,), {"kernel_size": window}, {"kernel_size": 3})
+    return _Bar(f"{dimensions}, w = {window} against w = 3", limit, False, measure)
+
+
+_BARS = (
+    _Bar("2D, against the listing", 25, True, _speed_up("2D", LISTING, BOTH)),
+    _Bar("2D, against the listing compiled", 7, True, _speed_up("2D", LISTING_COMPILED, BOTH)),
+    _Bar("3D, against the listing", 45, True, _speed_up("3D", LISTING, BOTH)),
+    _Bar("3D, against the listing compiled", 40, True, _speed_up("3D", LISTING_COMPILED, BOTH)),
+    _Bar(
+        "2D, forward alone, against shifted comparisons compiled "
+        "(no gradient wanted; remembering for backward)",
+        1.6,
+        True,
+        _speed_up("2D", SHIFTED_COMPILED, FORWARD, RECORDING),
+    ),
+    _window_bar("2D windows", "2D", 11, 1.8),
+    _window_bar("3D windows", "3D", 7, 2.5),
+    _dtype_bar("bfloat16"),
+    _dtype_bar("float16"),
+    _Bar("3D, against allocating and filling the three results", 1.2, False, _against_filling),
+    _Bar("saved for backward", 1, False, _saved, " B per logit"),
+    _Bar("peak of tensors beyond inputs and results", 1.3, False, _peak, " B per logit"),
+    _Bar(
+        "1x2x64x64, one forward call against the listing "
+        "(no gradient wanted; remembering for backward)",
+        1,
+        False,
+        _call_overhead,
+    ),
+    _Bar("channels_last against contiguous, 2D; 3D", 1.5, False, _layout),
+)

@@ -1,0 +1,198 @@
+"""What is measured: the shapes, and the slices through them that answer one question each.
+
+Not the full product: every group changes one thing, and its members are measured in turns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+
+LISTING = "listing"
+LISTING_COMPILED = "listing compiled"
+SHIFTED_COMPILED = "shifted compiled"
+COPY = "copy"  # of the logits: measured beside every case
+FILL = "fill"  # allocate and fill the three results
+OURS = "scnp cpu"
+OURS_REFERENCE = "scnp reference"
+
+LABELS, FLOAT_MASKS, BOOL_MASKS = "labels", "float masks", "bool masks"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input and what is asked of it."""
+
+    shape: tuple[int, ...]  # [B, C, *spatial]
+    kernel_size: int = 3
+    dtype: torch.dtype = torch.float32
+    target: str = LABELS  # what ours is given; the peers always take their one-hot masks, ready
+    channels_last: bool = False
+    threads: int | None = None  # None: those of the run
+
+    @property
+    def dimensions(self) -> int:
+        """Number of spatial axes."""
+        return len(self.shape) - 2
+
+    @property
+    def logits(self) -> int:
+        """Number of logits."""
+        return math.prod(self.shape)
+
+    @property
+    def taps(self) -> int:
+        """Number of pixels in the window."""
+        return int(self.kernel_size**self.dimensions)
+
+    @property
+    def dtype_name(self) -> str:
+        """``float32`` for ``torch.float32``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def name(self) -> str:
+        """Unique among the cases."""
+        parts = ["x".join(map(str, self.shape)), f"w{self.kernel_size}", self.dtype_name]
+        parts += [self.target.replace(" ", "_")]
+        parts += ["channels_last"] if self.channels_last else []
+        parts += [f"{self.threads}_threads"] if self.threads is not None else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that answer one question, with what is measured on each, all in turns."""
+
+    name: str
+    question: str
+    members: tuple[tuple[Case, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of a run."""
+
+    paper_2d: tuple[int, ...] = (2, 2, 1280, 1024)  # Appendix B of the paper
+    paper_3d: tuple[int, ...] = (2, 3, 160, 128, 112)
+    sizes: tuple[tuple[int, ...], ...] = ((1, 2, 512, 512), (1, 2, 2048, 2048), (1, 2, 96, 96, 96))
+    windows_3d: tuple[int, ...] = (1, 2, 96, 96, 96)  # the listing is too slow for more
+    classes_spatial: tuple[int, ...] = (512, 512)
+    classes: tuple[int, ...] = (2, 3, 4, 8)
+    one_channel: tuple[tuple[int, ...], ...] = ((1, 1, 2048, 2048), (1, 1, 160, 128, 112))
+    small: tuple[int, ...] = (1, 2, 64, 64)
+    windows: dict[int, tuple[int, ...]] = field(
+        default_factory=lambda: {2: (3, 5, 7, 11), 3: (3, 5, 7)}  # by spatial axes
+    )
+
+
+FULL = Shapes()
+QUICK = Shapes(  # to see that the suite works; its numbers mean nothing
+    paper_2d=(1, 2, 64, 48),
+    paper_3d=(1, 2, 12, 16, 16),
+    sizes=((1, 2, 32, 32), (1, 2, 12, 12, 12)),
+    windows_3d=(1, 2, 12, 12, 12),
+    classes_spatial=(32, 32),
+    classes=(2, 3),
+    one_channel=((1, 1, 64, 64),),
+    small=(1, 2, 16, 16),
+)
+
+_PEERS = (LISTING, LISTING_COMPILED)
+_ALL = (*_PEERS, SHIFTED_COMPILED, OURS)
+_HALF_TYPES = (torch.bfloat16, torch.float16)
+
+
+def groups(shapes: Shapes) -> tuple[Group, ...]:
+    """Every group of a run."""
+    paper_2d = Case(shapes.paper_2d)
+    paper_3d = Case(shapes.paper_3d)
+    windows_2d, windows_3d = (
+        tuple(replace(Case(shape), kernel_size=w) for w in shapes.windows[dimensions])
+        for dimensions, shape in ((2, shapes.paper_2d), (3, shapes.windows_3d))
+    )
+    return (
+        Group("2D", "the paper's 2D shape", ((paper_2d, (*_ALL, OURS_REFERENCE, FILL)),)),
+        Group("3D", "the paper's 3D shape", ((paper_3d, (*_ALL, FILL)),)),
+        Group(
+            "small", "what a call costs", ((Case(shapes.small), (*_PEERS, OURS, OURS_REFERENCE)),)
+        ),
+        Group(
+            "2D windows",
+            "larger windows in 2D",
+            tuple((c, _ALL if c.kernel_size <= 5 else (*_PEERS, OURS)) for c in windows_2d),
+        ),
+        _ours_only(
+            "3D windows",
+            "larger windows in 3D",
+            [replace(paper_3d, kernel_size=w) for w in shapes.windows[3]],
+        ),
+        Group(
+            "3D windows, smaller image",
+            "larger windows in 3D, where the peers can still be measured",
+            tuple((case, (*_PEERS, OURS)) for case in windows_3d),
+        ),
+        Group(
+            "2D dtypes",
+            "half types in 2D",
+            tuple((replace(paper_2d, dtype=t), (LISTING, OURS)) for t in _dtypes()),
+        ),
+        _ours_only(
+            "3D dtypes", "half types in 3D", [replace(paper_3d, dtype=t) for t in _dtypes()]
+        ),
+        Group(
+            "sizes",
+            "other sizes",
+            tuple((Case(s), _ALL if len(s) == 4 else (*_PEERS, OURS)) for s in shapes.sizes),
+        ),
+        Group(
+            "classes",
+            "2 to 8 classes",
+            tuple(
+                (Case((1, count, *shapes.classes_spatial)), (*_PEERS, OURS))
+                for count in shapes.classes
+            ),
+        ),
+        _ours_only(
+            "targets",
+            "label maps and one-hot masks",
+            [
+                replace(case, target=target)
+                for case in (paper_2d, paper_3d)
+                for target in (LABELS, FLOAT_MASKS, BOOL_MASKS)
+            ],
+        ),
+        _ours_only(
+            "layout",
+            "channels_last against contiguous",
+            [
+                replace(case, channels_last=channels_last)
+                for case in (paper_2d, paper_3d)
+                for channels_last in (False, True)
+            ],
+        ),
+        _ours_only(
+            "threads",
+            "one thread against two, with one image of one channel too",
+            [
+                replace(Case(shape), threads=threads)
+                for shape in (shapes.paper_2d, shapes.paper_3d, *shapes.one_channel)
+                for threads in (1, 2)
+            ],
+        ),
+    )
+
+
+def _ours_only(name: str, question: str, cases: list[Case]) -> Group:
+    return Group(name, question, tuple((case, (OURS,)) for case in cases))
+
+
+def _dtypes() -> tuple[torch.dtype, ...]:
+    return (torch.float32, *_HALF_TYPES)
+
+
+def all_cases(shapes: Shapes) -> tuple[Case, ...]:
+    """Every case of the groups, once."""
+    return tuple(dict.fromkeys(case for group in groups(shapes) for case, _ in group.members))

@@ -1,0 +1,69 @@
+"""No time without a right result: values and gradient are compared with the paper's listing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernels import peers
+from benchmarks.kernels.cases import Case
+from benchmarks.kernels.implementations import OURS_PREFIX, Run
+from benchmarks.kernels.inputs import Buffer
+
+
+class WrongResultError(AssertionError):
+    """An implementation disagrees with the listing: its time would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the listing answers."""
+
+    penalized: Tensor
+    gradient: Tensor
+
+
+def expected(case: Case, buffer: Buffer) -> Expected:
+    """The listing's values in the dtype of the logits; its gradient summed in float32 at least."""
+    with torch.no_grad():
+        penalized = peers.listing(buffer.logits, buffer.one_hot(), case.kernel_size)
+    wide = torch.promote_types(case.dtype, torch.float32)
+    logits = buffer.logits.detach().to(wide).requires_grad_()
+    (gradient,) = torch.autograd.grad(
+        peers.listing(logits, buffer.one_hot().to(wide), case.kernel_size),
+        logits,
+        buffer.incoming.to(wide),
+    )
+    return Expected(penalized, gradient.to(case.dtype))
+
+
+def check(name: str, case: Case, run: Run, buffer: Buffer, answer: Expected) -> None:
+    """Run forward and backward once, and compare.
+
+    Ours has to agree bit for bit. A peer may add the parts of a gradient in another order.
+
+    Raises:
+        WrongResultError: It does not agree.
+    """
+    penalized = run(buffer)
+    (gradient,) = torch.autograd.grad(penalized, buffer.logits, buffer.incoming)
+    if not torch.equal(penalized, answer.penalized):
+        raise WrongResultError(f"{name} on {case.name}: {_difference(penalized, answer.penalized)}")
+    if name.startswith(OURS_PREFIX):
+        agrees = torch.equal(gradient, answer.gradient)
+    else:
+        tolerance = 64 * torch.finfo(case.dtype).eps  # some dozens of terms of about 1
+        agrees = torch.allclose(gradient, answer.gradient, rtol=tolerance, atol=tolerance)
+    if not agrees:
+        difference = _difference(gradient, answer.gradient)
+        raise WrongResultError(f"{name} on {case.name}, gradient: {difference}")
+
+
+def _difference(got: Tensor, wanted: Tensor) -> str:
+    differ = got != wanted
+    largest = (got.detach().double() - wanted.double()).abs().max().item()
+    return (
+        f"{int(differ.sum())} of {got.numel()} values differ from the listing's by up to {largest}"
+    )

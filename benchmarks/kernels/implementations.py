@@ -1,0 +1,90 @@
+"""Everything that can be measured, by name: peers, our backends, and two baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernels import peers
+from benchmarks.kernels.cases import (
+    COPY,
+    FILL,
+    LISTING,
+    LISTING_COMPILED,
+    SHIFTED_COMPILED,
+    Case,
+)
+from benchmarks.kernels.inputs import Buffer
+from scnp_kernels import backends, scnp
+
+OURS_PREFIX = "scnp "  # followed by the name of a backend
+BASELINES = (COPY, FILL)  # memory traffic only: no result to check, nothing to differentiate
+MOST_SHIFTS = 25  # comparisons that are written out one by one: more compile for minutes
+MOST_TAPS_OF_LARGE = 27  # pooling over more is too slow on a large 3D image
+LARGE = 10_000_000  # logits
+
+Run = Callable[[Buffer], Tensor]
+
+
+class NotAvailableError(RuntimeError):
+    """What was asked for cannot run here; the message says why."""
+
+
+def our_backends() -> tuple[str, ...]:
+    """The backends that can run on the CPU here, each as the name of an implementation."""
+    states = backends()
+    on_cpu = [name for name in ("cpu", "reference") if states[name].startswith("ok")]
+    return tuple(f"{OURS_PREFIX}{name}" for name in on_cpu)
+
+
+def implementations() -> tuple[str, ...]:
+    """Peers and our backends: all that compute SCNP."""
+    return (LISTING, LISTING_COMPILED, SHIFTED_COMPILED, *our_backends())
+
+
+def why_not(implementation: str, case: Case) -> str | None:
+    """None, or why this is not worth measuring on this case."""
+    if implementation == SHIFTED_COMPILED:
+        limit = MOST_SHIFTS + 2 * (case.dimensions == 3)
+        if case.taps > limit:
+            return f"{case.taps} comparisons take minutes to compile"
+    if not implementation.startswith(OURS_PREFIX) and case.threads is not None:
+        return "the peers are compiled for the threads of the run"
+    if case.logits >= LARGE and case.taps > MOST_TAPS_OF_LARGE and case.dimensions == 3:
+        ours = implementation.startswith(OURS_PREFIX) and "reference" not in implementation
+        return None if ours else "too slow on so large an image; a smaller one has it"
+    return None
+
+
+def build(implementation: str, case: Case) -> Run:
+    """What runs the implementation on a buffer of the case: one forward pass.
+
+    Raises:
+        NotAvailableError: It is one of our backends, and cannot run here.
+    """
+    kernel_size = case.kernel_size
+    if implementation == COPY:
+        return lambda buffer: peers.copy_of_the_logits(buffer.destination, buffer.logits.detach())
+    if implementation == FILL:
+        winners = winners_dtype(case)
+        return lambda buffer: peers.allocate_and_fill(buffer.logits.detach(), winners)[0]
+    if implementation.startswith(OURS_PREFIX):
+        backend = implementation.removeprefix(OURS_PREFIX)
+        if implementation not in our_backends():
+            raise NotAvailableError(f"{implementation}: {backends()[backend]}")
+        return lambda buffer: scnp(
+            buffer.logits, buffer.target(case.target), kernel_size, backend=backend
+        )
+    peer = {
+        LISTING: lambda: peers.listing,
+        LISTING_COMPILED: peers.compiled_listing,
+        SHIFTED_COMPILED: peers.compiled_shifted_comparisons,
+    }[implementation]()
+    return lambda buffer: peer(buffer.logits, buffer.one_hot(), kernel_size)
+
+
+def winners_dtype(case: Case) -> torch.dtype:
+    """The smallest integer that numbers the window's pixels."""
+    return torch.uint8 if case.taps <= 255 else torch.int16

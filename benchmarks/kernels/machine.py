@@ -1,0 +1,130 @@
+"""Facts about the machine and the programs on it that a measurement depends on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+import scnp_kernels
+from scnp_kernels import native
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_DEFAULT_CACHE = 32 << 20
+_UNKNOWN = "unknown"
+
+
+def machine_facts(threads: int) -> dict[str, str]:
+    """Everything worth knowing, in the order in which to read it."""
+    native.load()  # only then does the record know the instruction set
+    build = native.build_record() or {}
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "CPU": cpu_model(),
+        "cores": str(os.cpu_count()),
+        "caches": ", ".join(f"{name} {size >> 10} KiB" for name, size in caches().items())
+        or _UNKNOWN,
+        "memory": _memory(),
+        "huge pages": _huge_pages(),
+        "OS": _system(),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "compiler of torch.compile": _compiler(),
+        "threads": str(threads),
+        "scnp_kernels": scnp_kernels.__version__,
+        "git revision": git_revision(),
+        "compiler of the kernels": str(build.get("compiler", "not compiled")),
+        "CPU capability of the kernels": str(build.get("capability", _UNKNOWN)),
+        "CPU capability of torch": torch.backends.cpu.get_cpu_capability(),
+        "load before": load_average(),
+    }
+
+
+def load_average() -> str:
+    """Programs that want a core, over the last minute: above 0.5 or so, something else ran."""
+    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else _UNKNOWN
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or _UNKNOWN
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()
+
+
+@functools.cache
+def caches() -> dict[str, int]:
+    """Bytes of each cache that the first core sees; empty where the system does not tell."""
+    found = {}
+    for index in sorted(_CACHES.glob("index*")):
+        level, kind, size = (
+            (index / name).read_text(encoding="utf-8").strip() for name in ("level", "type", "size")
+        )
+        name = f"L{level}" + {"Data": "d", "Instruction": "i"}.get(kind, "")
+        found[name] = int(size[:-1]) * _UNITS[size[-1]] if size[-1] in _UNITS else int(size)
+    return found
+
+
+def last_level_cache_bytes() -> int:
+    """Size of the largest cache."""
+    return max(caches().values(), default=_DEFAULT_CACHE)
+
+
+def git_revision() -> str:
+    """Of the checkout that this file lies in."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    revision = _output_of([*git, "rev-parse", "--short=12", "HEAD"])
+    if revision is None:
+        return _UNKNOWN
+    # What a run writes itself must not make the revision look changed.
+    changes = _output_of([*git, "status", "--porcelain", "--", ":/scnp_kernels", ":/csrc"])
+    return f"{revision} (kernels changed since)" if changes else revision
+
+
+def _system() -> str:
+    system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {system}"
+    except (OSError, KeyError):
+        return system
+
+
+def _memory() -> str:
+    if not hasattr(os, "sysconf"):
+        return _UNKNOWN
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.0f} GiB"
+
+
+def _huge_pages() -> str:
+    try:
+        match = re.search(r"\[(\w+)\]", _HUGE_PAGES.read_text(encoding="utf-8"))
+    except OSError:
+        return _UNKNOWN
+    return match[1] if match else _UNKNOWN
+
+
+def _compiler() -> str:
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        return "none"
+    return (_output_of([compiler, "--version"]) or _UNKNOWN).splitlines()[0]
+
+
+def _output_of(command: list[str]) -> str | None:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,90 @@
+"""What the kernels are measured against. Shares no code with scnp_kernels.
+
+Every peer takes the one-hot masks ready, in the dtype of the logits: making them is not counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+KAPPA = 9999
+_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+Peer = Callable[[Tensor, Tensor, int], Tensor]  # logits, one-hot masks, kernel_size
+
+
+def listing(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
+    """The paper's listing (Appendix A)."""
+    max_pool = _MAX_POOL[logits.dim() - 2]
+    padding = kernel_size // 2
+    t1 = -max_pool(-(logits * one_hot + KAPPA * (1 - one_hot)), kernel_size, 1, padding)
+    t2 = max_pool(logits * (1 - one_hot) - KAPPA * one_hot, kernel_size, 1, padding)
+    penalized: Tensor = t1 * one_hot + t2 * (1 - one_hot)
+    return penalized
+
+
+def pad_signed(logits: Tensor, one_hot: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
+    """Logits with the sign of foreground ones flipped, and masks; outside lies a third class."""
+    padding = [kernel_size // 2] * (2 * (logits.dim() - 2))
+    signed = logits * (1 - 2 * one_hot)
+    return F.pad(signed, padding), F.pad(one_hot, padding, value=2.0)
+
+
+def compare_shifted(
+    padded_logits: Tensor, padded_masks: Tensor, one_hot: Tensor, kernel_size: int
+) -> Tensor:
+    """The largest of the window's same-class logits; the first of equals wins."""
+    spatial = one_hot.shape[2:]
+    best = torch.full_like(one_hot, -math.inf)
+    for tap in itertools.product(range(kernel_size), repeat=len(spatial)):
+        candidate, masks = padded_logits, padded_masks
+        for axis, (offset, side) in enumerate(zip(tap, spatial, strict=True), start=2):
+            candidate = candidate.narrow(axis, offset, side)
+            masks = masks.narrow(axis, offset, side)
+        better = (masks == one_hot) & (candidate > best)
+        best = torch.where(better, candidate, best)
+    return best * (1 - 2 * one_hot)
+
+
+def compiled_listing() -> Peer:
+    """The listing under torch.compile."""
+    return _compiled(listing)
+
+
+def compiled_shifted_comparisons() -> Peer:
+    """One comparison per pixel of the window, under torch.compile.
+
+    Compiled in two steps, the fastest of the forms that were tried: in one step, the compiler
+    computes the padding anew for every comparison.
+    """
+    pad, compare = _compiled(pad_signed), _compiled(compare_shifted)
+
+    def shifted_comparisons(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
+        padded_logits, padded_masks = pad(logits, one_hot, kernel_size)
+        penalized: Tensor = compare(padded_logits, padded_masks, one_hot, kernel_size)
+        return penalized
+
+    return shifted_comparisons
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # For these shapes and no others: what the compiler is best at.
+    return torch.compile(function, dynamic=False, fullgraph=True)
+
+
+def copy_of_the_logits(destination: Tensor, logits: Tensor) -> Tensor:
+    """The least that any function of the logits with a result of their size can cost."""
+    return destination.copy_(logits)
+
+
+def allocate_and_fill(logits: Tensor, winners_dtype: torch.dtype) -> list[Tensor]:
+    """Memory for penalized logits, winners and gradient, fresh and written once."""
+    dtypes = (logits.dtype, winners_dtype, logits.dtype)
+    return [torch.empty_like(logits, dtype=dtype).fill_(1) for dtype in dtypes]

@@ -1,0 +1,132 @@
+"""Measure the kernels against their peers, and rewrite every table and picture from the result.
+
+    python -m benchmarks.kernels                  everything, into benchmarks/results/kernels
+    python -m benchmarks.kernels --report-only    tables and pictures anew, from stored results
+    python -m benchmarks.kernels --groups 2D 3D   some groups of cases, into build/benchmarks_part
+    python -m benchmarks.kernels --quick          does it work? Tiny shapes, likewise
+
+Stops with status 1, and writes nothing, if anything computes a wrong result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.demo.files import written_whole
+from benchmarks.kernels.bars import verdicts
+from benchmarks.kernels.cases import FULL, QUICK, Group, groups
+from benchmarks.kernels.check import WrongResultError
+from benchmarks.kernels.implementations import NotAvailableError
+from benchmarks.kernels.machine import load_average, machine_facts
+from benchmarks.kernels.measure import Effort, measure_group
+from benchmarks.kernels.pictures import draw_pictures
+from benchmarks.kernels.readme import update_file
+from benchmarks.kernels.results import Results, read_results, write_results
+from benchmarks.kernels.tables import tables
+from benchmarks.kernels.worker import LocalWorker, ProcessWorker
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "kernels"
+PART_RESULTS = ROOT / "build" / "benchmarks_part"
+READMES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+TABLES_NAME = "tables.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; returns 0, or 1 after one line on stderr that says what is wrong."""
+    options = _parser().parse_args(arguments)
+    # Tiny shapes, or some groups, must not replace the results of a whole run, nor be published.
+    whole = not options.quick and options.groups is None
+    out = options.out or (RESULTS if whole else PART_RESULTS)
+    readmes = options.readme
+    if readmes is None:
+        readmes = [path for path in READMES if path.exists()] if whole else []
+    try:
+        results = read_results(out) if options.report_only else _measure(options, out)
+    except (WrongResultError, NotAvailableError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report(results, out, readmes)
+    return 0
+
+
+def report(results: Results, out: Path, readmes: Sequence[Path]) -> None:
+    """Rewrite everything that is made from the results, and say how the bars stand."""
+    draw_pictures(out, results)
+    blocks = tables(results, out, out)
+    with written_whole(out / TABLES_NAME) as temporary:
+        text = "\n\n".join(f"## {name}\n\n{block}" for name, block in blocks.items())
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+    changed = [path for path in readmes if update_file(path, tables(results, out, path.parent))]
+    for verdict in verdicts(results):
+        mark = {True: "reached", False: "MISSED", None: "-"}[verdict.reached]
+        print(f"{mark:>8}  {verdict.bar}: {verdict.measured}, bar {verdict.limit}")
+    print(f"Wrote {out}" + "".join(f", {path}" for path in changed))
+
+
+def _measure(options: argparse.Namespace, out: Path) -> Results:
+    start = time.perf_counter()
+    torch.set_num_threads(options.threads)
+    effort = Effort(
+        seconds=options.seconds,
+        least_rounds=options.least_rounds,
+        most_rounds=options.most_rounds,
+        threads=options.threads,
+    )
+    start_worker = LocalWorker if options.one_process else ProcessWorker
+    facts = machine_facts(options.threads)
+    print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
+    chosen = _chosen(options)
+    records = []
+    for group in chosen:
+        print(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]", flush=True)
+        records += measure_group(group, effort, lambda line: print(line, flush=True), start_worker)
+    facts["load after"] = load_average()
+    facts["minutes"] = f"{(time.perf_counter() - start) / 60:.1f}"
+    results = Results(facts, records)
+    write_results(out, results)
+    return results
+
+
+def _chosen(options: argparse.Namespace) -> list[Group]:
+    everything = groups(QUICK if options.quick else FULL)
+    return [g for g in everything if options.groups is None or g.name in options.groups]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels",
+        description="Measure the kernels against their peers; rewrite tables and pictures.",
+    )
+    names = [group.name for group in groups(FULL)]
+    parser.add_argument("--quick", action="store_true", help="tiny shapes: does it work?")
+    parser.add_argument(
+        "--report-only", action="store_true", help="measure nothing; use what --out holds"
+    )
+    parser.add_argument(
+        "--one-process", action="store_true", help="to debug: implementations share a process"
+    )
+    parser.add_argument("--groups", nargs="+", choices=names, help="measure these only")
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        nargs="*",
+        help="files whose marked blocks are rewritten (of a whole run: both READMEs)",
+    )
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=Effort.seconds,
+        help="for each implementation on each case (default: %(default)s)",
+    )
+    parser.add_argument("--least-rounds", type=int, default=Effort.least_rounds)
+    parser.add_argument("--most-rounds", type=int, default=Effort.most_rounds)
+    return parser

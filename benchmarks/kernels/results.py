@@ -1,0 +1,233 @@
+"""What a run leaves behind: every sample in JSON, a summary of them in CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+
+from benchmarks.demo.files import write_csv, written_whole
+from benchmarks.kernels.cases import COPY, Case
+
+FORWARD, RECORDING, BACKWARD, BOTH = "forward", "recording forward", "backward", "both"
+PHASES = {
+    FORWARD: "forward, no gradient wanted",
+    RECORDING: "forward, remembering what backward needs",
+    BACKWARD: "backward",
+    BOTH: "recording forward and backward",
+}
+JSON_NAME, CSV_NAME = "results.json", "results.csv"
+
+
+class NotMeasuredError(LookupError):
+    """The results do not hold what was asked for; the message names it."""
+
+
+@dataclass
+class Record:
+    """All samples of one implementation on one case, in microseconds."""
+
+    group: str
+    case: str
+    implementation: str
+    shape: tuple[int, ...]
+    kernel_size: int
+    dtype: str
+    target: str
+    channels_last: bool
+    threads: int | None
+    logits: int
+    saved_bytes: int | None = None
+    peak_bytes: int | None = None  # of tensors, beyond inputs and results
+    least_bytes: tuple[int, int] | None = None  # forward, backward
+    rounds: list[int] = field(default_factory=list)  # in which it was measured
+    times: dict[str, list[float]] = field(
+        default_factory=lambda: {phase: [] for phase in (FORWARD, RECORDING, BOTH)}
+    )
+
+    @classmethod
+    def of(cls, group: str, case: Case, implementation: str) -> Record:
+        """A record without samples."""
+        return cls(
+            group=group,
+            case=case.name,
+            implementation=implementation,
+            shape=case.shape,
+            kernel_size=case.kernel_size,
+            dtype=case.dtype_name,
+            target=case.target,
+            channels_last=case.channels_last,
+            threads=case.threads,
+            logits=case.logits,
+        )
+
+    def add(self, round_index: int, forward: float, recording: float, both: float) -> None:
+        """One sample, in seconds."""
+        self.rounds.append(round_index)
+        for phase, seconds in ((FORWARD, forward), (RECORDING, recording), (BOTH, both)):
+            self.times[phase].append(round(seconds * 1e6, 2))
+
+    def microseconds(self, phase: str) -> list[float]:
+        """The samples of one phase, round by round."""
+        if phase == BACKWARD:
+            pairs = zip(self.times[BOTH], self.times[RECORDING], strict=True)
+            return [both - recording for both, recording in pairs]
+        return self.times[phase]
+
+    def milliseconds(self, phase: str) -> float:
+        """The median."""
+        return median(self.microseconds(phase)) / 1e3
+
+    def quartiles(self, phase: str) -> tuple[float, float]:
+        """The middle half of the samples lies between them, in milliseconds."""
+        times = self.microseconds(phase)
+        if len(times) < 2:
+            return times[0] / 1e3, times[0] / 1e3
+        low, _, high = quantiles(times, n=4, method="inclusive")
+        return low / 1e3, high / 1e3
+
+    def bytes_moved(self, phase: str) -> int | None:
+        """The least that has to move."""
+        if self.least_bytes is None:
+            return None
+        forward, backward = self.least_bytes
+        return {BACKWARD: backward, BOTH: forward + backward}.get(phase, forward)
+
+    def gigabytes_per_second(self, phase: str) -> float | None:
+        """The least that has to move, over the time: what a user gets of the memory's speed."""
+        moved = self.bytes_moved(phase)
+        return None if moved is None else moved / self.milliseconds(phase) / 1e6
+
+    @property
+    def saved_per_logit(self) -> float:
+        """Bytes kept for backward."""
+        return (self.saved_bytes or 0) / self.logits
+
+    @property
+    def peak_per_logit(self) -> float:
+        """Bytes of tensors at the peak of forward + backward, beyond inputs and results."""
+        return (self.peak_bytes or 0) / self.logits
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times longer one took than another, in two ways that should agree."""
+
+    of_medians: float
+    median_of_rounds: float  # ratio by ratio, in the rounds in which both were measured
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run."""
+
+    facts: dict[str, str]
+    records: list[Record]
+
+    def find(self, group: str, implementation: str, **wanted: object) -> Record:
+        """The one record of a group that fits.
+
+        Raises:
+            NotMeasuredError: There is none.
+        """
+        for record in self.in_group(group, implementation):
+            if all(getattr(record, name) == value for name, value in wanted.items()):
+                return record
+        raise NotMeasuredError(f"{implementation} in {group!r} with {wanted}")
+
+    def in_group(self, group: str, implementation: str | None = None) -> list[Record]:
+        """The records of a group, in order; of one implementation, or of all."""
+        wanted = (implementation,) if implementation else {r.implementation for r in self.records}
+        return [r for r in self.records if r.group == group and r.implementation in wanted]
+
+    def copy_beside(self, record: Record) -> Record:
+        """The copy of the same kind of logits, measured in the same rounds."""
+        return self.find(
+            record.group,
+            COPY,
+            shape=record.shape,
+            dtype=record.dtype,
+            channels_last=record.channels_last,
+            threads=record.threads,
+        )
+
+
+def ratio(slower: Record, faster: Record, phase: str, faster_phase: str | None = None) -> Ratio:
+    """How many times longer the first took; both from one group."""
+    first = dict(zip(slower.rounds, slower.microseconds(phase), strict=True))
+    second = dict(zip(faster.rounds, faster.microseconds(faster_phase or phase), strict=True))
+    common = first.keys() & second.keys()
+    if not common:
+        raise NotMeasuredError(f"no round has both {slower.case} and {faster.case}")
+    return Ratio(
+        of_medians=median(first.values()) / median(second.values()),
+        median_of_rounds=median(first[index] / second[index] for index in common),
+        rounds=len(common),
+    )
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Both files, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # One line for each record, so that a difference between two runs can be read.
+    lines = ",\n".join(f"  {json.dumps(asdict(record))}" for record in results.records)
+    facts = json.dumps(results.facts, indent=1)
+    with written_whole(folder / JSON_NAME) as temporary:
+        temporary.write_text(f'{{"facts": {facts},\n"records": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_csv(folder / CSV_NAME, _COLUMNS, _csv_rows(results))
+
+
+def read_results(folder: Path) -> Results:
+    """What :func:`write_results` wrote.
+
+    Raises:
+        FileNotFoundError: Nothing was measured yet.
+    """
+    document = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
+    records = []
+    for values in document["records"]:
+        for name in ("shape", "least_bytes"):
+            values[name] = values[name] and tuple(values[name])
+        records.append(Record(**values))
+    return Results(document["facts"], records)
+
+
+_COLUMNS = (
+    *("group", "shape", "kernel_size", "dtype", "target", "layout", "threads", "implementation"),
+    *("phase", "rounds", "median_ms", "quartile1_ms", "quartile3_ms"),
+    *("bytes_moved_at_least", "gb_per_s", "ratio_to_copy", "ratio_to_copy_median_of_rounds"),
+    *("saved_bytes_per_logit", "peak_bytes_per_logit"),
+)
+
+
+def _csv_rows(results: Results) -> Iterable[tuple[object, ...]]:
+    for record in results.records:
+        measured = record.least_bytes is not None  # the baselines have one phase, and no memory
+        for phase in PHASES if measured else (FORWARD,):
+            speed = record.gigabytes_per_second(phase)
+            to_copy = ratio(record, results.copy_beside(record), phase, FORWARD)
+            low, high = record.quartiles(phase)
+            yield (
+                record.group,
+                "x".join(map(str, record.shape)),
+                record.kernel_size,
+                record.dtype,
+                record.target,
+                "channels_last" if record.channels_last else "contiguous",
+                record.threads or results.facts["threads"],
+                record.implementation,
+                phase,
+                len(record.rounds),
+                f"{record.milliseconds(phase):.5g}",
+                f"{low:.5g}",
+                f"{high:.5g}",
+                record.bytes_moved(phase),
+                None if speed is None else f"{speed:.4g}",
+                f"{to_copy.of_medians:.4g}",
+                f"{to_copy.median_of_rounds:.4g}",
+                f"{record.saved_per_logit:.4g}" if measured else None,
+                f"{record.peak_per_logit:.4g}" if measured else None,
+            )

@@ -1,0 +1,304 @@
+"""The suite that measures the kernels works: on toy images, and without compiling the peers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.kernels import bars, check, inputs, memory, peers, program, readme, results
+from benchmarks.kernels.cases import (
+    BOOL_MASKS,
+    COPY,
+    FLOAT_MASKS,
+    LISTING,
+    OURS,
+    SHIFTED_COMPILED,
+    Case,
+    Group,
+    Shapes,
+    groups,
+)
+from benchmarks.kernels.implementations import build, implementations
+from benchmarks.kernels.measure import Effort, measure_group, members_and_copies
+from benchmarks.kernels.pictures import PICTURES
+from benchmarks.kernels.results import BACKWARD, BOTH, FORWARD, RECORDING, Record
+from benchmarks.kernels.worker import ProcessWorker
+from tests.oracle import listing
+
+CASE_2D = Case((1, 2, 12, 10))
+CASE_3D = Case((1, 2, 5, 6, 7))
+TOYS = Shapes(
+    paper_2d=CASE_2D.shape,
+    paper_3d=CASE_3D.shape,
+    sizes=((1, 2, 8, 8), (1, 2, 4, 4, 4)),
+    windows_3d=(1, 2, 4, 4, 4),
+    classes_spatial=(8, 8),
+    classes=(2, 3),
+    one_channel=((1, 1, 8, 8),),
+    small=(1, 2, 6, 6),
+)
+OPTIONS = [
+    "--one-process",
+    "--seconds",
+    "0",
+    "--least-rounds",
+    "2",
+    "--most-rounds",
+    "2",
+    "--threads",
+    "1",
+]
+
+
+@pytest.fixture(autouse=True)
+def uncompiled_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes longer than everything else here."""
+    monkeypatch.setattr(peers, "_compiled", lambda function: function)
+    monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> None:
+    """Not here: filling memory would itself be measured."""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one run of everything."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(peers, "_compiled", lambda function: function)
+        monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
+        monkeypatch.setattr(program, "QUICK", TOYS)
+        (folder / "page.md").write_text(PAGE, encoding="utf-8")
+        options = ["--quick", "--out", str(folder), "--readme", str(folder / "page.md"), *OPTIONS]
+        assert program.main(options) == 0
+    return folder
+
+
+PAGE = """before
+<!-- benchmark:bars begin -->
+<!-- benchmark:bars end -->
+between
+<!-- benchmark:pictures begin -->old<!-- benchmark:pictures end -->
+after
+"""
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [CASE_2D, CASE_3D], ids=lambda case: case.name)
+def test_every_implementation_agrees_with_the_listing(case: Case) -> None:
+    buffer = inputs.Buffer(case, seed=1)
+    answer = check.expected(case, buffer)
+    assert torch.equal(answer.penalized, listing(buffer.logits, buffer.one_hot(), 3))
+    assert set(implementations()) >= {LISTING, SHIFTED_COMPILED, OURS}
+    for name in implementations():
+        check.check(name, case, build(name, case), buffer, answer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [FLOAT_MASKS, BOOL_MASKS])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_ours_agrees_on_every_kind_of_input(
+    dtype: torch.dtype, kind: str, channels_last: bool
+) -> None:
+    case = Case((2, 3, 9, 8), 5, dtype, kind, channels_last)
+    buffer = inputs.Buffer(case, seed=2)
+    assert buffer.target(kind).stride() == buffer.logits.stride()
+    check.check(OURS, case, build(OURS, case), buffer, check.expected(case, buffer))
+
+
+def test_labels_form_regions_of_every_class() -> None:
+    labels = inputs.Buffer(Case((1, 3, 96, 96)), seed=0).labels
+    assert labels.unique().tolist() == [0, 1, 2]
+    same = labels[:, 1:] == labels[:, :-1]
+    assert same.double().mean() > 0.8
+
+
+def test_buffers_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MOST_BUFFERS", 64)
+    monkeypatch.setattr(inputs, "last_level_cache_bytes", lambda: 1000)
+    pool = inputs.Inputs()
+    case = Case((1, 1, 10, 10))  # 400 bytes of logits: five of them exceed 2,000
+    taken = [pool.next(case) for _ in range(6)]
+    assert len(set(map(id, taken))) == 5
+    assert taken[5] is taken[0]
+
+
+def test_a_wrong_result_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(logits: torch.Tensor, one_hot: torch.Tensor, kernel_size: int) -> torch.Tensor:
+        return listing(logits, one_hot, kernel_size) + 1e-6
+
+    monkeypatch.setattr(program, "QUICK", TOYS)
+    monkeypatch.setattr(peers, "compiled_listing", lambda: wrong)
+    assert program.main(["--quick", "--groups", "small", "--out", str(tmp_path), *OPTIONS]) == 1
+    assert "listing compiled" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_gradient_is_found() -> None:
+    buffer = inputs.Buffer(CASE_2D, seed=0)
+    answer = check.expected(CASE_2D, buffer)
+    twice = check.Expected(answer.penalized, answer.gradient * (1 + 1e-3))
+    for name in (OURS, SHIFTED_COMPILED):
+        with pytest.raises(check.WrongResultError, match="gradient"):
+            check.check(name, CASE_2D, build(name, CASE_2D), buffer, twice)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_known_memory() -> None:
+    case = Case((1, 2, 64, 64))
+    buffer = inputs.Buffer(case, seed=0)
+
+    def pooled(buffer: inputs.Buffer) -> torch.Tensor:
+        # Keeps its input, which the caller holds, and int64 indices. Nothing else is needed.
+        return F.max_pool2d(buffer.logits, 3, 1, 1)
+
+    assert memory.saved_for_backward(pooled, buffer) == 8 * case.logits
+    assert memory.peak_of_tensors(pooled, buffer) == 8 * case.logits
+    ours = build(OURS, case)
+    assert memory.saved_for_backward(ours, buffer) == case.logits
+    assert memory.peak_of_tensors(ours, buffer) == case.logits
+    assert memory.saved_for_backward(build(LISTING, case), buffer) == 32 * case.logits
+
+
+def test_the_peak_counts_what_an_operator_allocates_inside() -> None:
+    values = torch.randn(1, 1, 64, 64)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        F.max_pool2d(values, 3, 1, 1)  # its indices are freed before it returns
+    assert memory.peak_of(profiler) == (4 + 8) * values.numel()
+
+
+def test_least_bytes() -> None:
+    assert memory.least_bytes(Case((1, 2, 10, 10))) == (200 * (4 + 4 + 1) + 100 * 8, 200 * 9)
+    half = Case((1, 2, 10, 10), 17, torch.bfloat16, BOOL_MASKS)  # 289 taps: winners of 2 bytes
+    assert memory.least_bytes(half) == (200 * (2 + 2 + 2 + 1), 200 * 6)
+
+
+# --- what a run leaves behind -------------------------------------------------------------------
+
+
+def test_a_run_measures_everything(out: Path) -> None:
+    with (out / results.CSV_NAME).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    wanted = {
+        (group.name, "x".join(map(str, case.shape)), str(case.kernel_size), name)
+        for group in groups(TOYS)
+        for case, names in group.members
+        for name in names
+    }
+    found = {tuple(r[k] for k in ("group", "shape", "kernel_size", "implementation")) for r in rows}
+    assert wanted <= found
+    assert {row["phase"] for row in rows} == {FORWARD, RECORDING, BACKWARD, BOTH}
+    for row in rows:
+        assert int(row["rounds"]) >= 2
+        assert float(row["median_ms"]) > 0
+        assert float(row["ratio_to_copy"]) > 0
+        if row["implementation"] in implementations():
+            assert float(row["gb_per_s"]) > 0
+            assert float(row["saved_bytes_per_logit"]) > 0
+            assert int(row["bytes_moved_at_least"]) > 0
+
+
+def test_every_file_is_there_and_every_bar_judged(out: Path) -> None:
+    names = {results.JSON_NAME, results.CSV_NAME, program.TABLES_NAME, *PICTURES}
+    assert {file.name for file in out.iterdir()} == {*names, "page.md"}
+    for name in PICTURES:
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    facts = json.loads((out / results.JSON_NAME).read_text(encoding="utf-8"))["facts"]
+    assert facts["threads"] == "1"
+    assert all(facts.values())
+    verdicts = bars.verdicts(results.read_results(out))
+    assert len(verdicts) == 14
+    assert all(verdict.reached is not None for verdict in verdicts)
+
+
+def test_the_report_can_be_made_again(out: Path) -> None:
+    page = (out / "page.md").read_text(encoding="utf-8")
+    assert "| 2D, against the listing |" in page
+    assert "(./latency_by_window.png)" in page
+    assert "old" not in page
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.suffix != ".png"}
+    options = ["--report-only", "--out", str(out), "--readme", str(out / "page.md")]
+    assert program.main(options) == 0
+    for name, content in before.items():
+        assert (out / name).read_bytes() == content
+
+
+def test_a_report_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["--report-only", "--out", str(tmp_path)]) == 1
+    assert results.JSON_NAME in capsys.readouterr().err
+
+
+def test_replacing_blocks() -> None:
+    once = readme.replace_blocks(PAGE, {"bars": "new \\1", "machine": "has no markers"})
+    assert "new \\1" in once
+    assert "no markers" not in once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert readme.replace_blocks(once, {"bars": "new \\1"}) == once
+    assert readme.replace_blocks(once, {"bars": ""}) == readme.replace_blocks(PAGE, {"bars": ""})
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def test_implementations_measure_in_processes_of_their_own() -> None:
+    group = Group("2D", "a question", ((CASE_2D, (OURS,)),))
+    said: list[str] = []
+    ours, copy = measure_group(group, Effort(0, 2, 2, threads=1), said.append)
+    assert (ours.implementation, copy.implementation) == (OURS, COPY)
+    assert ours.rounds == copy.rounds == [0, 1]
+    assert ours.saved_bytes == CASE_2D.logits
+    assert len(said) == 1
+
+
+def test_what_goes_wrong_in_a_process_is_told() -> None:
+    worker = ProcessWorker("no such implementation", threads=1)
+    with pytest.raises(RuntimeError, match="KeyError"):
+        worker.prepare(CASE_2D)
+    worker._process.kill()
+    with pytest.raises(RuntimeError, match="no such implementation ended with status -9"):
+        worker.prepare(CASE_2D)
+    worker.close()
+
+
+# --- arithmetic of the samples ------------------------------------------------------------------
+
+
+def _record(rounds: list[int], both: list[float]) -> Record:
+    record = Record.of("a group", CASE_2D, OURS)
+    for index, seconds in zip(rounds, both, strict=True):
+        record.add(index, seconds / 4, seconds / 2, seconds)
+    return record
+
+
+def test_ratios_of_interleaved_rounds() -> None:
+    fast = _record([0, 1, 2, 3], [1.0, 2.0, 1.0, 4.0])
+    slow = _record([1, 3], [20.0, 48.0])  # sat out the even rounds
+    found = results.ratio(slow, fast, BOTH)
+    assert found.of_medians == pytest.approx(34 / 1.5)
+    assert found.median_of_rounds == pytest.approx((10 + 12) / 2)
+    assert found.rounds == 2
+    assert fast.milliseconds(BACKWARD) == pytest.approx(750)
+    assert fast.quartiles(BOTH) == pytest.approx((1000, 2500))
+
+
+def test_a_copy_is_measured_beside_every_kind_of_logits() -> None:
+    for group in groups(TOYS):
+        records = [Record.of(group.name, *member) for member in members_and_copies(group)]
+        run = results.Results({}, records)
+        for record in records:
+            assert run.copy_beside(record).implementation == COPY
