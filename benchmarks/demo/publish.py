@@ -42,8 +42,8 @@ def publish(folder: Path, name: str, results: Path, readme: Path) -> None:
     for file, suffix in FILES.items():
         with written_whole(results / f"{name}{suffix}") as temporary:
             shutil.copyfile(folder / file, temporary)
-    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as summary:
+        rows = list(csv.DictReader(summary))
     update_file(readme, {f"demo-{name}": markdown_table(rows)})
 
 
