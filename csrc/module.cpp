@@ -18,13 +18,20 @@
 #define SCNP_COMPILER "unknown"
 #endif
 
+#if defined(_OPENMP)
+#define SCNP_PARALLEL "openmp"
+#else
+#define SCNP_PARALLEL "whatever torch has without openmp"
+#endif
+
 // One line of JSON behind a marker. scnp_kernels/native.py finds it in the file before it loads
 // the file, since loading a binary built for another torch can fail with undefined symbols, or
 // worse, succeed.
 extern "C" const char scnp_kernels_build_record[] =
     "scnp_kernels build record: {"
     "\"torch\": \"" SCNP_TEXT(TORCH_VERSION_MAJOR) "." SCNP_TEXT(TORCH_VERSION_MINOR) "." SCNP_TEXT(
-        TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER "\", \"backends\": [\"cpu\"]}";
+        TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER
+                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"backends\": [\"cpu\"]}";
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "scnp_kernels: native kernels, registered on import.";

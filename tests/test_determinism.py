@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+from scnp_kernels import native, scnp
 from tests import generators as g
 from tests.calls import Outcome, forward_backward
 from tests.cases import CASES, DTYPES, Case
@@ -59,3 +62,24 @@ def test_no_flag_is_needed(backend: str, deterministic: bool) -> None:
     wanted = _on(2, backend, case, torch.float32)
     torch.use_deterministic_algorithms(deterministic)
     assert _on(2, backend, case, torch.float32) == wanted
+
+
+def test_two_threads_really_share_the_work() -> None:
+    """Equal results with one and two threads say nothing where only one ever works."""
+    record = native.build_record()
+    assert record is not None
+    assert record["parallel"] == "openmp"
+    logits = torch.randn(2, 2, 1024, 1024)
+    target = torch.randint(0, 2, (2, 1024, 1024))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        scnp(logits, target, backend="cpu")
+        process, own = time.process_time(), time.thread_time()
+        for _ in range(5):
+            scnp(logits, target, backend="cpu")
+        own, process = time.thread_time() - own, time.process_time() - process
+    finally:
+        torch.set_num_threads(threads)
+    # CPU seconds, not seconds: a busy machine changes neither.
+    assert process - own > 0.5 * own
