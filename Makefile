@@ -33,6 +33,16 @@ $(VENV)/lint.installed: $(VENV)/native.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LINT_TOOLS)
 	touch $@
 
+# A CUDA build of torch, several gigabytes: an environment of its own, for what needs one.
+CUDA_TORCH ?= torch==2.14.1 torchvision==0.29.1
+CUDA_VENV ?= .venv-cuda
+CUDA_BIN := $(CUDA_VENV)/bin
+
+$(CUDA_VENV)/torch.installed:
+	$(PYTHON) -m venv $(CUDA_VENV)
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" wheel ninja numpy
+	touch $@
+
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
 	$(if $(OUT),--out "$(OUT)")
@@ -53,4 +63,4 @@ lint: $(VENV)/lint.installed
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp')
 
 clean:
-	rm -rf $(VENV) build *.egg-info scnp_kernels/_C*.so
+	rm -rf $(VENV) $(CUDA_VENV) build *.egg-info scnp_kernels/_C*.so
