@@ -1,9 +1,5 @@
-// The kernels of one capability: compiled into the namespace SCNP_CAPABILITY, with the instruction
-// set of the file that includes this.
-#include "first_best.h"
-#include "half_floats.h"
-#include "ordered_keys.h"
-#include "pixel_codes.h"
+// The kernels of one capability: compiled into the namespace SCNP_CAPABILITY,
+// with the instruction set of the file that includes this.
 #include "tile_forward.h"
 #include "tile_scatter.h"
 

@@ -1,5 +1,6 @@
 // Half types to float32 and back, with bits alone, so that loops over them vectorise on any
 // instruction set. Rounds to nearest, ties to even, as torch does; NaN stays NaN.
+#pragma once
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 

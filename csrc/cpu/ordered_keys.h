@@ -1,15 +1,20 @@
-// Floats as integers that keep their order, so that one integer comparison decides everything.
+// Floats as integers that keep their order, so that one integer comparison
+// decides everything.
 //
 //   bits of the float ->  key              the order that strict `>` sees
 //
-//     no candidate        lowest integer   below everything: a real -inf still beats it
-//     -inf                                 an ordinary value
-//     negative, zero, positive             -0 and +0 are equal, as in the paper's listing
+//     no candidate        lowest integer   below everything: a real -inf still
+//     beats it -inf                                 an ordinary value negative,
+//     zero, positive             -0 and +0 are equal, as in the paper's listing
 //     +inf                                 an ordinary value
-//     NaN                 highest integer  beats everything; among NaNs the first stays
+//     NaN                 highest integer  beats everything; among NaNs the
+//     first stays
 //
-// Foreground takes the minimum, so its keys are complemented (~key reverses the order); NaN and
-// "no candidate" keep their place. Keys of the two classes are never compared with each other.
+// Foreground takes the minimum, so its keys are complemented (~key reverses the
+// order); NaN and "no candidate" keep their place. Keys of the two classes are
+// never compared with each other.
+#pragma once
+
 namespace scnp::cpu::SCNP_CAPABILITY {
 
 // Bits: the signed integer of the float's width. kInfinity: the bits of +inf.
@@ -32,9 +37,11 @@ struct Float64Format {
 
 template <class Bits>
 constexpr Bits kNoCandidate = std::numeric_limits<Bits>::min();
+template <class Bits>
+constexpr Bits kNanKey = std::numeric_limits<Bits>::max();
 
-// Negative floats are stored as sign and magnitude: flipping the magnitude of the negative ones
-// gives two's complement order. The map is its own inverse.
+// Negative floats are stored as sign and magnitude: flipping the magnitude of
+// the negative ones gives two's complement order. The map is its own inverse.
 template <class Bits>
 inline Bits flip_negative(Bits bits) {
   constexpr Bits magnitude = std::numeric_limits<Bits>::max();
@@ -42,20 +49,17 @@ inline Bits flip_negative(Bits bits) {
   return static_cast<Bits>(bits ^ ((bits >> sign_shift) & magnitude));
 }
 
-// The key of a background candidate; a foreground candidate's is foreground_key() of it.
 template <class Format>
-inline typename Format::Bits background_key(typename Format::Bits bits) {
+inline bool is_nan(typename Format::Bits bits) {
   using Bits = typename Format::Bits;
-  constexpr Bits magnitude_mask = std::numeric_limits<Bits>::max();
-  const Bits magnitude = bits & magnitude_mask;
-  const Bits ordered = magnitude == 0 ? Bits{0} : flip_negative(bits);
-  return magnitude > Format::kInfinity ? magnitude_mask : ordered;
+  return static_cast<Bits>(bits & std::numeric_limits<Bits>::max()) > Format::kInfinity;
 }
 
+// The key of a number. The two zeros differ by one after flip_negative: -0
+// joins +0.
 template <class Bits>
-inline Bits foreground_key(Bits background) {
-  constexpr Bits nan_key = std::numeric_limits<Bits>::max();
-  return background == nan_key ? nan_key : static_cast<Bits>(~background);
+inline Bits ordered_key(Bits bits) {
+  return static_cast<Bits>(flip_negative(bits) + (bits == std::numeric_limits<Bits>::min()));
 }
 
 }  // namespace scnp::cpu::SCNP_CAPABILITY

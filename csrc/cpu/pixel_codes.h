@@ -6,6 +6,9 @@
 //
 // Channel c of the group is foreground where the code is c, invalid where it is x, and background
 // elsewhere. Masks differ between channels, so their groups have one channel.
+#pragma once
+
+#include "half_floats.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 

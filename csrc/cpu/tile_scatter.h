@@ -13,6 +13,9 @@
 //   A tile owns the accumulators of its own pixels and stores only these. The planes have margins,
 //   so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a branch;
 //   what lands there is dropped (the neighbour computes it itself).
+#pragma once
+
+#include "half_floats.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 

@@ -1,4 +1,5 @@
-// How an image is cut into tiles for the thread pool. Results never depend on the cut.
+// How an image is cut into tiles for the thread pool. Results never depend on
+// the cut.
 #pragma once
 
 #include <algorithm>
@@ -29,19 +30,24 @@ struct Tile {
 
 class Tiling {
  public:
-  // Rows and planes of a tile should stay in the first two cache levels while the kernel marches
-  // along the outer axis; and there should be enough tiles to keep every worker busy to the end.
+  // Rows and planes of a tile should stay in the first two cache levels while
+  // the kernel marches along the outer axis; and there should be enough tiles
+  // to keep every worker busy to the end.
   Tiling(const Geometry& geometry, int64_t channels_per_tile, int64_t workers)
       : geometry_(geometry), channels_per_tile_(channels_per_tile) {
-    constexpr int64_t inner_pixels = 512;
-    constexpr int64_t plane_pixels = 2048;
+    // Whole rows up to this length: memory is then read in one stream, not in
+    // pieces.
+    constexpr int64_t inner_pixels = 1024;
+    constexpr int64_t plane_pixels = 8192;
     constexpr int64_t tile_pixels = 512 * 1024;
     constexpr int64_t tiles_per_worker = 4;
-    // Neighbouring tiles both read the reach between them: keep a tile well above it.
+    // Neighbouring tiles both read the reach between them: keep a tile well
+    // above it.
     tile_[kInner] =
-        std::min(geometry.size[kInner], std::max(inner_pixels, 4 * geometry.reach(kInner)));
-    tile_[kMiddle] = std::min(geometry.size[kMiddle],
-                              std::max(plane_pixels / tile_[kInner], 4 * geometry.reach(kMiddle)));
+        equal_parts(geometry.size[kInner], std::max(inner_pixels, 4 * geometry.reach(kInner)), 64);
+    tile_[kMiddle] =
+        equal_parts(geometry.size[kMiddle],
+                    std::max(plane_pixels / tile_[kInner], 4 * geometry.reach(kMiddle)), 1);
     tile_[kOuter] = geometry.size[kOuter];
     const int64_t wanted = workers > 1 ? tiles_per_worker * workers : 1;
     const int64_t per_outer_span =
@@ -77,6 +83,12 @@ class Tiling {
  private:
   static int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
+  }
+  // The length of as few equal parts as there can be of at most `longest`; of
+  // more than one, in multiples of `unit`.
+  static int64_t equal_parts(int64_t size, int64_t longest, int64_t unit) {
+    const int64_t part = divide_up(size, divide_up(size, longest));
+    return part == size ? size : std::min(size, divide_up(part, unit) * unit);
   }
   int64_t parts(int axis) const {
     return divide_up(geometry_.size[axis], tile_[axis]);
