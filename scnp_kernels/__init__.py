@@ -12,6 +12,16 @@ from . import reference
 from ._version import __version__
 from .backend_registry import backends
 from .functional import scnp
+from .losses import SCNPDiceCELoss, scnp_dice_ce_loss
 from .modules import SCNP, SCNPLoss
 
-__all__ = ["SCNP", "SCNPLoss", "__version__", "backends", "reference", "scnp"]
+__all__ = [
+    "SCNP",
+    "SCNPDiceCELoss",
+    "SCNPLoss",
+    "__version__",
+    "backends",
+    "reference",
+    "scnp",
+    "scnp_dice_ce_loss",
+]

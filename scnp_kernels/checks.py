@@ -6,6 +6,7 @@ Everything that can be decided from types, dtypes and shapes is decided here, on
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import NamedTuple, SupportsIndex
@@ -165,6 +166,22 @@ def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
         raise TypeError(
             f"{name}: got {value!r}, takes True or False{' or None' if or_none else ''}"
         )
+
+
+def check_weight(name: str, weight: float) -> float:
+    """Raise unless ``weight`` is a finite number that is not negative."""
+    takes = "takes a finite number that is not negative"
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise TypeError(f"{name}: got {weight!r}, {takes}")
+    if not math.isfinite(weight) or weight < 0:
+        raise ValueError(f"{name}: got {weight!r}, {takes}")
+    return float(weight)
+
+
+def check_not_both_zero(name: str, weight: float, other_name: str, other: float) -> None:
+    """Raise when nothing would be left of a loss."""
+    if weight == 0 and other == 0:
+        raise ValueError(f"{name}, {other_name}: got 0 and 0, takes at least one above 0")
 
 
 def _check_dense_tensor(name: str, value: object) -> None:

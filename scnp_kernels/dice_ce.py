@@ -1,0 +1,168 @@
+"""Dice and cross entropy from a few sums over pixels: the sums, and the loss made of them.
+
+The sums are all that a loss needs of an image, ``[B, C]`` each; whoever computes them (plain
+PyTorch here, a fused kernel elsewhere) shares the same last step, :func:`loss_from_sums`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checks import Arguments
+
+
+class Sums(NamedTuple):
+    """Over the valid pixels of every image and class; p is the probability, y the target's mask.
+
+    ``positive`` is softmax's cross entropy ``-log p`` summed where ``y = 1``, or sigmoid's
+    ``softplus(-logit)``; ``negative`` is sigmoid's ``softplus(logit)`` summed where ``y = 0``
+    (softmax: 0).
+    """
+
+    intersection: Tensor  # [B, C]: sum of p * y
+    probability: Tensor  # [B, C]: sum of p
+    foreground: Tensor  # [B, C]: number of pixels with y = 1
+    positive: Tensor  # [B, C]
+    negative: Tensor  # [B, C]
+    valid: Tensor  # [B]: number of valid pixels
+
+
+class DiceCEOptions(NamedTuple):
+    """What the loss is made of; see :class:`scnp_kernels.SCNPDiceCELoss`."""
+
+    activation: str
+    ce_weight: float
+    dice_weight: float
+    include_background: bool
+    batch_dice: bool
+    smooth: float
+    sum_over_ranks: bool
+
+
+def masks_and_valid(arguments: Arguments) -> tuple[Tensor, Tensor | None]:
+    """The target as one bool mask per class ``[B, C, *spatial]``, and which pixels are valid.
+
+    Valid is ``[B, 1, *spatial]``, or None when all are.
+    """
+    target = arguments.target
+    if arguments.target_is_masks:
+        masks = target if target.dtype == torch.bool else target > 0.5
+    else:
+        channels = arguments.logits.shape[1]
+        classes = torch.arange(channels, device=target.device) + arguments.first_class
+        spatial = (1,) * (target.dim() - 1)
+        masks = target.unsqueeze(1) == classes.view(1, channels, *spatial)
+    valid = None if arguments.mask is None else arguments.mask.unsqueeze(1)
+    if arguments.ignore_index is not None:
+        labels = target if arguments.target_is_masks else target.unsqueeze(1)
+        others = labels != arguments.ignore_index
+        valid = others if valid is None else valid & others
+    return masks, valid
+
+
+def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, activation: str) -> Sums:
+    """The sums in plain PyTorch; in float32, or float64 for float64 logits.
+
+    ``logits`` and ``masks`` (bool) are ``[B, C, *spatial]``, ``valid`` ``[B, 1, *spatial]``.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    zero = logits.new_zeros(())
+    if activation == "softmax":
+        log_probability = F.log_softmax(logits, dim=1)
+        probability = log_probability.exp()
+        positive, negative = -log_probability, zero.expand_as(logits)
+    else:
+        probability = logits.sigmoid()
+        positive, negative = F.softplus(-logits), F.softplus(logits)
+    foreground, background = masks, ~masks
+    if valid is not None:
+        foreground, background = masks & valid, background & valid
+        # Chosen, not multiplied: what stands at an invalid pixel may be infinite.
+        probability = torch.where(valid, probability, zero)
+
+    def over_pixels(values: Tensor) -> Tensor:
+        return values.flatten(2).sum(dim=2)
+
+    if valid is None:
+        pixels = logits.new_full((logits.shape[0],), logits[0, 0].numel() if len(logits) else 0)
+    else:
+        pixels = valid.flatten(1).sum(dim=1).to(logits.dtype)
+    return Sums(
+        intersection=over_pixels(torch.where(foreground, probability, zero)),
+        probability=over_pixels(probability),
+        foreground=over_pixels(foreground).to(logits.dtype),
+        positive=over_pixels(torch.where(foreground, positive, zero)),
+        negative=over_pixels(torch.where(background, negative, zero)),
+        valid=pixels,
+    )
+
+
+def loss_from_sums(
+    sums: Sums, options: DiceCEOptions, class_weights: Tensor | None, weighted_mean: bool
+) -> Tensor:
+    """The loss, a scalar.
+
+    ``weighted_mean``: softmax's cross entropy of label maps divides by the sum of the pixels'
+    class weights, as :func:`torch.nn.functional.cross_entropy` does.
+    """
+    terms = []
+    if options.ce_weight != 0:
+        terms.append(
+            options.ce_weight * _cross_entropy(sums, options, class_weights, weighted_mean)
+        )
+    if options.dice_weight != 0:
+        terms.append(options.dice_weight * _dice_loss(sums, options))
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+
+def _cross_entropy(
+    sums: Sums, options: DiceCEOptions, class_weights: Tensor | None, weighted_mean: bool
+) -> Tensor:
+    weights = 1.0 if class_weights is None else class_weights.to(sums.positive)
+    total = (weights * sums.positive).sum() + sums.negative.sum()
+    if weighted_mean:
+        count = (weights * sums.foreground).sum()
+    else:
+        count = sums.valid.sum()
+        if options.activation == "sigmoid":
+            count = count * sums.positive.shape[1]
+    # Without any valid pixel there is nothing to learn from: 0, with gradient 0.
+    return total / torch.where(count > 0, count, torch.ones_like(count))
+
+
+def _dice_loss(sums: Sums, options: DiceCEOptions) -> Tensor:
+    first = 0 if options.include_background else 1
+    parts = torch.stack((sums.intersection, sums.probability + sums.foreground))[:, :, first:]
+    if options.batch_dice:
+        parts = parts.sum(dim=1)  # [2, C]
+        if options.sum_over_ranks:
+            parts = SumOverRanks.apply(parts)
+    intersection, cardinality = parts
+    dice = (2 * intersection + options.smooth) / (cardinality + options.smooth).clamp_min(1e-8)
+    return 1 - dice.mean()
+
+
+class SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks, and of its gradient likewise.
+
+    Every rank computes the same loss from it, and distributed training averages the gradients of
+    the ranks: so the sum of the gradients gives what one process would compute.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004
+        return _all_reduce(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return _all_reduce(gradient)
+
+
+def _all_reduce(values: Tensor) -> Tensor:
+    total = values.clone()
+    torch.distributed.all_reduce(total)
+    return total

@@ -1,0 +1,313 @@
+"""SCNPDiceCELoss equals MONAI's Dice and torch's cross entropy on SCNP logits."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import socket
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceLoss
+from torch import Tensor, multiprocessing
+
+from scnp_kernels import SCNPDiceCELoss, scnp, scnp_dice_ce_loss
+from tests.generators import seeded
+
+SHAPES = ((17,), (9, 12), (5, 6, 7))
+
+
+def _inputs(
+    shape: tuple[int, ...], classes: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Logits [2, C, *shape] that want a gradient, and a label map [2, *shape]."""
+    generator = seeded(7)
+    logits = torch.randn(2, classes, *shape, dtype=dtype, generator=generator)
+    labels = torch.randint(0, max(classes, 2), (2, *shape), generator=generator)
+    return logits.requires_grad_(), labels
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """[2, *shape] -> [2, C, *shape], float64."""
+    return F.one_hot(labels, classes).movedim(-1, 1).double()
+
+
+def _same_value_and_gradient(value: Tensor, expected: Tensor, logits: Tensor) -> None:
+    torch.testing.assert_close(value, expected)
+    (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
+    (expected_gradient,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("batch_dice", [False, True])
+@pytest.mark.parametrize("include_background", [False, True])
+@pytest.mark.parametrize(("scnp_weight", "plain_weight"), [(1, 0), (0.5, 2), (0, 1)])
+def test_softmax_is_monai_dice_and_torch_cross_entropy(
+    shape: tuple[int, ...],
+    batch_dice: bool,
+    include_background: bool,
+    scnp_weight: float,
+    plain_weight: float,
+) -> None:
+    logits, labels = _inputs(shape, classes=3)
+    class_weights = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    value = scnp_dice_ce_loss(
+        logits,
+        labels,
+        ce_weight=0.7,
+        dice_weight=1.3,
+        scnp_weight=scnp_weight,
+        plain_weight=plain_weight,
+        include_background=include_background,
+        batch_dice=batch_dice,
+        smooth=0.1,
+        class_weights=class_weights,
+    )
+    dice = DiceLoss(
+        softmax=True,
+        include_background=include_background,
+        batch=batch_dice,
+        smooth_nr=0.1,
+        smooth_dr=0.1,
+    )
+
+    def plain(z: Tensor) -> Tensor:
+        cross_entropy = F.cross_entropy(z, labels, weight=class_weights)
+        dice_loss: Tensor = dice(z, _one_hot(labels, 3))
+        return 0.7 * cross_entropy + 1.3 * dice_loss
+
+    expected = scnp_weight * plain(scnp(logits, labels)) + plain_weight * plain(logits)
+    _same_value_and_gradient(value, expected, logits)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_sigmoid_with_overlapping_masks(shape: tuple[int, ...], batch_dice: bool) -> None:
+    logits, _ = _inputs(shape, classes=3)
+    masks = torch.rand(logits.shape, generator=seeded(3)) < 0.4
+    pos_weight = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    value = scnp_dice_ce_loss(
+        logits, masks, 5, activation="sigmoid", batch_dice=batch_dice, class_weights=pos_weight
+    )
+    penalized = scnp(logits, masks, 5)
+    # One weight per channel, seen from the channels' axis.
+    weight = pos_weight.view(3, *(1,) * len(shape))
+    cross_entropy = F.binary_cross_entropy_with_logits(penalized, masks.double(), pos_weight=weight)
+    dice = DiceLoss(sigmoid=True, batch=batch_dice)(penalized, masks.double())
+    _same_value_and_gradient(value, cross_entropy + dice, logits)
+
+
+def test_binary_label_map() -> None:
+    logits, labels = _inputs((9, 12), classes=1)
+    value = scnp_dice_ce_loss(logits, labels, activation="sigmoid")
+    penalized, masks = scnp(logits, labels), labels.unsqueeze(1).double()
+    expected = F.binary_cross_entropy_with_logits(penalized, masks)
+    expected = expected + DiceLoss(sigmoid=True)(penalized, masks)
+    _same_value_and_gradient(value, expected, logits)
+
+
+def test_softmax_with_masks_is_cross_entropy_of_probabilities() -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    masks = _one_hot(labels, 3)
+    class_weights = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    value = scnp_dice_ce_loss(logits, masks, class_weights=class_weights, dice_weight=0)
+    expected = F.cross_entropy(scnp(logits, masks), masks, weight=class_weights)
+    _same_value_and_gradient(value, expected, logits)
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_invalid_pixels_take_no_part(as_mask: bool, activation: str) -> None:
+    """By hand: Dice and cross entropy of the valid pixels alone; no gradient elsewhere."""
+    logits, labels = _inputs((9, 12), classes=3)
+    valid = torch.rand(labels.shape, generator=seeded(5)) < 0.7
+    options: dict[str, Any] = {"mask": valid} if as_mask else {"ignore_index": 255}
+    given = labels if as_mask else torch.where(valid, labels, 255)
+    value = scnp_dice_ce_loss(
+        logits, given, activation=activation, plain_weight=1, smooth=0.5, **options
+    )
+    masks = _one_hot(labels, 3)
+
+    def plain(z: Tensor) -> Tensor:
+        p = z.softmax(1) if activation == "softmax" else z.sigmoid()
+        total = z.new_zeros(())
+        for image, k in itertools.product(range(2), range(3)):
+            here = valid[image]
+            p_k, y_k = p[image, k][here], masks[image, k][here]
+            dice = (2 * (p_k * y_k).sum() + 0.5) / (p_k.sum() + y_k.sum() + 0.5)
+            total = total + (1 - dice) / 6
+        picked = z.movedim(1, -1)[valid]
+        if activation == "softmax":
+            return total + F.cross_entropy(picked, labels[valid])
+        return total + F.binary_cross_entropy_with_logits(picked, masks.movedim(1, -1)[valid])
+
+    expected = plain(scnp(logits, given, **options)) + plain(logits)
+    _same_value_and_gradient(value, expected, logits)
+    (gradient,) = torch.autograd.grad(
+        scnp_dice_ce_loss(logits, given, activation=activation, plain_weight=1, **options), logits
+    )
+    assert (gradient.movedim(1, -1)[~valid] == 0).all()
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("smooth", [0.0, 1e-5])
+def test_absent_classes_and_ignored_images_stay_finite(activation: str, smooth: float) -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    labels.zero_()
+    labels[1] = 255
+    value = scnp_dice_ce_loss(
+        logits, labels, activation=activation, ignore_index=255, smooth=smooth, plain_weight=1
+    )
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert (gradient[1] == 0).all()
+    labels.fill_(255)
+    nothing = scnp_dice_ce_loss(
+        logits, labels, activation=activation, ignore_index=255, dice_weight=0
+    )
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_large_logits_do_not_overflow(dtype: torch.dtype, activation: str) -> None:
+    logits, labels = _inputs((9, 12), classes=3, dtype=dtype)
+    large = (logits.detach() * 1e4).clamp(-1e4, 1e4).requires_grad_()
+    value = scnp_dice_ce_loss(large, labels, activation=activation, plain_weight=1)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert large.grad is not None
+    assert large.grad.dtype == dtype
+    assert large.grad.isfinite().all()
+
+
+def test_float32_agrees_with_float64() -> None:
+    logits, labels = _inputs((64, 96), classes=4)
+    exact = scnp_dice_ce_loss(logits, labels, plain_weight=1)
+    (expected,) = torch.autograd.grad(exact, logits)
+    single = logits.detach().float().requires_grad_()
+    value = scnp_dice_ce_loss(single, labels, plain_weight=1)
+    (gradient,) = torch.autograd.grad(value, single)
+    assert abs(value.item() - exact.item()) <= 1e-6
+    assert (gradient - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_gradcheck() -> None:
+    logits, labels = _inputs((4, 5), classes=3)
+    assert torch.autograd.gradcheck(
+        lambda z: scnp_dice_ce_loss(z, labels, plain_weight=0.5), (logits,)
+    )
+
+
+def test_compiles_whole() -> None:
+    logits, labels = _inputs((9, 12), classes=3, dtype=torch.float32)
+    criterion = SCNPDiceCELoss(plain_weight=1, class_weights=[1.0, 2.0, 3.0], ignore_index=2)
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    _same_value_and_gradient(compiled(logits, labels), criterion(logits, labels), logits)
+
+
+def test_module_is_the_function_and_copies() -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    mask = torch.rand(labels.shape, generator=seeded(1)) < 0.8
+    options: dict[str, Any] = {
+        "activation": "softmax",
+        "ce_weight": 0.3,
+        "dice_weight": 2.0,
+        "scnp_weight": 0.5,
+        "plain_weight": 0.25,
+        "include_background": False,
+        "batch_dice": True,
+        "smooth": 0.2,
+        "class_weights": [0.5, 1.0, 2.0],
+        "ignore_index": 1,
+        "distributed": False,
+        "validate": True,
+        "backend": "reference",
+    }
+    criterion = SCNPDiceCELoss(5, **options)
+    expected = scnp_dice_ce_loss(logits, labels, 5, mask=mask, **options)
+    assert torch.equal(criterion(logits, labels, mask), expected)
+    assert torch.equal(copy.deepcopy(criterion)(logits, labels, mask), expected)
+    assert criterion.state_dict() == {}
+    assert "batch_dice=True" in repr(criterion)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"activation": "relu"}, ValueError, "activation: got 'relu'"),
+        ({"ce_weight": 0, "dice_weight": 0}, ValueError, "ce_weight, dice_weight"),
+        ({"scnp_weight": 0}, ValueError, "scnp_weight, plain_weight"),
+        ({"plain_weight": -1}, ValueError, "plain_weight: got -1"),
+        ({"smooth": float("nan")}, ValueError, "smooth: got nan"),
+        ({"smooth": "1"}, TypeError, "smooth: got '1'"),
+        ({"batch_dice": 1}, TypeError, "batch_dice: got 1"),
+        ({"include_background": None}, TypeError, "include_background: got None"),
+        ({"distributed": 1}, TypeError, "distributed: got 1"),
+        ({"class_weights": "abc"}, TypeError, "class_weights: got 'abc'"),
+        ({"class_weights": [[1.0]]}, ValueError, r"class_weights: got shape \(1, 1\)"),
+        ({"backend": "gpu"}, ValueError, "backend: got 'gpu'"),
+    ],
+)
+def test_errors_of_both_entrances(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    with pytest.raises(error, match=text):
+        scnp_dice_ce_loss(logits, labels, **options)
+    with pytest.raises(error, match=text):
+        SCNPDiceCELoss(**options)
+
+
+def test_errors_that_need_the_logits() -> None:
+    logits, labels = _inputs((9, 12), classes=1)
+    with pytest.raises(ValueError, match="activation"):
+        scnp_dice_ce_loss(logits, labels)
+    with pytest.raises(ValueError, match="include_background"):
+        scnp_dice_ce_loss(logits, labels, activation="sigmoid", include_background=False)
+    with pytest.raises(ValueError, match="class_weights: got 2 numbers"):
+        scnp_dice_ce_loss(logits, labels, activation="sigmoid", class_weights=[1.0, 2.0])
+
+
+def test_distributed_without_ranks_is_an_error_when_called() -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    criterion = SCNPDiceCELoss(batch_dice=True, distributed=True)
+    with pytest.raises(ValueError, match="distributed: got True"):
+        criterion(logits, labels)
+
+
+def _train_on_half(rank: int, port: int, results: Any) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    logits, labels = _inputs((9, 12), classes=3)
+    half = logits.detach()[rank : rank + 1].requires_grad_()
+    value = scnp_dice_ce_loss(half, labels[rank : rank + 1], batch_dice=True)
+    (gradient,) = torch.autograd.grad(value, half)
+    results.put((rank, gradient.numpy() / 2))  # as distributed training averages
+    torch.distributed.destroy_process_group()
+
+
+def test_dice_of_the_batch_spans_the_ranks() -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    value = scnp_dice_ce_loss(logits, labels, batch_dice=True)
+    (expected,) = torch.autograd.grad(value, logits)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    ranks = [context.Process(target=_train_on_half, args=(r, port, results)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    gradients = dict(results.get(timeout=120) for _ in ranks)
+    for process in ranks:
+        process.join(timeout=120)
+    for rank in range(2):
+        torch.testing.assert_close(torch.from_numpy(gradients[rank])[0], expected[rank])
