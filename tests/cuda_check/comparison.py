@@ -10,7 +10,6 @@ from scnp_kernels.checks import check_arguments
 from tests.calls import assert_same
 from tests.cases import Case, expected
 from tests.cuda_check.host_worker import (
-    FORWARD,
     GATHER,
     SCATTER,
     Limits,
@@ -19,8 +18,6 @@ from tests.cuda_check.host_worker import (
     winner_type_for,
 )
 from tests.oracle import brute_force_gather, brute_force_gradient
-
-__all__ = ["FORWARD", "REGIMES", "Regime", "check_case"]
 
 
 class Regime(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -76,8 +77,11 @@ class WorkerDiedError(Exception):
     """The program ended in the middle of a call; the message is what it said."""
 
 
-def build(csrc: Path, folder: Path) -> Path:
+def build(csrc: Path, folder: Path, earlier: Path | None = None) -> Path:
     """Compile the kernels in ``csrc`` for the host; return the program.
+
+    ``earlier`` is the folder of a build of the checkout's kernels: what is the same in ``csrc`` is
+    not compiled again.
 
     Raises:
         RuntimeError: The compiler failed; the message holds its words.
@@ -88,6 +92,9 @@ def build(csrc: Path, folder: Path) -> Path:
     objects = [folder / f"{unit.stem}.o" for unit in units]
 
     def compile_unit(unit: Path, to: Path) -> None:
+        if earlier is not None and _is_as_in_the_checkout(unit, csrc):
+            shutil.copy(earlier / to.name, to)
+            return
         _run("g++", *FLAGS, *SANITIZERS, *include, "-x", "c++", "-c", str(unit), "-o", str(to))
 
     with ThreadPoolExecutor(os.cpu_count()) as compilers:
@@ -95,6 +102,13 @@ def build(csrc: Path, folder: Path) -> Path:
     program = folder / "host_worker"
     _run("g++", *SANITIZERS, *map(str, objects), "-o", str(program))
     return program
+
+
+def _is_as_in_the_checkout(unit: Path, csrc: Path) -> bool:
+    """Are the unit and everything that it may include those of the checkout?"""
+    own = [] if unit.parent == HERE else [unit]
+    files = [*own, *csrc.glob("*.h"), *csrc.glob("cuda/*.h")]
+    return all(file.read_bytes() == (CSRC / file.relative_to(csrc)).read_bytes() for file in files)
 
 
 def _run(*command: str) -> None:
@@ -150,6 +164,10 @@ class Worker:
             # Leaks are looked for with ptrace, which containers forbid.
             env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
         )
+
+    def is_running(self) -> bool:
+        """Can it be called?"""
+        return self._process.poll() is None
 
     def close(self) -> None:
         """End the program."""
