@@ -108,7 +108,7 @@ def build_record() -> dict[str, Any] | None:
     if file is None:
         try:
             file = jit.cached_binary()
-        except jit.CannotCompileError:
+        except (jit.CannotCompileError, ValueError):
             return None
     return None if file is None else read_build_record(file)
 

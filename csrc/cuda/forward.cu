@@ -334,15 +334,21 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
         there.at[kOuter] = z;
         for (int64_t y = begin(kMiddle); y < end(kMiddle); ++y) {
           there.at[kMiddle] = y;
-          for (int64_t x = begin(kInner); x < end(kInner); ++x) {
-            there.at[kInner] = x;
-            if (class_of_pixel(arguments.target, there) == cls) {
-              const Key other = Keys<Format>::from_bits(logits[offset_of(arguments.logits, there)],
-                                                        cls == kForeground);
-              best.replace_if_better(other, space.tap_part(kOuter, z - here.at[kOuter]) +
-                                                space.tap_part(kMiddle, y - here.at[kMiddle]) +
-                                                space.tap_part(kInner, x - here.at[kInner]));
+          there.at[kInner] = begin(kInner);
+          int64_t logit_at = offset_of(arguments.logits, there);
+          PixelOffsets label_at(arguments.target, there);
+          int64_t tap = space.tap_part(kOuter, z - here.at[kOuter]) +
+                        space.tap_part(kMiddle, y - here.at[kMiddle]) +
+                        space.tap_part(kInner, begin(kInner) - here.at[kInner]);
+          SCNP_NOT_UNROLLED
+          for (int64_t count = end(kInner) - begin(kInner); count > 0; --count) {
+            if (class_of_pixel(arguments.target, here.channel, label_at) == cls) {
+              best.replace_if_better(Keys<Format>::from_bits(logits[logit_at], cls == kForeground),
+                                     tap);
             }
+            logit_at += arguments.logits.axis[kInner];
+            label_at.advance(arguments.target, 1);
+            ++tap;
           }
         }
       }

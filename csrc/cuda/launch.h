@@ -12,6 +12,13 @@
 #define SCNP_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
+// Before a loop whose body is long: unrolled, it would take more registers than there are.
+#if defined(__CUDACC__)
+#define SCNP_NOT_UNROLLED _Pragma("unroll 1")
+#else
+#define SCNP_NOT_UNROLLED
+#endif
+
 namespace scnp::cuda {
 
 constexpr int kThreads = 256;           // at most, in a block

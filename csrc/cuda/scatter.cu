@@ -202,14 +202,20 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
       there.at[kOuter] = z;
       for (int64_t y = begin(kMiddle); y < end(kMiddle); ++y) {
         there.at[kMiddle] = y;
-        for (int64_t x = begin(kInner); x < end(kInner); ++x) {
-          there.at[kInner] = x;
-          const int64_t tap = space.tap_part(kOuter, here.at[kOuter] - z) +
-                              space.tap_part(kMiddle, here.at[kMiddle] - y) +
-                              space.tap_part(kInner, here.at[kInner] - x);
-          if (winners[offset_of(arguments.winners, there)] == tap) {
-            sum += widen(gradients[offset_of(arguments.gradient, there)]);
+        there.at[kInner] = begin(kInner);
+        int64_t winner_at = offset_of(arguments.winners, there);
+        int64_t gradient_at = offset_of(arguments.gradient, there);
+        int64_t tap = space.tap_part(kOuter, here.at[kOuter] - z) +
+                      space.tap_part(kMiddle, here.at[kMiddle] - y) +
+                      space.tap_part(kInner, here.at[kInner] - begin(kInner));
+        SCNP_NOT_UNROLLED
+        for (int64_t count = end(kInner) - begin(kInner); count > 0; --count) {
+          if (winners[winner_at] == tap) {
+            sum += widen(gradients[gradient_at]);
           }
+          winner_at += arguments.winners.axis[kInner];
+          gradient_at += arguments.gradient.axis[kInner];
+          --tap;
         }
       }
     }

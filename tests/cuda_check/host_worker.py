@@ -7,6 +7,7 @@ raises :class:`WorkerDiedError` with its report.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -155,7 +156,7 @@ class Worker:
     """The running program. One call at a time."""
 
     def __init__(self, program: Path) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         self._process = subprocess.Popen(
             [program],
             stdin=subprocess.PIPE,
@@ -172,10 +173,8 @@ class Worker:
     def close(self) -> None:
         """End the program."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._process.wait()
         self._errors.close()
 
