@@ -104,7 +104,8 @@ class TileForward {
     const int64_t reach = tiling_.reach[kOuter];
     const int64_t begin = first.at[kOuter];
     const int64_t end = smaller(begin + tiling_.tile[kOuter], space_.size[kOuter]);
-    for (int64_t plane = begin - reach; plane < end + reach; ++plane) {
+    march_begin_ = begin - reach;
+    for (int64_t plane = march_begin_; plane < end + reach; ++plane) {
       const int64_t done = plane - reach;  // its window is complete now
       if (space_.contains(kOuter, plane)) {
         load(first, plane);
@@ -141,8 +142,10 @@ class TileForward {
     }
   }
 
+  // A march is short: 32 bits hold how far it has come.
   __device__ int32_t slot_of(int64_t plane) const {
-    return static_cast<int32_t>(plane % tiling_.depth());
+    return static_cast<int32_t>(static_cast<uint32_t>(plane - march_begin_) %
+                                static_cast<uint32_t>(tiling_.depth()));
   }
   // Index over [classes, depth, tile middle, tile inner].
   __device__ int32_t in_ring(int32_t cls, int32_t slot, int32_t m, int32_t i) const {
@@ -193,6 +196,7 @@ class TileForward {
         const uint8_t* classes = classes_ + row * columns_ + i;
         Best background{kNoCandidate, 0};
         Best foreground{kNoCandidate, 0};
+        SCNP_NOT_UNROLLED
         for (int32_t t = 0; t < window; ++t) {
           const auto tap = static_cast<Winner>(first_tap + t);
           background.replace_if_better(classes[t] == kBackground ? keys[t] : kNoCandidate, tap);
@@ -218,6 +222,7 @@ class TileForward {
     const auto step = static_cast<Winner>(space_.tap_step[kMiddle]);
     auto base = static_cast<Winner>(space_.tap_part(kMiddle, -space_.reach[kMiddle]));
     Best best{kNoCandidate, 0};
+    SCNP_NOT_UNROLLED
     for (int32_t t = 0; t <= 2 * tiling_.reach[kMiddle]; ++t) {
       const int32_t at = in_rows(cls, m + t, i);
       best.replace_if_better(row_keys_[at], static_cast<Winner>(row_taps_[at] + base));
@@ -239,11 +244,16 @@ class TileForward {
   __device__ Best best_of_planes(int32_t cls, int64_t plane, int32_t m, int32_t i) const {
     const int64_t begin = larger(plane - tiling_.reach[kOuter], 0);
     const int64_t end = smaller(plane + tiling_.reach[kOuter] + 1, space_.size[kOuter]);
+    const auto step = static_cast<Winner>(space_.tap_step[kOuter]);
+    auto base = static_cast<Winner>(space_.tap_part(kOuter, begin - plane));
+    int32_t slot = slot_of(begin);
     Best best{kNoCandidate, 0};
+    SCNP_NOT_UNROLLED
     for (int64_t z = begin; z < end; ++z) {
-      const int32_t at = in_ring(cls, slot_of(z), m, i);
-      const auto base = static_cast<Winner>(space_.tap_part(kOuter, z - plane));
+      const int32_t at = in_ring(cls, slot, m, i);
       best.replace_if_better(ring_keys_[at], static_cast<Winner>(ring_taps_[at] + base));
+      base = static_cast<Winner>(base + step);
+      slot = slot + 1 == tiling_.depth() ? 0 : slot + 1;
     }
     return best;
   }
@@ -284,6 +294,7 @@ class TileForward {
   const Tiling& tiling_;
   const int32_t rows_;
   const int32_t columns_;
+  int64_t march_begin_ = 0;  // the first plane that the march's windows reach
   Key* keys_;
   Key* row_keys_;
   Key* ring_keys_;

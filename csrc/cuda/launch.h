@@ -12,7 +12,8 @@
 #define SCNP_SHARED_MEMORY(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
-// Before a loop whose body is long: unrolled, it would take more registers than there are.
+// Before a loop over a window: unrolled, it takes registers that more threads need, and gains
+// nothing for the few steps that most windows have.
 #if defined(__CUDACC__)
 #define SCNP_NOT_UNROLLED _Pragma("unroll 1")
 #else

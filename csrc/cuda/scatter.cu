@@ -66,7 +66,8 @@ class TileScatter {
     const int64_t end = begin + tiling_.tile[kOuter] < space_.size[kOuter]
                             ? begin + tiling_.tile[kOuter]
                             : space_.size[kOuter];
-    for (int64_t plane = begin - reach; plane < end + reach; ++plane) {
+    march_begin_ = begin - reach;
+    for (int64_t plane = march_begin_; plane < end + reach; ++plane) {
       const int64_t done = plane - reach;  // all pixels that reach it are loaded now
       if (space_.contains(kOuter, plane)) {
         load(first, plane);
@@ -80,8 +81,10 @@ class TileScatter {
   }
 
  private:
+  // A march is short: 32 bits hold how far it has come.
   __device__ int32_t slot_of(int64_t plane) const {
-    return static_cast<int32_t>(plane % tiling_.depth());
+    return static_cast<int32_t>(static_cast<uint32_t>(plane - march_begin_) %
+                                static_cast<uint32_t>(tiling_.depth()));
   }
 
   // Gradients and winners of one plane of the tile and its halo. Beyond the border nobody chooses.
@@ -160,6 +163,7 @@ class TileScatter {
   const Tiling& tiling_;
   const int32_t rows_;
   const int32_t columns_;
+  int64_t march_begin_ = 0;  // the first plane that the march's windows reach
   T* gradients_;
   Winner* winners_;
 };
