@@ -26,7 +26,11 @@ cudaStream_t stream_of(const at::Tensor& tensor) {
 }
 
 void check_launch(const Launch& launch) {
-  TORCH_CHECK(launch.error == cudaSuccess, "scnp_kernels: the CUDA kernel ", launch.kernel,
+  if (launch.error == cudaSuccess) {
+    return;
+  }
+  cudaGetLastError();  // forget it, or the next to ask would take it for an error of their own
+  TORCH_CHECK(false, "scnp_kernels: the CUDA kernel ", launch.kernel,
               " could not be launched: ", cudaGetErrorString(launch.error),
               launch.error == cudaErrorNoKernelImageForDevice
                   ? " (the kernels were compiled for other GPUs: reinstall scnp_kernels with "
