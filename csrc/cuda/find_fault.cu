@@ -16,8 +16,7 @@ struct FaultArguments {
 __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     find_faults(const FaultArguments arguments) {
   const Space& space = arguments.space;
-  const int64_t pixels =
-      space.batch * space.channels * space.size[kOuter] * space.size[kMiddle] * space.size[kInner];
+  const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
     if (is_fault(arguments.target, place_of(n, space.channels, space.size))) {
@@ -34,9 +33,8 @@ Launch find_fault(const ForwardCall& call, uint64_t* first, cudaStream_t stream,
   FaultArguments arguments{Space(call.geometry), call.target,
                            reinterpret_cast<unsigned long long*>(first)};
   arguments.space.channels = call.target.is_masks ? call.geometry.channels : 1;
-  return launch_pixels("find_faults", find_faults,
-                       call.geometry.batch * arguments.space.channels * call.geometry.pixels(),
-                       arguments, stream, limits);
+  return launch_pixels("find_faults", find_faults, arguments.space.pixels(), arguments, stream,
+                       limits);
 }
 
 }  // namespace scnp::cuda

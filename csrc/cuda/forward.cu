@@ -128,9 +128,6 @@ class TileForward {
   __device__ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
   }
-  __device__ static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-  }
 
   // The pixels (m, i) of a plane of the tile that belong to this thread, the same in every pass.
   template <class Body>
@@ -242,8 +239,8 @@ class TileForward {
 
   // The outer pass of one pixel and class, from the ring.
   __device__ Best best_of_planes(int32_t cls, int64_t plane, int32_t m, int32_t i) const {
-    const int64_t begin = larger(plane - tiling_.reach[kOuter], 0);
-    const int64_t end = smaller(plane + tiling_.reach[kOuter] + 1, space_.size[kOuter]);
+    const int64_t begin = space_.window_first(kOuter, plane);
+    const int64_t end = space_.window_end(kOuter, plane);
     const auto step = static_cast<Winner>(space_.tap_step[kOuter]);
     auto base = static_cast<Winner>(space_.tap_part(kOuter, begin - plane));
     int32_t slot = slot_of(begin);
@@ -322,8 +319,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   using Key = typename Format::Key;
   const Space& space = arguments.space;
   const Key* logits = reinterpret_cast<const Key*>(arguments.logits.data);
-  const int64_t pixels =
-      space.batch * space.channels * space.size[kOuter] * space.size[kMiddle] * space.size[kInner];
+  const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
     const Place here = place_of(n, space.channels, space.size);
@@ -333,26 +329,21 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     if (cls != kInvalid) {
       Candidate<Key, int64_t> best{Keys<Format>::kNoCandidate, 0};
       Place there = here;
-      const auto begin = [&](int axis) {
-        const int64_t at = here.at[axis] - space.reach[axis];
-        return at > 0 ? at : 0;
-      };
-      const auto end = [&](int axis) {
-        const int64_t at = here.at[axis] + space.reach[axis] + 1;
-        return at < space.size[axis] ? at : space.size[axis];
-      };
-      for (int64_t z = begin(kOuter); z < end(kOuter); ++z) {
+      const int64_t first = space.window_first(kInner, here.at[kInner]);
+      for (int64_t z = space.window_first(kOuter, here.at[kOuter]);
+           z < space.window_end(kOuter, here.at[kOuter]); ++z) {
         there.at[kOuter] = z;
-        for (int64_t y = begin(kMiddle); y < end(kMiddle); ++y) {
+        for (int64_t y = space.window_first(kMiddle, here.at[kMiddle]);
+             y < space.window_end(kMiddle, here.at[kMiddle]); ++y) {
           there.at[kMiddle] = y;
-          there.at[kInner] = begin(kInner);
+          there.at[kInner] = first;
           int64_t logit_at = offset_of(arguments.logits, there);
           PixelOffsets label_at(arguments.target, there);
           int64_t tap = space.tap_part(kOuter, z - here.at[kOuter]) +
                         space.tap_part(kMiddle, y - here.at[kMiddle]) +
-                        space.tap_part(kInner, begin(kInner) - here.at[kInner]);
+                        space.tap_part(kInner, first - here.at[kInner]);
           SCNP_NOT_UNROLLED
-          for (int64_t count = end(kInner) - begin(kInner); count > 0; --count) {
+          for (int64_t x = first; x < space.window_end(kInner, here.at[kInner]); ++x) {
             if (class_of_pixel(arguments.target, here.channel, label_at) == cls) {
               best.replace_if_better(Keys<Format>::from_bits(logits[logit_at], cls == kForeground),
                                      tap);

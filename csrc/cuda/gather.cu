@@ -39,8 +39,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const Bits* values = reinterpret_cast<const Bits*>(arguments.values.data);
   const Winner* winners = reinterpret_cast<const Winner*>(arguments.winners.data);
   Bits* result = reinterpret_cast<Bits*>(arguments.result.data);
-  const int64_t pixels =
-      space.batch * space.channels * space.size[kOuter] * space.size[kMiddle] * space.size[kInner];
+  const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
     const Place here = place_of(n, space.channels, space.size);
@@ -52,8 +51,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
 template <class Bits, class Winner>
 Launch launch_gather(const GatherCall& call, cudaStream_t stream, const Limits& limits) {
   const GatherArguments arguments{Space(call.geometry), call.values, call.winners, call.result};
-  return launch_pixels("gather_pixels", gather_pixels<Bits, Winner>,
-                       call.geometry.batch * call.geometry.channels * call.geometry.pixels(),
+  return launch_pixels("gather_pixels", gather_pixels<Bits, Winner>, arguments.space.pixels(),
                        arguments, stream, limits);
 }
 

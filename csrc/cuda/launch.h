@@ -53,10 +53,8 @@ Launch launch_tiles_or_windows(const char* tiles_name, void (*tiles)(Arguments),
                                const Limits& limits) {
   const Tiling& tiling = arguments.tiling;
   if (tiling.count == 0) {
-    const Space& space = arguments.space;
-    const int64_t pixels = space.size[kOuter] * space.size[kMiddle] * space.size[kInner];
-    return launch_pixels(windows_name, windows, space.batch * space.channels * pixels, arguments,
-                         stream, limits);
+    return launch_pixels(windows_name, windows, arguments.space.pixels(), arguments, stream,
+                         limits);
   }
   const dim3 threads(static_cast<unsigned>(tiling.threads[0]),
                      static_cast<unsigned>(tiling.threads[1]));

@@ -133,10 +133,8 @@ class TileScatter {
 
   // Of all pixels j whose window holds the pixel (plane, m, i): those that chose it.
   __device__ Accumulator<T> sum_at(int64_t plane, int32_t m, int32_t i) const {
-    const int64_t reach = tiling_.reach[kOuter];
-    const int64_t begin = plane > reach ? plane - reach : 0;
-    const int64_t end =
-        plane + reach + 1 < space_.size[kOuter] ? plane + reach + 1 : space_.size[kOuter];
+    const int64_t begin = space_.window_first(kOuter, plane);
+    const int64_t end = space_.window_end(kOuter, plane);
     const auto row_step = static_cast<int32_t>(space_.tap_step[kMiddle]);
     Accumulator<T> sum = 0;
     for (int64_t z = begin; z < end; ++z) {
@@ -187,33 +185,27 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const T* gradients = reinterpret_cast<const T*>(arguments.gradient.data);
   const Winner* winners = reinterpret_cast<const Winner*>(arguments.winners.data);
   T* result = reinterpret_cast<T*>(arguments.logits_gradient.data);
-  const int64_t pixels =
-      space.batch * space.channels * space.size[kOuter] * space.size[kMiddle] * space.size[kInner];
+  const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
     const Place here = place_of(n, space.channels, space.size);
-    const auto begin = [&](int axis) {
-      const int64_t at = here.at[axis] - space.reach[axis];
-      return at > 0 ? at : 0;
-    };
-    const auto end = [&](int axis) {
-      const int64_t at = here.at[axis] + space.reach[axis] + 1;
-      return at < space.size[axis] ? at : space.size[axis];
-    };
     Accumulator<T> sum = 0;
     Place there = here;
-    for (int64_t z = begin(kOuter); z < end(kOuter); ++z) {
+    const int64_t first = space.window_first(kInner, here.at[kInner]);
+    for (int64_t z = space.window_first(kOuter, here.at[kOuter]);
+         z < space.window_end(kOuter, here.at[kOuter]); ++z) {
       there.at[kOuter] = z;
-      for (int64_t y = begin(kMiddle); y < end(kMiddle); ++y) {
+      for (int64_t y = space.window_first(kMiddle, here.at[kMiddle]);
+           y < space.window_end(kMiddle, here.at[kMiddle]); ++y) {
         there.at[kMiddle] = y;
-        there.at[kInner] = begin(kInner);
+        there.at[kInner] = first;
         int64_t winner_at = offset_of(arguments.winners, there);
         int64_t gradient_at = offset_of(arguments.gradient, there);
         int64_t tap = space.tap_part(kOuter, here.at[kOuter] - z) +
                       space.tap_part(kMiddle, here.at[kMiddle] - y) +
-                      space.tap_part(kInner, here.at[kInner] - begin(kInner));
+                      space.tap_part(kInner, here.at[kInner] - first);
         SCNP_NOT_UNROLLED
-        for (int64_t count = end(kInner) - begin(kInner); count > 0; --count) {
+        for (int64_t x = first; x < space.window_end(kInner, here.at[kInner]); ++x) {
           if (winners[winner_at] == tap) {
             sum += widen(gradients[gradient_at]);
           }

@@ -49,6 +49,18 @@ struct Space {
   SCNP_HOST_DEVICE bool contains(int axis, int64_t at) const {
     return 0 <= at && at < size[axis];
   }
+  // The window around a pixel along one axis, clipped at the border: [first, end).
+  SCNP_HOST_DEVICE int64_t window_first(int axis, int64_t at) const {
+    return at > reach[axis] ? at - reach[axis] : 0;
+  }
+  SCNP_HOST_DEVICE int64_t window_end(int axis, int64_t at) const {
+    const int64_t end = at + reach[axis] + 1;
+    return end < size[axis] ? end : size[axis];
+  }
+  // Of all channels of all images.
+  SCNP_HOST_DEVICE int64_t pixels() const {
+    return batch * channels * size[kOuter] * size[kMiddle] * size[kInner];
+  }
 };
 
 template <class T>
