@@ -2,6 +2,8 @@
 # make test   the test suite, on the kernels built from this checkout
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make lint   ruff, mypy, clang-format
+# make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
+# make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
 #
 # Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
 
@@ -10,10 +12,11 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint cuda-check cuda-build clean
 
 # Reinstalled when a source, the build or the metadata changes.
-NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py
+NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
+	scnp_kernels/cuda_toolkit.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -60,7 +63,18 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+cuda-check: $(VENV)/native.installed
+	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
+	$(BIN)/python -m pytest -o python_files='check_*.py' tests/cuda_check $(PYTEST_OPTIONS)
+
+# Built away from the checkout's own _C, which belongs to the other environment.
+CUDA_PACKAGE := build/cuda/package
+cuda-build: $(CUDA_VENV)/torch.installed
+	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(CUDA_BIN)/python setup.py --quiet build \
+		--build-temp build/cuda/objects --build-lib $(CUDA_PACKAGE)
+	PYTHONPATH=$(CUDA_PACKAGE) $(CUDA_BIN)/python tests/cuda_check/show_registered.py 8.0 9.0
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) build *.egg-info scnp_kernels/_C*.so

@@ -1,9 +1,10 @@
 """Builds the package: what gets compiled, and why. Prints its decision.
 
-torch in the build environment, and a C++ compiler   ->  `_C` is compiled now
+torch in the build environment, and a C++ compiler   ->  `_C` is compiled now, with CUDA kernels
+                                                         where torch has CUDA and nvcc fits it
 otherwise (plain `pip install .`)                    ->  pure Python, carrying csrc, which is
                                                          compiled on the first native use
-SCNP_BUILD=none|cpu|cuda                             ->  by name: exactly that, or an error
+SCNP_BUILD=none|cpu|cuda, FORCE_CUDA=1               ->  by name: exactly that, or an error
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent.resolve()
 DESCRIPTION = runpy.run_path(str(HERE / "scnp_kernels" / "build_description.py"))
+CUDA_TOOLKIT = runpy.run_path(str(HERE / "scnp_kernels" / "cuda_toolkit.py"))
 
 
 class BuildPython(build_py):
@@ -60,37 +62,73 @@ def reason_not_to_compile(choice: str) -> str | None:
         if shutil.which(compiler) is not None:
             return None
         reason = f"there is no C++ compiler {compiler!r} (set CXX to another)"
-    if choice == "cpu":
-        raise SystemExit(f"scnp_kernels: SCNP_BUILD=cpu cannot be done: {reason}")
+    if choice != "auto":
+        raise SystemExit(f"scnp_kernels: SCNP_BUILD={choice} cannot be done: {reason}")
     return reason
+
+
+def toolkit_to_compile_with(choice: str) -> Path | None:
+    """The CUDA toolkit if the CUDA kernels are to be compiled; says why if they are not.
+
+    Never asks whether a GPU is there. Raises if they were asked for and cannot be compiled.
+    """
+    import torch
+
+    if choice == "cpu":
+        say("compiling the CPU kernels (SCNP_BUILD=cpu)")
+        return None
+    reason = CUDA_TOOLKIT["reason_against"](torch.version.cuda)
+    if reason is not None:
+        if choice == "cuda":
+            raise SystemExit(f"scnp_kernels: SCNP_BUILD=cuda cannot be done: {reason}")
+        say(
+            f"compiling the CPU kernels (SCNP_BUILD=none leaves them out)\n"
+            f"without the CUDA kernels: {reason}"
+        )
+        return None
+    toolkit: Path = CUDA_TOOLKIT["find_toolkit"]()
+    variables = CUDA_TOOLKIT["environment"](toolkit, torch.cuda.is_available())
+    os.environ.update(variables)  # read by torch.utils.cpp_extension when it is imported
+    architectures = os.environ.get("TORCH_CUDA_ARCH_LIST", "those of the visible GPUs")
+    say(
+        "compiling the CPU kernels and the CUDA kernels (SCNP_BUILD=cpu leaves the latter out)\n"
+        f"with {toolkit} for compute capabilities {architectures} (TORCH_CUDA_ARCH_LIST)"
+    )
+    return toolkit
 
 
 def native_extension(choice: str) -> dict[str, Any]:
     """setup()'s arguments for compiling `_C` with torch's own build command."""
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    toolkit = toolkit_to_compile_with(choice)
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
     class BuildNative(BuildExtension):
-        """Without SCNP_BUILD=cpu, a failed compilation leaves a pure-Python installation."""
+        """Unless asked for by name, a failed compilation leaves a pure-Python installation."""
 
         def run(self) -> None:
             try:
                 super().run()
             except Exception as error:
-                if choice == "cpu":
+                if choice != "auto":
                     raise
                 self.extensions = []
                 say(
                     f"COMPILING FAILED, going on without compiled kernels.\n{error}\n"
                     "They will be compiled on first use, or the slow reference runs instead. "
-                    "SCNP_BUILD=cpu makes this an error."
+                    "SCNP_BUILD=cpu (or cuda) makes this an error."
                 )
 
     csrc = HERE / "csrc"
-    extension = CppExtension(
+    cuda_version = None if toolkit is None else CUDA_TOOLKIT["nvcc_version"](toolkit)
+    make_extension = CppExtension if toolkit is None else CUDAExtension
+    extension = make_extension(
         "scnp_kernels._C",
-        [os.path.relpath(source, HERE) for source in DESCRIPTION["sources"](csrc)],
+        [os.path.relpath(source, HERE) for source in DESCRIPTION["sources"](csrc, bool(toolkit))],
         depends=[os.path.relpath(header, HERE) for header in csrc.rglob("*.h")],
-        extra_compile_args={"cxx": DESCRIPTION["compile_flags"]()},
+        extra_compile_args={
+            "cxx": DESCRIPTION["compile_flags"](cuda_version),
+            "nvcc": DESCRIPTION["nvcc_flags"](),
+        },
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": BuildNative}}
 
@@ -102,7 +140,6 @@ def build_arguments() -> dict[str, Any]:
         raise SystemExit(f"scnp_kernels: {error}") from None
     reason = reason_not_to_compile(choice)
     if reason is None:
-        say("compiling the CPU kernels (SCNP_BUILD=none leaves them out)")
         arguments = native_extension(choice)
     else:
         later = "" if choice == "none" else " They will be compiled on first use."

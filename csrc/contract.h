@@ -16,8 +16,14 @@
 //                         6 7 8      neighbour sits, seen from the pixel that it replaces
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+
+// What both the host and a GPU's kernels call.
+#if defined(__CUDACC__)
+#define SCNP_HOST_DEVICE __host__ __device__
+#else
+#define SCNP_HOST_DEVICE
+#endif
 
 namespace scnp {
 
@@ -32,22 +38,24 @@ struct Geometry {
 
   // How far a window can reach without leaving the image everywhere: the part of a window beyond
   // it never holds a neighbour, so no kernel needs to look there.
-  int64_t reach(int axis) const {
-    return std::min(window[axis] / 2, size[axis] - 1);
+  SCNP_HOST_DEVICE int64_t reach(int axis) const {
+    const int64_t half = window[axis] / 2;
+    const int64_t farthest = size[axis] - 1;
+    return half < farthest ? half : farthest;
   }
-  int64_t taps() const {
+  SCNP_HOST_DEVICE int64_t taps() const {
     return window[kOuter] * window[kMiddle] * window[kInner];
   }
   // The number of the tap that is displaced by (outer, middle, inner) pixels from the centre.
-  int64_t tap(int64_t outer, int64_t middle, int64_t inner) const {
+  SCNP_HOST_DEVICE int64_t tap(int64_t outer, int64_t middle, int64_t inner) const {
     return ((outer + window[kOuter] / 2) * window[kMiddle] + middle + window[kMiddle] / 2) *
                window[kInner] +
            inner + window[kInner] / 2;
   }
-  int64_t centre_tap() const {
+  SCNP_HOST_DEVICE int64_t centre_tap() const {
     return taps() / 2;
   }
-  int64_t pixels() const {
+  SCNP_HOST_DEVICE int64_t pixels() const {
     return size[kOuter] * size[kMiddle] * size[kInner];
   }
 };
@@ -60,10 +68,11 @@ struct View {
   int64_t channel = 0;
   int64_t axis[kAxes] = {0, 0, 0};
 
-  T* at(int64_t b, int64_t c, int64_t outer, int64_t middle, int64_t inner) const {
+  SCNP_HOST_DEVICE T* at(int64_t b, int64_t c, int64_t outer, int64_t middle, int64_t inner) const {
     return data + offset(b, c, outer, middle, inner);
   }
-  int64_t offset(int64_t b, int64_t c, int64_t outer, int64_t middle, int64_t inner) const {
+  SCNP_HOST_DEVICE int64_t offset(int64_t b, int64_t c, int64_t outer, int64_t middle,
+                                  int64_t inner) const {
     return b * batch + c * channel + outer * axis[kOuter] + middle * axis[kMiddle] +
            inner * axis[kInner];
   }

@@ -24,6 +24,13 @@
 #define SCNP_PARALLEL "whatever torch has without openmp"
 #endif
 
+// SCNP_WITH_CUDA: the CUDA version of the compiler that made the kernels, as text.
+#if defined(SCNP_WITH_CUDA)
+#define SCNP_BACKENDS "[\"cpu\", \"cuda\"], \"cuda\": \"" SCNP_TEXT(SCNP_WITH_CUDA) "\""
+#else
+#define SCNP_BACKENDS "[\"cpu\"]"
+#endif
+
 // One line of JSON behind a marker. scnp_kernels/native.py finds it in the file before it loads
 // the file, since loading a binary built for another torch can fail with undefined symbols, or
 // worse, succeed.
@@ -31,7 +38,8 @@ extern "C" const char scnp_kernels_build_record[] =
     "scnp_kernels build record: {"
     "\"torch\": \"" SCNP_TEXT(TORCH_VERSION_MAJOR) "." SCNP_TEXT(TORCH_VERSION_MINOR) "." SCNP_TEXT(
         TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER
-                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"backends\": [\"cpu\"]}";
+                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"backends\": " SCNP_BACKENDS
+                             "}";
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "scnp_kernels: native kernels, registered on import.";

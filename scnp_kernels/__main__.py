@@ -23,6 +23,9 @@ VARIABLES = (
     "MAX_JOBS",
     "CXX",
     "CXXFLAGS",
+    "FORCE_CUDA",
+    "CUDA_HOME",
+    "TORCH_CUDA_ARCH_LIST",
 )
 
 
@@ -36,7 +39,7 @@ def main() -> int:
         if state.startswith(OK)
     }
     _section("Versions", _versions())
-    _section("Build record of the CPU kernels", _build_record())
+    _section("Build record of the compiled kernels", _build_record())
     _section("Variables", {name: os.environ.get(name, "not set") for name in VARIABLES})
     _section("Backends", available)
     _section("Self-test", results)
@@ -72,8 +75,10 @@ def _build_record() -> dict[str, str]:
 
 def _self_test(backend: str) -> str:
     """A small case with a known answer, forward and backward."""
-    logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]], requires_grad=True)  # [B=1, C=1, W=4]
-    target = torch.tensor([[1, 1, 0, 0]])  # [B=1, W=4]
+    device = "cuda" if backend == "cuda" else "cpu"
+    logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]], device=device)  # [B=1, C=1, W=4]
+    logits.requires_grad_()
+    target = torch.tensor([[1, 1, 0, 0]], device=device)  # [B=1, W=4]
     expected = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
     expected_gradient = torch.tensor([[[0.0, 2.0, 0.0, 2.0]]])
     try:
@@ -81,6 +86,7 @@ def _self_test(backend: str) -> str:
         (gradient,) = torch.autograd.grad(penalized.sum(), logits)
     except (RuntimeError, ValueError) as error:
         return f"FAILED: {error}"
+    penalized, gradient = penalized.cpu(), gradient.cpu()
     if torch.equal(penalized, expected) and torch.equal(gradient, expected_gradient):
         return OK
     return f"FAILED: got {penalized.tolist()} and gradient {gradient.tolist()}"

@@ -43,7 +43,7 @@ def backends() -> dict[str, str]:
     """
     return {
         "triton": _NOT_YET.format("Triton"),
-        "cuda": _NOT_YET.format("CUDA C++"),
+        "cuda": native.cuda_status(),
         "cpu": native.status(),
         "reference": OK,
     }
@@ -89,6 +89,10 @@ def _why_not(name: str, device: torch.device) -> str | None:
         if device.type != "cpu":
             return f"it takes tensors on the CPU, got {device}"
         return native.load()
+    if name == "cuda":
+        if device.type != "cuda":
+            return f"it takes tensors on a CUDA device, got {device}"
+        return native.load_cuda()
     return backends()[name]
 
 
@@ -103,7 +107,7 @@ _told: set[tuple[str, str]] = set()
 
 
 def _tell_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
-    if reasons and (name, device_type) not in _told:
+    if name == "reference" and reasons and (name, device_type) not in _told:
         _told.add((name, device_type))
         warnings.warn(
             f"scnp_kernels runs on its {name} backend for {device_type} tensors, which is slow. "
@@ -119,12 +123,19 @@ def _names() -> str:
 
 _NATIVE = torch.ops.scnp_kernels
 
-_BACKENDS = {
-    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
-    "cpu": Backend(
-        "cpu",
+
+def _native(name: str) -> Backend:
+    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
+    return Backend(
+        name,
         lambda *arguments: _NATIVE.native_forward(*arguments),
         lambda *arguments: _NATIVE.native_scatter(*arguments),
         lambda *arguments: _NATIVE.native_gather(*arguments),
-    ),
+    )
+
+
+_BACKENDS = {
+    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
+    "cpu": _native("cpu"),
+    "cuda": _native("cuda"),
 }

@@ -14,43 +14,51 @@ CHOICES = ("auto", "none", "cpu", "cuda")
 
 
 def build_choice() -> str:
-    """What ``SCNP_BUILD`` asks for.
+    """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``.
 
     - ``auto``: compile what can be compiled; otherwise go without, and say so.
     - ``none``: compile nothing, neither at installation nor on first use.
-    - ``cpu``: the CPU kernels, or fail.
-    - ``cuda``: the CUDA kernels, or fail.
+    - ``cpu``: the CPU kernels alone, or fail.
+    - ``cuda``: the CPU and the CUDA kernels, or fail.
 
     Raises:
-        ValueError: The variable holds something else.
+        ValueError: The variable holds something else, or the two contradict each other.
     """
     choice = os.environ.get(VARIABLE, "auto") or "auto"
     if choice not in CHOICES:
         raise ValueError(f"{VARIABLE}: got {choice!r}, takes {', '.join(CHOICES)}")
-    if choice == "cuda":
-        raise ValueError(
-            f"{VARIABLE}: got 'cuda', but this version of scnp_kernels has no CUDA C++ kernels "
-            "yet; takes auto, none or cpu"
-        )
+    if os.environ.get("FORCE_CUDA") == "1":
+        if choice not in ("auto", "cuda"):
+            raise ValueError(f"FORCE_CUDA: got '1' beside {VARIABLE}={choice}; takes one of them")
+        return "cuda"
     return choice
 
 
-def sources(csrc: Path) -> list[Path]:
+def sources(csrc: Path, with_cuda: bool) -> list[Path]:
     """The translation units of the module ``_C``."""
-    return [csrc / "module.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
+    units = [csrc / "module.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
+    if with_cuda:
+        units += sorted((csrc / "cuda").glob("*.cpp")) + sorted((csrc / "cuda").glob("*.cu"))
+    return units
 
 
-def compile_flags() -> list[str]:
+def compile_flags(cuda_version: str | None) -> list[str]:
     """Flags for the C++ compiler, beside those that torch adds.
 
     Nothing here depends on the machine that compiles: the binary runs on every machine of its
-    architecture.
+    architecture. ``cuda_version`` is nvcc's, for a build with CUDA kernels.
     """
+    defines = [] if cuda_version is None else [f"-DSCNP_WITH_CUDA={cuda_version}"]
     if os.name == "nt":
-        return ["/O2"]
-    flags = ["-O3", "-g0", "-fvisibility=hidden"]
+        return ["/O2", *defines]
+    flags = ["-O3", "-g0", "-fvisibility=hidden", *defines]
     if sys.platform == "linux":
         # Without it, torch's parallel loops compile to serial ones. Compiled only, not linked: the
         # OpenMP that torch has loaded serves, so that there is one pool of threads.
         flags.append("-fopenmp")
     return flags
+
+
+def nvcc_flags() -> list[str]:
+    """Flags for nvcc, beside those that torch adds."""
+    return ["-O3"]

@@ -2,7 +2,7 @@
 
 Every compilation happens in a directory of its own and is renamed into the cache when it is
 whole, so that a killed compiler leaves nothing half-written and processes that start together
-cannot disturb each other. The cache is per user and keyed by sources, torch, Python and compiler.
+cannot disturb each other. The cache is per user and keyed by sources, torch, Python and compilers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 
 import torch
 
-from .build_description import compile_flags, sources
+from . import cuda_toolkit
+from .build_description import build_choice, compile_flags, nvcc_flags, sources
 
 _MODULE = "_C"
 
@@ -45,8 +46,18 @@ def cached_binary() -> Path | None:
     return file if file.exists() else None
 
 
+def reason_against_cuda() -> str | None:
+    """None if what is compiled on first use has CUDA kernels, else why not."""
+    if build_choice() == "cpu":
+        return "SCNP_BUILD=cpu leaves them out"
+    return cuda_toolkit.reason_against(torch.version.cuda)
+
+
 def require_toolchain() -> None:
     """Raise CannotCompileError, naming everything that is missing."""
+    reason = reason_against_cuda()
+    if build_choice() == "cuda" and reason is not None:
+        raise CannotCompileError(f"SCNP_BUILD=cuda cannot be done: {reason}")
     missing = []
     if shutil.which(_compiler()) is None:
         missing.append(f"the C++ compiler {_compiler()!r} (set CXX to another)")
@@ -79,10 +90,10 @@ def compile_binary(because: str) -> Path:
             "to a directory that can"
         ) from error
     try:
-        _say(
-            f"compiling the CPU kernels with {_compiler()} on first use, about a minute "
-            f"({because}); cached in {directory}"
-        )
+        what = f"the CPU kernels with {_compiler()} on first use, about a minute"
+        if _toolkit() is not None:
+            what = f"the CPU and CUDA kernels with {_compiler()} and nvcc on first use, minutes"
+        _say(f"compiling {what} ({because}); cached in {directory}")
         started = time.monotonic()
         built = _build(workplace)
         _say(f"compiled in {time.monotonic() - started:.0f} s")
@@ -99,7 +110,12 @@ def _build(workplace: Path) -> Path:
     command = [sys.executable, "-m", f"{__package__}.{Path(__file__).stem}", str(workplace)]
     result = subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": path, "PATH": _path_with_scripts()},
+        env={
+            **os.environ,
+            **_cuda_environment(),
+            "PYTHONPATH": path,
+            "PATH": _path_with_scripts(),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -107,7 +123,8 @@ def _build(workplace: Path) -> Path:
     )
     built = [file for file in workplace.iterdir() if file.suffix in (".so", ".pyd", ".dylib")]
     if result.returncode != 0 or len(built) != 1:
-        raise CannotCompileError(f"compiling them on first use failed:\n{result.stdout}")
+        instead = "" if _toolkit() is None else " (SCNP_BUILD=cpu compiles the CPU kernels alone)"
+        raise CannotCompileError(f"compiling them on first use failed{instead}:\n{result.stdout}")
     return built[0]
 
 
@@ -116,8 +133,9 @@ def _build_in_this_process(workplace: Path) -> None:
 
     cpp_extension.load(
         name=_MODULE,
-        sources=[str(source) for source in sources(source_directory())],
-        extra_cflags=compile_flags(),
+        sources=[str(source) for source in sources(source_directory(), _toolkit() is not None)],
+        extra_cflags=compile_flags(_cuda_version()),
+        extra_cuda_cflags=nvcc_flags(),
         build_directory=str(workplace),
         is_python_module=False,
     )
@@ -149,11 +167,31 @@ def _key() -> str:
         sys.version,
         sysconfig.get_platform(),
         _compiler_version(),
-        *compile_flags(),
+        *compile_flags(_cuda_version()),
+        *nvcc_flags(),
         os.environ.get("CXXFLAGS", ""),
+        _cuda_environment(),
+        os.environ.get("TORCH_CUDA_ARCH_LIST", "") if _toolkit() is not None else "",
     )
     digest.update(repr(facts).encode())
     return f"torch-{torch.__version__}-{digest.hexdigest()[:16]}"
+
+
+def _toolkit() -> Path | None:
+    """The CUDA toolkit, if CUDA kernels are compiled."""
+    return cuda_toolkit.find_toolkit() if reason_against_cuda() is None else None
+
+
+def _cuda_version() -> str | None:
+    toolkit = _toolkit()
+    return None if toolkit is None else cuda_toolkit.nvcc_version(toolkit)
+
+
+def _cuda_environment() -> dict[str, str]:
+    toolkit = _toolkit()
+    if toolkit is None:
+        return {}
+    return cuda_toolkit.environment(toolkit, gpus_visible=torch.cuda.is_available())
 
 
 def _compiler() -> str:

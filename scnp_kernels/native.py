@@ -68,6 +68,38 @@ def status() -> str:
     return f"{OK} (not compiled yet, compiles on first use: {reason})"
 
 
+def load_cuda() -> str | None:
+    """As :func:`load`, and the reason where what was loaded has no CUDA kernels."""
+    reason = load()
+    return reason if reason is not None else _reason_without_cuda(_loaded)
+
+
+def cuda_status() -> str:
+    """As :func:`status`, of the CUDA kernels on this machine's GPU; compiles nothing."""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    state = status()
+    if not state.startswith(OK):
+        return state
+    return _reason_without_cuda(build_record()) or state
+
+
+def _reason_without_cuda(record: dict[str, Any] | None) -> str | None:
+    """None if the kernels of this record have a CUDA part (or will have: None on first use)."""
+    if record is None:
+        reason = jit.reason_against_cuda()
+        return None if reason is None else f"the CUDA kernels cannot be compiled: {reason}"
+    if "cuda" in record["backends"]:
+        return None
+    return (
+        "the kernels were compiled without their CUDA part (reinstall scnp_kernels with "
+        "SCNP_BUILD=cuda, which says what is missing: pip install --no-build-isolation "
+        "--force-reinstall --no-deps scnp_kernels)"
+    )
+
+
 def build_record() -> dict[str, Any] | None:
     """What the kernels that are or would be loaded were built with; None if there are none."""
     if _loaded is not None:
@@ -76,7 +108,7 @@ def build_record() -> dict[str, Any] | None:
     if file is None:
         try:
             file = jit.cached_binary()
-        except jit.CannotCompileError:
+        except (jit.CannotCompileError, ValueError):
             return None
     return None if file is None else read_build_record(file)
 

@@ -56,6 +56,44 @@ def test_auto_takes_the_kernels() -> None:
     assert backend_registry.choose("auto", torch.device("cpu")).name == "cpu"
 
 
+def test_auto_takes_the_cuda_kernels_where_triton_is_missing(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """And says nothing: they are fast."""
+    device = torch.device("cuda", 0)
+    why_not = backend_registry._why_not
+    monkeypatch.setattr(
+        backend_registry,
+        "_why_not",
+        lambda name, device: "not here" if name == "triton" else why_not(name, device),
+    )
+    monkeypatch.setattr(native, "load_cuda", lambda: None)
+    assert backend_registry.choose("auto", device).name == "cuda"
+    assert backend_registry.choose("cuda", device).name == "cuda"
+    assert not recwarn.list
+    monkeypatch.setattr(native, "load_cuda", lambda: "they were compiled for the CPU alone")
+    monkeypatch.setattr(backend_registry, "_told", set())
+    with pytest.warns(RuntimeWarning, match="compiled for the CPU alone"):
+        assert backend_registry.choose("auto", device).name == "reference"
+    with pytest.raises(RuntimeError, match=r"'cuda' cannot run here: they were compiled for the"):
+        backend_registry.choose("cuda", device)
+
+
+def test_the_cuda_kernels_take_no_tensors_of_the_cpu() -> None:
+    with pytest.raises(RuntimeError, match="takes tensors on a CUDA device, got cpu"):
+        scnp(torch.randn(1, 2, 5), torch.zeros(1, 5, dtype=torch.long), backend="cuda")
+
+
+def test_a_build_without_cuda_kernels_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it would on a machine with a GPU and the CPU kernels alone."""
+    assert scnp_kernels.backends()["cuda"] == "this torch is built without CUDA"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert scnp_kernels.backends()["cuda"] == "torch finds no CUDA device"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "were compiled without their CUDA part" in scnp_kernels.backends()["cuda"]
+    assert "were compiled without their CUDA part" in (native.load_cuda() or "")
+
+
 def test_auto_takes_the_reference_where_there_is_nothing_better() -> None:
     assert backend_registry.choose("auto", torch.device("meta")).name == "reference"
 

@@ -27,7 +27,8 @@ PENALIZE = (
 
 
 def _environment(**changes: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("SCNP_") and k != "CXX"}
+    cleared = ("SCNP_", "CXX", "FORCE_CUDA", "CUDA_", "TORCH_CUDA_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(cleared)}
     return {**kept, **changes}
 
 
@@ -287,17 +288,51 @@ def test_an_automatic_build_goes_on_without_kernels_and_says_so(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("changes", "message"),
     [
-        ("everything", "SCNP_BUILD: got 'everything', takes auto, none, cpu, cuda"),
-        ("cuda", "SCNP_BUILD: got 'cuda', but this version of scnp_kernels has no CUDA C++"),
+        (
+            {"SCNP_BUILD": "everything"},
+            "SCNP_BUILD: got 'everything', takes auto, none, cpu, cuda",
+        ),
+        (
+            {"SCNP_BUILD": "cuda"},
+            "SCNP_BUILD=cuda cannot be done: this torch is built without CUDA",
+        ),
+        (
+            {"FORCE_CUDA": "1"},
+            "SCNP_BUILD=cuda cannot be done: this torch is built without CUDA",
+        ),
+        (
+            {"FORCE_CUDA": "1", "SCNP_BUILD": "cpu"},
+            "FORCE_CUDA: got '1' beside SCNP_BUILD=cpu; takes one of them",
+        ),
     ],
+    ids=str,
 )
-def test_an_unknown_build_is_refused(tmp_path: Path, value: str, message: str) -> None:
+def test_a_build_that_cannot_be_done_is_refused(
+    tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    """Here with a CPU build of torch, where asking for CUDA kernels is a mistake."""
     source = _copy_checkout(tmp_path / "source")
-    result = _try(sys.executable, "setup.py", "--name", cwd=source, SCNP_BUILD=value)
+    result = _try(sys.executable, "setup.py", "--name", cwd=source, **changes)
     assert result.returncode != 0
     assert message in result.stdout
+
+
+def test_an_automatic_build_says_why_it_has_no_cuda_kernels(tmp_path: Path) -> None:
+    source = _copy_checkout(tmp_path / "source")
+    result = _run(sys.executable, "setup.py", "--name", cwd=source)
+    assert "compiling the CPU kernels" in result.stdout
+    assert "without the CUDA kernels: this torch is built without CUDA" in result.stdout
+
+
+def test_first_use_cannot_be_asked_for_cuda_kernels_it_cannot_make(
+    installed: Path, tmp_path: Path
+) -> None:
+    changes = {"PYTHONPATH": str(installed), "SCNP_BUILD": "cuda", "SCNP_BACKEND": "cpu"}
+    result = _try(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert result.returncode == 1
+    assert "SCNP_BUILD=cuda cannot be done: this torch is built without CUDA" in result.stdout
 
 
 def test_the_report_shows_versions_backends_and_self_test(tmp_path: Path) -> None:

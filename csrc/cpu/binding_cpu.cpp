@@ -6,9 +6,9 @@
 #include <torch/library.h>
 
 #include <optional>
-#include <string_view>
 #include <tuple>
 
+#include "../torch_tensors.h"
 #include "huge_pages.h"
 #include "kernels.h"
 
@@ -20,118 +20,6 @@ Workers torch_threads() {
           [](int64_t items, const auto& body) { at::parallel_for(0, items, 1, body); }};
 }
 
-FloatType float_type(const at::Tensor& tensor, const char* name) {
-  switch (tensor.scalar_type()) {
-    case at::kHalf:
-      return FloatType::kFloat16;
-    case at::kBFloat16:
-      return FloatType::kBFloat16;
-    case at::kFloat:
-      return FloatType::kFloat32;
-    case at::kDouble:
-      return FloatType::kFloat64;
-    default:
-      TORCH_CHECK_TYPE(false, name, ": got ", tensor.scalar_type(),
-                       ", takes float16, bfloat16, float32 or float64");
-  }
-}
-
-TargetType target_type(const at::Tensor& target) {
-  switch (target.scalar_type()) {
-    case at::kBool:
-      return TargetType::kBool;
-    case at::kByte:
-      return TargetType::kUInt8;
-    case at::kChar:
-      return TargetType::kInt8;
-    case at::kUInt16:
-      return TargetType::kUInt16;
-    case at::kShort:
-      return TargetType::kInt16;
-    case at::kUInt32:
-      return TargetType::kUInt32;
-    case at::kInt:
-      return TargetType::kInt32;
-    case at::kUInt64:
-      return TargetType::kUInt64;
-    case at::kLong:
-      return TargetType::kInt64;
-    case at::kHalf:
-      return TargetType::kFloat16;
-    case at::kBFloat16:
-      return TargetType::kBFloat16;
-    case at::kFloat:
-      return TargetType::kFloat32;
-    case at::kDouble:
-      return TargetType::kFloat64;
-    default:
-      TORCH_CHECK_TYPE(false, "target: got ", target.scalar_type(),
-                       ", takes bool, an integer or a floating dtype");
-  }
-}
-
-WinnerType winner_type(int64_t taps) {
-  return taps <= 255 ? WinnerType::kUInt8 : taps <= 32767 ? WinnerType::kInt16 : WinnerType::kInt32;
-}
-
-at::ScalarType scalar_type(WinnerType type) {
-  switch (type) {
-    case WinnerType::kUInt8:
-      return at::kByte;
-    case WinnerType::kInt16:
-      return at::kShort;
-    case WinnerType::kInt32:
-      return at::kInt;
-  }
-  TORCH_INTERNAL_ASSERT(false);
-}
-
-// The image axis where the spatial axis `spatial` (of `dimensions`) stands.
-int axis_of(int64_t spatial, int64_t dimensions) {
-  return dimensions == 2 && spatial == 0 ? kOuter : static_cast<int>(kAxes - dimensions + spatial);
-}
-
-Geometry geometry_of(const at::Tensor& logits, at::IntArrayRef kernel_size) {
-  const int64_t dimensions = logits.dim() - 2;
-  TORCH_CHECK_VALUE(1 <= dimensions && dimensions <= kAxes, "logits: got ", logits.dim(),
-                    " axes, takes [B, C, *spatial] with 1 to 3 spatial axes");
-  TORCH_CHECK_VALUE(static_cast<int64_t>(kernel_size.size()) == dimensions, "kernel_size: got ",
-                    kernel_size.size(), " values, takes one per spatial axis");
-  Geometry geometry;
-  geometry.batch = logits.size(0);
-  geometry.channels = logits.size(1);
-  for (int64_t spatial = 0; spatial < dimensions; ++spatial) {
-    const int axis = axis_of(spatial, dimensions);
-    geometry.size[axis] = logits.size(2 + spatial);
-    geometry.window[axis] = kernel_size[spatial];
-    TORCH_CHECK_VALUE(kernel_size[spatial] % 2 == 1 && kernel_size[spatial] > 0,
-                      "kernel_size: got ", kernel_size[spatial], ", takes odd positive integers");
-  }
-  return geometry;
-}
-
-// A view of a tensor [B, C, *spatial], or [B, *spatial] when it has no channels.
-template <class T>
-View<T> view_of(const at::Tensor& tensor, T* data, bool has_channels = true) {
-  const int64_t first_spatial = has_channels ? 2 : 1;
-  const int64_t dimensions = tensor.dim() - first_spatial;
-  View<T> view;
-  view.data = data;
-  view.batch = tensor.stride(0);
-  view.channel = has_channels ? tensor.stride(1) : 0;
-  for (int64_t spatial = 0; spatial < dimensions; ++spatial) {
-    view.axis[axis_of(spatial, dimensions)] = tensor.stride(first_spatial + spatial);
-  }
-  return view;
-}
-
-View<const char> read(const at::Tensor& tensor) {
-  return view_of(tensor, static_cast<const char*>(tensor.const_data_ptr()));
-}
-View<char> write(const at::Tensor& tensor) {
-  return view_of(tensor, static_cast<char*>(tensor.mutable_data_ptr()));
-}
-
 // A new tensor of the same shape and memory format.
 at::Tensor result_like(const at::Tensor& tensor, at::ScalarType type) {
   at::Tensor result = at::empty_like(tensor, tensor.options().dtype(type));
@@ -139,74 +27,21 @@ at::Tensor result_like(const at::Tensor& tensor, at::ScalarType type) {
   return result;
 }
 
-void check_shape(const at::Tensor& tensor, const char* name, const at::Tensor& like,
-                 bool has_channels = true) {
-  bool same = tensor.dim() == like.dim() - (has_channels ? 0 : 1);
-  for (int64_t axis = 0; same && axis < tensor.dim(); ++axis) {
-    same = tensor.size(axis) == like.size(!has_channels && axis > 0 ? axis + 1 : axis);
-  }
-  TORCH_CHECK_VALUE(same && tensor.is_cpu(), name, ": got shape ", tensor.sizes(), " on ",
-                    tensor.device(), ", which does not fit ", like.sizes(), " on ", like.device());
-}
-
-void check_winners(const at::Tensor& winners, const at::Tensor& like, WinnerType type) {
-  check_shape(winners, "winners", like);
-  TORCH_CHECK_TYPE(winners.scalar_type() == scalar_type(type), "winners: got ",
-                   winners.scalar_type(), ", takes ", scalar_type(type));
-}
-
-[[noreturn]] void raise(const Fault& fault, const Target& target) {
-  if (target.is_masks) {
-    TORCH_CHECK_VALUE(
-        false, "target: got a mask that holds ", fault.value, ", takes masks of 0 and 1",
-        target.has_ignore_index ? c10::str(" (and ignore_index=", target.ignore_index, ")")
-                                : std::string());
-  }
-  TORCH_CHECK_VALUE(false, "target: got a label map that holds ", fault.value,
-                    ", takes integers in [0, ", target.label_count, ")",
-                    target.has_ignore_index ? c10::str(" and ignore_index=", target.ignore_index)
-                                            : std::string(" (or set ignore_index)"));
-}
-
 std::tuple<at::Tensor, at::Tensor> forward_op(const at::Tensor& logits, const at::Tensor& target,
                                               const std::optional<at::Tensor>& mask,
                                               at::IntArrayRef kernel_size, bool target_is_masks,
                                               int64_t first_class, int64_t label_count,
                                               std::optional<int64_t> ignore_index, bool validate) {
-  ForwardCall call;
-  call.geometry = geometry_of(logits, kernel_size);
-  call.type = float_type(logits, "logits");
-  call.winner_type = winner_type(call.geometry.taps());
-  check_shape(target, "target", logits, target_is_masks);
-  const at::Tensor penalized = result_like(logits, logits.scalar_type());
-  const at::Tensor winners = result_like(logits, scalar_type(call.winner_type));
-  if (logits.numel() == 0) {
-    return {penalized, winners};
+  const ForwardTensors tensors =
+      forward_tensors(logits, target, mask, kernel_size, target_is_masks, first_class, label_count,
+                      ignore_index, validate, result_like);
+  if (logits.numel() > 0) {
+    const Fault fault = forward(tensors.call, torch_threads());
+    if (fault.found) {
+      raise(fault, tensors.call.target);
+    }
   }
-  call.logits = read(logits);
-  call.penalized = write(penalized);
-  call.winners = write(winners);
-  call.target.data = target.const_data_ptr();
-  call.target.type = target_type(target);
-  call.target.strides = view_of<const uint8_t>(target, nullptr, target_is_masks);
-  call.target.is_masks = target_is_masks;
-  call.target.first_class = first_class;
-  call.target.label_count = label_count;
-  call.target.has_ignore_index = ignore_index.has_value();
-  call.target.ignore_index = ignore_index.value_or(0);
-  call.target.validate = validate;
-  if (mask.has_value()) {
-    check_shape(*mask, "mask", logits, false);
-    TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, "mask: got ", mask->scalar_type(),
-                     ", takes bool");
-    call.target.has_mask = true;
-    call.target.mask = view_of(*mask, static_cast<const uint8_t*>(mask->const_data_ptr()), false);
-  }
-  const Fault fault = forward(call, torch_threads());
-  if (fault.found) {
-    raise(fault, call.target);
-  }
-  return {penalized, winners};
+  return {tensors.penalized, tensors.winners};
 }
 
 at::Tensor scatter_op(const at::Tensor& gradient, const at::Tensor& winners,

@@ -1,0 +1,59 @@
+// Floats as integers that keep their order, so that one integer comparison decides everything.
+//
+//   no candidate < -inf < negative < -0 = +0 < positive < +inf < NaN
+//
+// A real -inf beats "no candidate"; among NaNs, being equal, the first stays. Foreground takes the
+// minimum, so its keys are complemented; NaN and "no candidate" keep their place. Keys of the two
+// classes are never compared with each other.
+#pragma once
+
+#include <cstdint>
+
+#include "../contract.h"
+
+namespace scnp::cuda {
+
+// Key: the signed integer of the float's width. kInfinity: the bits of +inf.
+struct Float16Format {
+  using Key = int16_t;
+  static constexpr Key kInfinity = 0x7c00;
+};
+struct BFloat16Format {
+  using Key = int16_t;
+  static constexpr Key kInfinity = 0x7f80;
+};
+struct Float32Format {
+  using Key = int32_t;
+  static constexpr Key kInfinity = 0x7f800000;
+};
+struct Float64Format {
+  using Key = int64_t;
+  static constexpr Key kInfinity = 0x7ff0000000000000;
+};
+
+template <class Format>
+struct Keys {
+  using Key = typename Format::Key;
+  static constexpr Key kNan = static_cast<Key>(~(Key{1} << (8 * sizeof(Key) - 1)));
+  static constexpr Key kNoCandidate = static_cast<Key>(~kNan);
+
+  // Sign and magnitude to two's complement, and back: flips the magnitude of negative numbers.
+  SCNP_HOST_DEVICE static Key flip_negative(Key bits) {
+    return static_cast<Key>(bits < 0 ? bits ^ kNan : bits);
+  }
+
+  SCNP_HOST_DEVICE static Key from_bits(Key bits, bool is_foreground) {
+    const Key magnitude = static_cast<Key>(bits & kNan);
+    if (magnitude > Format::kInfinity) {
+      return kNan;
+    }
+    const Key ordered = magnitude == 0 ? Key{0} : flip_negative(bits);
+    return is_foreground ? static_cast<Key>(~ordered) : ordered;
+  }
+
+  SCNP_HOST_DEVICE static Key to_bits(Key key, bool is_foreground) {
+    return flip_negative(is_foreground && key != kNan ? static_cast<Key>(~key) : key);
+  }
+};
+
+}  // namespace scnp::cuda
