@@ -105,8 +105,8 @@ class SCNPLoss(nn.Module):
                 f"loss: got {type(loss).__name__}, takes a module or function of (logits, target)"
             )
         self.loss = loss
-        self.scnp_weight = _check_weight("scnp_weight", scnp_weight)
-        self.plain_weight = _check_weight("plain_weight", plain_weight)
+        self.scnp_weight = check_weight("scnp_weight", scnp_weight)
+        self.plain_weight = check_weight("plain_weight", plain_weight)
         if self.scnp_weight == 0 and self.plain_weight == 0:
             raise ValueError("scnp_weight, plain_weight: got 0 and 0, takes at least one above 0")
         self.scnp = SCNP(kernel_size, ignore_index=ignore_index, validate=validate, backend=backend)
@@ -136,7 +136,7 @@ def _weighted(weight: float, loss: Tensor) -> Tensor:
     return loss if weight == 1 else weight * loss
 
 
-def _check_weight(name: str, weight: float) -> float:
+def check_weight(name: str, weight: float) -> float:
     takes = "takes a finite number that is not negative"
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
