@@ -36,14 +36,12 @@ def penalized(
     background = (~one_hot.bool() & valid).to(logits.dtype)
     t1 = -max_pool(-(logits * foreground + KAPPA * (1 - foreground)), window, 1, padding)
     t2 = max_pool(logits * background - KAPPA * (1 - background), window, 1, padding)
-    result: Tensor = (
-        t1 * foreground + t2 * background + logits * (1 - foreground - background)
-    )
+    result: Tensor = t1 * foreground + t2 * background + logits * (1 - foreground - background)
     return result
 
 
 def one_hot_of(labels: Tensor, classes: int) -> Tensor:
-    """Label map ``[B, *spatial]`` -> float ``[B, C, *spatial]``; other labels belong to no class."""
+    """Label map ``[B, *spatial]`` -> float ``[B, C, *spatial]``; other labels are of no class."""
     return torch.stack([(labels == k).float() for k in range(classes)], dim=1)
 
 

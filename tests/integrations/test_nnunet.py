@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,9 +79,9 @@ def test_labels(ignored: bool, plain_weight: float) -> None:
     ignore_label = IGNORED if ignored else None
     plain = labels_loss(ignore_label)
     logits, targets = outputs(), label_targets(ignored)
-    actual = PenalizedOutputs(
-        plain, WINDOWS, ignore_label=ignore_label, plain_weight=plain_weight
-    )(logits, targets)
+    actual = PenalizedOutputs(plain, WINDOWS, ignore_label=ignore_label, plain_weight=plain_weight)(
+        logits, targets
+    )
     worst = [
         penalized(z, one_hot_of(t[:, 0], CLASSES), window, t < CLASSES)
         for z, t, window in zip(logits, targets, WINDOWS, strict=True)
@@ -323,3 +324,21 @@ def test_the_module_copies_the_trainers_for_an_older_nnunet(tmp_path: Path) -> N
 
 def test_the_folder_holds_only_trainers() -> None:
     assert {file.name for file in TRAINERS.glob("*.py")} == {"__init__.py", "nnUNetTrainerSCNP.py"}
+
+
+def test_the_printed_line_keeps_other_folders() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "scnp_kernels.integrations.nnunet"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for before, after in (("", f"{TRAINERS}"), ("/other", f"{TRAINERS}{os.pathsep}/other")):
+        result = subprocess.run(
+            ["sh", "-c", f'{printed}\nprintf %s "$nnUNet_extTrainer"'],
+            env={"nnUNet_extTrainer": before},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert result.stdout == after

@@ -14,6 +14,7 @@ import pytest
 import SimpleITK
 
 from tests.integrations.nnunet_datasets import DATASETS, SHAPE, write_datasets
+from tests.integrations.recipes import EXAMPLES
 
 SMOKE_TRAINERS = Path(__file__).parent / "nnunet_trainers"
 Run = Callable[..., str]
@@ -26,13 +27,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(work: Path) -> Run:
-    """Runs a command line in a shell that has sourced what our module prints."""
-    line = subprocess.run(
-        [sys.executable, "-m", "scnp_kernels.integrations.nnunet"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    """Runs a command line, with nnU-Net's variables set and the smoke trainers to be found."""
     checkout = str(Path(__file__).parents[2])
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SCNP_")},
@@ -45,9 +40,9 @@ def run(work: Path) -> Run:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
 
-    def run_command(command: str, **variables: str) -> str:
+    def run_command(*command: str, **variables: str) -> str:
         result = subprocess.run(
-            ["sh", "-ec", f"{line}\n{command}"],
+            command,
             env={**environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,10 +60,8 @@ def planned(work: Path, run: Run) -> Path:
     """All data sets, planned and preprocessed."""
     write_datasets(work / "raw")
     # Its planner sets torch's threads to nnUNet_n_proc_DA, so that 0 is for training only.
-    run(
-        "nnUNetv2_plan_and_preprocess -d 901 902 903 -c 2d 3d_fullres -npfp 1 -np 1 1",
-        nnUNet_n_proc_DA="1",
-    )
+    command = "nnUNetv2_plan_and_preprocess -d 901 902 903 -c 2d 3d_fullres -npfp 1 -np 1 1"
+    run(*command.split(), nnUNet_n_proc_DA="1")
     return work
 
 
@@ -85,9 +78,16 @@ def planned(work: Path, run: Run) -> Path:
 def test_train_and_predict(
     planned: Path, run: Run, dataset: str, configuration: str, trainer: str, windows: str
 ) -> None:
-    options = f"-d {dataset} -c {configuration} -f 0 -tr {trainer}"
+    output = planned / "predictions" / f"{dataset}_{configuration}"
     run(
-        f"nnUNetv2_train {dataset} {configuration} 0 -tr {trainer} -device cpu",
+        "sh",
+        str(EXAMPLES / "nnunet.sh"),
+        DATASET=dataset,
+        CONFIGURATION=configuration,
+        TRAINER=trainer,
+        DEVICE="cpu",
+        INPUT=str(planned / "raw" / dataset / "imagesTs"),
+        OUTPUT=str(output),
         nnUNet_n_proc_DA="0",
     )
     fold = planned / "results" / dataset / f"{trainer}__nnUNetPlans__{configuration}" / "fold_0"
@@ -95,11 +95,6 @@ def test_train_and_predict(
     assert (fold / "validation" / "summary.json").exists()
     _check_record(json.loads((fold / "record.json").read_text()), dataset, windows)
 
-    output = planned / "predictions" / f"{dataset}_{configuration}"
-    run(
-        f"nnUNetv2_predict -i {planned}/raw/{dataset}/imagesTs -o {output} {options} "
-        "-device cpu -npp 1 -nps 1"
-    )
     (prediction,) = output.glob("*.nii.gz")
     labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(prediction)))
     assert labels.shape == SHAPE

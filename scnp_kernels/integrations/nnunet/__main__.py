@@ -16,11 +16,7 @@ from . import TRAINERS
 
 
 def export_line() -> str:
-    """Sets nnUNet_extTrainer, and keeps the folders that it already holds.
-
-    >>> "nnUNet_extTrainer=" in export_line()
-    True
-    """
+    """Sets nnUNet_extTrainer, and keeps the folders that it already holds."""
     separator = os.pathsep
     rest = f'"${{nnUNet_extTrainer:+{separator}$nnUNet_extTrainer}}"'
     return f"export nnUNet_extTrainer={shlex.quote(str(TRAINERS))}{rest}"

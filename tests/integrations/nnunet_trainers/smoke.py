@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scnp_kernels.integrations.nnunet.trainers.nnUNetTrainerSCNP import (
     nnUNetTrainerSCNP,
     nnUNetTrainerSCNPJoint,
