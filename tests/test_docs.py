@@ -20,7 +20,9 @@ def included() -> list[tuple[Path, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("page", "file", "code"), included(), ids=[f"{page.name}-{file}" for page, file, _ in included()]
+    ("page", "file", "code"),
+    included(),
+    ids=[f"{page.name}-{file}" for page, file, _ in included()],
 )
 def test_the_code_is_the_file(page: Path, file: str, code: str) -> None:
     assert code == (CHECKOUT / file).read_text(), f"{page.name}: paste {file} between its markers"

@@ -23,9 +23,10 @@ CLASSES, IGNORE, STRIDE = 4, 255, 16
 
 @pytest.fixture
 def network() -> DeepLabV3:
-    return deeplabv3_mobilenet_v3_large(
+    network: DeepLabV3 = deeplabv3_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=CLASSES
-    ).eval()
+    )
+    return network.eval()
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def predictions(network: DeepLabV3) -> Tensor:
     """What the head gives before upsampling: [2, C, 6, 8]."""
     with torch.no_grad():
         features = network.backbone(torch.randn(2, 3, 96, 128))["out"]
-        output = network.classifier(features)
+        output: Tensor = network.classifier(features)
     assert output.shape == (2, CLASSES, 96 // STRIDE, 128 // STRIDE)
     return output.requires_grad_()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 
 from tests.integrations.recipes import run_recipe
 
@@ -33,7 +34,7 @@ def run_process(rank: int, folder: str) -> None:
 
 
 def test_two_processes_give_the_gradients_of_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(run_process, (str(tmp_path),), PROCESSES)
+    spawn(run_process, (str(tmp_path),), PROCESSES)
     expected = gradients_of_one_step()
     assert any(gradient.ne(0).any() for gradient in expected)
     for rank in range(PROCESSES):

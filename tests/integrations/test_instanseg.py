@@ -46,7 +46,7 @@ def instanseg(name: str) -> Any:
 
 def dice_ce(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross entropy + MONAI's Dice loss, each instance a channel."""
-    dice = DiceLoss(sigmoid=True)(logits[None, :, 0], masks[None])
+    dice: Tensor = DiceLoss(sigmoid=True)(logits[None, :, 0], masks[None])
     return F.binary_cross_entropy_with_logits(logits[:, 0], masks) + dice
 
 

@@ -92,7 +92,9 @@ def test_deep_supervision() -> None:
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     scales = [torch.randn(2, CLASSES, s, s).requires_grad_() for s in (16, 8, 4)]
     target = torch.randint(0, CLASSES, (2, 1, 16, 16)).float()
-    actual = DeepSupervisionLoss(SCNPLoss(loss))(scales, target)
+    actual = DeepSupervisionLoss(SCNPLoss(loss))(  # type: ignore[arg-type]
+        scales, target
+    )
 
     expected = torch.zeros(())
     for weight, logits in zip((1.0, 0.5, 0.25), scales, strict=True):

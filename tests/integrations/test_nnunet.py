@@ -18,7 +18,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-from torch import Tensor, nn
+from torch import Tensor
 
 from scnp_kernels.integrations.nnunet import TRAINERS
 from scnp_kernels.integrations.nnunet.losses import PaperDiceCELoss, PenalizedOutputs
@@ -38,7 +38,7 @@ WEIGHTS = (0.6, 0.4, 0.0)
 DICE = {"batch_dice": False, "smooth": 1e-5, "ddp": False}
 
 
-def labels_loss(ignore_label: int | None) -> nn.Module:
+def labels_loss(ignore_label: int | None) -> Any:
     """As nnU-Net's trainer builds it for plain labels."""
     dice = {**DICE, "do_bg": False}
     loss = DC_and_CE_loss(
@@ -47,7 +47,7 @@ def labels_loss(ignore_label: int | None) -> nn.Module:
     return DeepSupervisionWrapper(loss, WEIGHTS)
 
 
-def regions_loss(ignored: bool) -> nn.Module:
+def regions_loss(ignored: bool) -> Any:
     """As nnU-Net's trainer builds it for regions."""
     dice = {**DICE, "do_bg": True}
     loss = DC_and_BCE_loss(
@@ -171,7 +171,7 @@ def test_paper_loss_where_everything_is_ignored() -> None:
 
 
 def test_windows_follow_the_spacing_of_every_scale() -> None:
-    scales = [[1, 1, 1], [1, 0.5, 0.5], [0.5, 0.25, 0.25]]
+    scales = [(1.0, 1.0, 1.0), (1.0, 0.5, 0.5), (0.5, 0.25, 0.25)]
     assert windows_per_scale(5, None, (5, 1, 1), scales) == ((1, 5, 5), (5, 5, 5), (5, 5, 5))
     assert windows_per_scale(3, None, (1, 1), None) == ((3, 3),)
     assert windows_per_scale((1, 3, 5), None, (1, 1, 1), scales) == ((1, 3, 5),) * 3
@@ -199,7 +199,8 @@ def test_bad_windows(kernel_size: Any, per_scale: Any, message: str) -> None:
 def find(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """nnU-Net's own search, with the variable set to our folder."""
     monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
-    return recursive_find_trainer_class_by_name
+    found: Callable[[str], Any] = recursive_find_trainer_class_by_name
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from scnp_kernels import modules
+from scnp_kernels import functional, modules
 from tests.integrations.recipes import EXAMPLES, run_recipe
 
 RECIPES = {  # and the dtype of the logits that SCNP must meet
@@ -31,7 +31,7 @@ def test_recipe(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[torch.dtype, bool]] = []
-    original = modules.scnp
+    original = functional.scnp
 
     def scnp(logits: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         calls.append((logits.dtype, torch.is_grad_enabled()))
