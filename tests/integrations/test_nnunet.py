@@ -25,12 +25,7 @@ from scnp_kernels.integrations.nnunet.losses import PaperDiceCELoss, PenalizedOu
 from scnp_kernels.integrations.nnunet.windows import windows_per_scale
 from tests.integrations.expected import loss_and_gradient, one_hot_of, penalized
 
-NAMES = (
-    "nnUNetTrainerSCNP",
-    "nnUNetTrainerSCNPJoint",
-    "nnUNetTrainerSCNPPaper",
-    "nnUNetTrainerSCNPFused",
-)
+NAMES = ("nnUNetTrainerSCNP", "nnUNetTrainerSCNPJoint", "nnUNetTrainerSCNPPaper")
 CLASSES, IGNORED = 3, 3
 SHAPES = [(2, 16, 12), (2, 8, 6), (2, 4, 3)]  # [b, H, W] per scale
 WINDOWS = [(5, 5), (3, 3), (3, 3)]
