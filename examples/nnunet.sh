@@ -4,7 +4,7 @@ set -e
 
 eval "$(python -m scnp_kernels.integrations.nnunet)" # sets nnUNet_extTrainer
 
-TRAINER="${TRAINER:-nnUNetTrainerSCNP}" # or nnUNetTrainerSCNPJoint, nnUNetTrainerSCNPPaper
+TRAINER="${TRAINER:-nnUNetTrainerSCNP}" # or nnUNetTrainerSCNPJoint, ...Paper, ...Fused
 CONFIGURATION="${CONFIGURATION:-2d}"
 DEVICE="${DEVICE:-cuda}"
 

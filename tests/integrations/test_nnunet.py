@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
+from nnunetv2.training.loss.compound_losses import (
+    DC_and_BCE_loss,
+    DC_and_CE_loss,
+    DC_and_topk_loss,
+)
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -21,11 +25,17 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from torch import Tensor
 
 from scnp_kernels.integrations.nnunet import TRAINERS
+from scnp_kernels.integrations.nnunet.fused import CannotFuseError, FusedOutputs
 from scnp_kernels.integrations.nnunet.losses import PaperDiceCELoss, PenalizedOutputs
 from scnp_kernels.integrations.nnunet.windows import windows_per_scale
 from tests.integrations.expected import loss_and_gradient, one_hot_of, penalized
 
-NAMES = ("nnUNetTrainerSCNP", "nnUNetTrainerSCNPJoint", "nnUNetTrainerSCNPPaper")
+NAMES = (
+    "nnUNetTrainerSCNP",
+    "nnUNetTrainerSCNPJoint",
+    "nnUNetTrainerSCNPPaper",
+    "nnUNetTrainerSCNPFused",
+)
 CLASSES, IGNORED = 3, 3
 SHAPES = [(2, 16, 12), (2, 8, 6), (2, 4, 3)]  # [b, H, W] per scale
 WINDOWS = [(5, 5), (3, 3), (3, 3)]
@@ -264,6 +274,72 @@ def test_trainers_build_their_losses(make: Callable[..., Any]) -> None:
     loss = make("nnUNetTrainerSCNPPaper", PLAIN, [1.0, 1.0])._build_loss()
     assert isinstance(loss.loss.loss, PaperDiceCELoss)
     assert loss.loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
+
+
+@pytest.mark.parametrize("plain_weight", [0.0, 1.0])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("regions", [False, True])
+def test_fused(regions: bool, ignored: bool, plain_weight: float) -> None:
+    """Value, gradient and validation of the wrapped loss."""
+    ignore_label = IGNORED if ignored else None
+    plain = regions_loss(ignored) if regions else labels_loss(ignore_label)
+    targets = region_targets(ignored) if regions else label_targets(ignored)
+    logits = outputs()
+    wrapped = PenalizedOutputs(
+        plain, WINDOWS, ignore_label=ignore_label, regions=regions, plain_weight=plain_weight
+    )
+    fused = FusedOutputs(plain, WINDOWS, channels=CLASSES, plain_weight=plain_weight)
+    value, *gradients = loss_and_gradient(fused(logits, targets), logits)
+    torch.testing.assert_close(
+        (value, *gradients), loss_and_gradient(wrapped(logits, targets), logits)
+    )
+    where = [t[:, -1:] if regions else t == IGNORED for t in targets]
+    check_gradient_at_ignored(gradients, where, ignored)
+    assert fused.eval()(logits, targets) == plain(logits, targets)
+
+
+def test_fused_where_everything_is_ignored() -> None:
+    logits = outputs()
+    targets = [torch.full_like(t, IGNORED) for t in label_targets(ignored=True)]
+    loss = FusedOutputs(labels_loss(IGNORED), WINDOWS, channels=CLASSES)(logits, targets)
+    assert loss.isfinite()
+    for gradient in torch.autograd.grad(loss, logits, materialize_grads=True):
+        assert gradient.eq(0).all()
+
+
+def test_the_fused_trainer_says_when_it_wraps(
+    make: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make("nnUNetTrainerSCNPFused", PLAIN, [1.0, 1.0])
+    assert isinstance(trainer._build_loss(), FusedOutputs)
+
+    def with_top_k() -> Any:
+        return DC_and_topk_loss({**DICE, "do_bg": False}, {})
+
+    trainer._loss_to_penalize = with_top_k
+    trainer.enable_deep_supervision = False
+    assert isinstance(trainer._build_loss(), PenalizedOutputs)
+    said = "the fused loss cannot be used: nnU-Net built a DC_and_topk_loss"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda loss: setattr(loss.ce, "label_smoothing", 0.1), "smooths labels"),
+        (lambda loss: setattr(loss.dc, "apply_nonlin", torch.sigmoid), "another activation"),
+        (
+            lambda loss: (setattr(loss.dc, "ddp", True), setattr(loss.dc, "batch_dice", True)),
+            "gathered from several processes",
+        ),
+        (lambda loss: setattr(loss, "ce", torch.nn.CrossEntropyLoss()), "CrossEntropyLoss, not"),
+    ],
+)
+def test_what_cannot_be_fused(spoil: Callable[[Any], Any], reason: str) -> None:
+    loss = labels_loss(None)
+    spoil(loss.loss)
+    with pytest.raises(CannotFuseError, match=reason):
+        FusedOutputs(loss, WINDOWS, channels=CLASSES)
 
 
 def test_the_papers_loss_refuses_regions(make: Callable[..., Any]) -> None:

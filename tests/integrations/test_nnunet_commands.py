@@ -72,7 +72,7 @@ def planned(work: Path, run: Run) -> Path:
         ("Dataset902_ignore", "2d", "SmokeJoint", "((3, 3), (3, 3), (3, 3))"),
         ("Dataset903_regions", "2d", "SmokeSCNP", "((3, 3), (3, 3), (3, 3))"),
         # 5 x 1 x 1 mm, pooled in the plane: 5 x 2 x 2, then 5 x 4 x 4
-        ("Dataset901_plain", "3d_fullres", "SmokePaper", "((1, 3, 3), (3, 3, 3), (3, 3, 3))"),
+        ("Dataset901_plain", "3d_fullres", "SmokeFused", "((1, 3, 3), (3, 3, 3), (3, 3, 3))"),
     ],
 )
 def test_train_and_predict(

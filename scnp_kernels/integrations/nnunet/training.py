@@ -10,6 +10,7 @@ from torch import nn
 from ...checks import KernelSize
 from .losses import PenalizedOutputs
 from .windows import (
+    Window,
     kernel_size_option,
     kernel_size_per_scale_option,
     plain_weight_option,
@@ -44,18 +45,24 @@ class PenalizedTraining:
             self.configuration_manager.spacing,
             self._get_deep_supervision_scales(),
         )
-        penalized = PenalizedOutputs(
-            loss,
-            windows,
-            ignore_label=self.label_manager.ignore_label,
-            regions=self.label_manager.has_regions,
-            plain_weight=plain_weight_option(self.SCNP_PLAIN_WEIGHT),
-        )
+        plain_weight = plain_weight_option(self.SCNP_PLAIN_WEIGHT)
+        penalized = self._penalize(loss, windows, plain_weight)
         self.print_to_log_file(f"SCNP: {penalized.extra_repr()}")
         return penalized
 
     def _loss_to_penalize(self: Any) -> Any:
         return super()._build_loss()  # type: ignore[misc]
+
+    def _penalize(
+        self: Any, loss: Any, windows: Sequence[Window], plain_weight: float
+    ) -> nn.Module:
+        return PenalizedOutputs(
+            loss,
+            windows,
+            ignore_label=self.label_manager.ignore_label,
+            regions=self.label_manager.has_regions,
+            plain_weight=plain_weight,
+        )
 
     def on_train_epoch_start(self: Any) -> None:
         super().on_train_epoch_start()  # type: ignore[misc]

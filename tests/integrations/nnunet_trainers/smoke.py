@@ -13,6 +13,7 @@ import torch
 
 from scnp_kernels.integrations.nnunet.trainers.nnUNetTrainerSCNP import (
     nnUNetTrainerSCNP,
+    nnUNetTrainerSCNPFused,
     nnUNetTrainerSCNPJoint,
     nnUNetTrainerSCNPPaper,
 )
@@ -96,4 +97,8 @@ class SmokeJoint(Smoke, nnUNetTrainerSCNPJoint):
 
 
 class SmokePaper(Smoke, nnUNetTrainerSCNPPaper):
+    pass
+
+
+class SmokeFused(Smoke, nnUNetTrainerSCNPFused):
     pass
