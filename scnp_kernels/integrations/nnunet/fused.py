@@ -48,7 +48,7 @@ class FusedOutputs(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,
+        loss: Any,
         windows: Sequence[Window],
         *,
         channels: int,
@@ -65,7 +65,7 @@ class FusedOutputs(nn.Module):
         recognised = _recognise(of_one_scale, channels)
         self.last_channel_is_ignored = recognised.last_channel_is_ignored
         # The fused loss counts 1 - Dice where nnU-Net counts -Dice.
-        self.surplus = recognised.options["dice_weight"] * (1 + self.plain_weight)
+        self.surplus: float = recognised.options["dice_weight"] * (1 + self.plain_weight)
         self.of_scales = nn.ModuleList(
             SCNPDiceCELoss(window, plain_weight=self.plain_weight, **recognised.options)
             for window in self.windows
@@ -103,7 +103,7 @@ class _Recognised(NamedTuple):
     last_channel_is_ignored: bool
 
 
-def _recognise(loss: nn.Module, channels: int) -> _Recognised:
+def _recognise(loss: Any, channels: int) -> _Recognised:
     """The fused loss's options for one of nnU-Net's compound losses."""
     if type(loss) is DC_and_CE_loss:
         cross_entropy = _expect(loss.ce, RobustCrossEntropyLoss)
@@ -136,7 +136,7 @@ def _recognise(loss: nn.Module, channels: int) -> _Recognised:
     raise CannotFuseError(f"nnU-Net built a {type(loss).__name__}")
 
 
-def _dice_options(dice: nn.Module, activation: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+def _dice_options(dice: Any, activation: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     # torch.compile wraps it; the fused loss replaces what would be compiled.
     dice = _expect(getattr(dice, "_orig_mod", dice), MemoryEfficientSoftDiceLoss)
     if dice.apply_nonlin is not activation:
@@ -150,7 +150,7 @@ def _dice_options(dice: nn.Module, activation: Callable[[Tensor], Tensor]) -> di
     }
 
 
-def _expect(module: nn.Module, kind: type[nn.Module]) -> Any:
+def _expect(module: Any, kind: type[nn.Module]) -> Any:
     if type(module) is not kind:
         raise CannotFuseError(f"it is made of a {type(module).__name__}, not a {kind.__name__}")
     return module

@@ -46,7 +46,7 @@ class PenalizedTraining:
             self._get_deep_supervision_scales(),
         )
         plain_weight = plain_weight_option(self.SCNP_PLAIN_WEIGHT)
-        penalized = self._penalize(loss, windows, plain_weight)
+        penalized: nn.Module = self._penalize(loss, windows, plain_weight)
         self.print_to_log_file(f"SCNP: {penalized.extra_repr()}")
         return penalized
 
