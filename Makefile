@@ -1,6 +1,7 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
 # make test   the test suite, on the kernels built from this checkout
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
+# make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make lint   ruff, mypy, clang-format
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
@@ -12,7 +13,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint cuda-check cuda-build clean
+.PHONY: demo test test-integrations bench lint cuda-check cuda-build clean
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
@@ -46,6 +47,15 @@ $(CUDA_VENV)/torch.installed:
 	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" wheel ninja numpy
 	touch $@
 
+# The frameworks beside the CUDA build of torch. The checkout is shared with the other environment,
+# whose compiled kernels fit another torch: here nothing is compiled at installation, and the first
+# use compiles into this environment.
+$(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed setup.py pyproject.toml
+	printf '%s\n' $(CUDA_TORCH) >$(CUDA_VENV)/constraints.txt
+	SCNP_BUILD=none $(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CUDA_VENV)/constraints.txt --no-build-isolation -e ".[test,integrations]"
+	touch $@
+
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
 	$(if $(OUT),--out "$(OUT)")
@@ -55,6 +65,11 @@ demo: $(VENV)/native.installed
 
 test: $(VENV)/native.installed
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# Its tests are left alone by `make test`, where the frameworks are missing.
+test-integrations: $(CUDA_VENV)/integrations.installed
+	PATH="$(abspath $(CUDA_BIN)):$$PATH" TORCH_EXTENSIONS_DIR="$(abspath $(CUDA_VENV))/kernels" \
+		SCNP_BUILD=cpu $(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)

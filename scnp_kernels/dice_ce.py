@@ -140,8 +140,8 @@ def _dice_loss(sums: Sums, options: DiceCEOptions) -> Tensor:
     if options.batch_dice:
         parts = parts.sum(dim=1)  # [2, C]
         if options.sum_over_ranks:
-            parts = SumOverRanks.apply(parts)
-    intersection, cardinality = parts
+            parts = _sum_over_ranks(parts)
+    intersection, cardinality = parts.unbind()
     dice = (2 * intersection + options.smooth) / (cardinality + options.smooth).clamp_min(1e-8)
     return 1 - dice.mean()
 
@@ -160,6 +160,11 @@ class SumOverRanks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         return _all_reduce(gradient)
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    total: Tensor = SumOverRanks.apply(values)
+    return total
 
 
 def _all_reduce(values: Tensor) -> Tensor:

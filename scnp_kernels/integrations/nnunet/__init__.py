@@ -1,0 +1,10 @@
+"""SCNP for nnU-Net v2: trainers that wrap whatever loss nnU-Net builds.
+
+``python -m scnp_kernels.integrations.nnunet`` prints the line that lets nnU-Net find them.
+Importing this package does not import nnU-Net; only the files in ``trainers`` do.
+"""
+
+from pathlib import Path
+
+# Holds only trainers: nnU-Net imports every module in the folders that it searches.
+TRAINERS = Path(__file__).parent / "trainers"

@@ -1,0 +1,141 @@
+"""What the trainers put around nnU-Net's loss, and the paper's own loss. Needs torch alone.
+
+nnU-Net gives its loss one output of the network per scale, finest first (or a single tensor without
+deep supervision), and the target at each scale:
+
+    labels     [b, 1, *spatial] integers; ignored voxels hold the highest label
+    regions    [b, C, *spatial] bool, overlapping; with ignored voxels [b, C + 1, *spatial], where
+               the last channel is True at ignored voxels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...checks import check_weight
+from ...functional import scnp
+from .windows import Window
+
+Outputs = Tensor | Sequence[Tensor]
+
+
+class PenalizedOutputs(nn.Module):
+    """nnU-Net's whole loss on penalized outputs, each scale with its own window.
+
+        loss(scnp(outputs), targets) + plain_weight * loss(outputs, targets)
+
+    In ``eval()`` it is the loss alone, unpenalised. Ignored voxels lend their logits to nobody and
+    their gradient is what the loss gives them: exactly zero.
+
+    Args:
+        loss: The loss that nnU-Net built, deep supervision included.
+        windows: One window per scale.
+        ignore_label: The label of ignored voxels; None if there is none.
+        regions: Whether targets are overlapping regions.
+        plain_weight: Weight of the loss on plain outputs; finite and not negative.
+
+    Example:
+        >>> loss = PenalizedOutputs(nn.CrossEntropyLoss(), [(3, 3)])
+        >>> outputs = torch.zeros(2, 3, 8, 8)                           # [b, C, H, W]
+        >>> target = torch.zeros(2, 8, 8, dtype=torch.int64)            # [b, H, W]
+        >>> loss(outputs, target)
+        tensor(1.0986)
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Outputs, Outputs], Tensor],
+        windows: Sequence[Window],
+        *,
+        ignore_label: int | None = None,
+        regions: bool = False,
+        plain_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.windows = tuple(windows)
+        self.ignore_label = ignore_label
+        self.regions = regions
+        self.plain_weight = check_weight("plain_weight", plain_weight)
+        # nnU-Net leaves out the scales of weight 0, and so does this.
+        weights = getattr(loss, "weight_factors", None) or (1.0,) * len(self.windows)
+        self.used = tuple(weight != 0 for weight in weights)
+
+    def forward(self, outputs: Outputs, targets: Outputs) -> Tensor:
+        """The loss; ``outputs`` and ``targets`` as nnU-Net gives them."""
+        if not self.training:
+            return self.loss(outputs, targets)
+        loss = self.loss(self._penalize(outputs, targets), targets)
+        if self.plain_weight != 0:
+            loss = loss + self.plain_weight * self.loss(outputs, targets)
+        return loss
+
+    def _penalize(self, outputs: Outputs, targets: Outputs) -> Outputs:
+        if isinstance(outputs, Tensor):
+            assert isinstance(targets, Tensor)
+            return self._penalize_scale(outputs, targets, self.windows[0])
+        scales = zip(outputs, targets, self.windows, self.used, strict=True)
+        return [
+            self._penalize_scale(output, target, window) if used else output
+            for output, target, window, used in scales
+        ]
+
+    def _penalize_scale(self, output: Tensor, target: Tensor, window: Window) -> Tensor:
+        if not self.regions:
+            return scnp(output, target, window, ignore_index=self.ignore_label)
+        if self.ignore_label is None:
+            return scnp(output, target, window)
+        regions, ignored = target[:, :-1], target[:, -1:]  # [b, C, *spatial], [b, 1, *spatial]
+        return scnp(output, regions, window, mask=ignored == 0)
+
+    def extra_repr(self) -> str:
+        return (
+            f"windows={self.windows}, ignore_label={self.ignore_label}, regions={self.regions}, "
+            f"plain_weight={self.plain_weight}"
+        )
+
+
+class PaperDiceCELoss(nn.Module):
+    """Cross entropy plus Dice loss, by the formulas of the paper's own code, on softmax.
+
+        CE   = mean over pixels of -log p(target)
+        Dice = 1 - mean over classes of 2 * sum(p * y) / (sum(p) + sum(y))
+
+    Sums run over the whole batch, and the background is a class like the others: nnU-Net's own
+    Dice leaves it out. The paper has no ignored pixels; here they are left out of every sum.
+
+    Args:
+        ignore_label: The label of ignored pixels; None if there is none.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, 2, 2)                            # [b, C, H, W]
+        >>> target = torch.tensor([[[[0, 0], [1, 1]]]])                 # [b, 1, H, W]
+        >>> PaperDiceCELoss()(logits, target)                           # log(2) + 1 - 1/2
+        tensor(1.1931)
+    """
+
+    def __init__(self, ignore_label: int | None = None) -> None:
+        super().__init__()
+        self.ignore_label = ignore_label
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits ``[b, C, *spatial]`` and labels ``[b, 1, *spatial]``."""
+        labels = target.long()  # [b, 1, *spatial]
+        valid = torch.ones_like(labels, dtype=torch.bool)
+        if self.ignore_label is not None:
+            valid = labels != self.ignore_label
+            labels = labels.where(valid, 0)
+        log_probabilities = logits.float().log_softmax(1)  # [b, C, *spatial]
+        picked = log_probabilities.gather(1, labels)  # [b, 1, *spatial]
+        cross_entropy = -picked.where(valid, 0).sum() / valid.sum().clamp_min(1)
+
+        probabilities = log_probabilities.exp().where(valid, 0)
+        one_hot = torch.zeros_like(probabilities).scatter_(1, labels, 1.0).where(valid, 0)
+        axes = [0, *range(2, logits.dim())]
+        intersection = (probabilities * one_hot).sum(axes)  # [C]
+        total = probabilities.sum(axes) + one_hot.sum(axes)  # [C]; 0 if every pixel is ignored
+        dice = 2 * intersection / total.clamp_min(torch.finfo(total.dtype).tiny)
+        return cross_entropy + 1 - dice.mean()

@@ -1,0 +1,49 @@
+"""Promise: the code in the docs is the files that the tests run, and every page can be found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+EXAMPLES = CHECKOUT / "examples"
+PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
+INCLUDED = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```\n<!-- end of file -->", re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def included() -> list[tuple[Path, str, str]]:
+    """(page, file, code) of every file that a page shows."""
+    return [(page, *found) for page in PAGES for found in INCLUDED.findall(page.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("page", "file", "code"),
+    included(),
+    ids=[f"{page.name}-{file}" for page, file, _ in included()],
+)
+def test_the_code_is_the_file(page: Path, file: str, code: str) -> None:
+    assert code == (CHECKOUT / file).read_text(), f"{page.name}: paste {file} between its markers"
+
+
+def test_every_mark_of_a_file_is_followed_by_its_code() -> None:
+    marks = sum(page.read_text().count("<!-- file:") for page in PAGES)
+    assert marks == len(included())
+
+
+def test_every_recipe_is_in_the_docs() -> None:
+    recipes = {f"examples/{file.name}" for file in EXAMPLES.iterdir() if file.is_file()}
+    assert {file for _, file, _ in included()} == recipes - {"examples/synthetic.py"}
+
+
+def test_the_readme_links_to_every_page() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    assert {f"docs/{page.name}" for page in PAGES} <= set(LINK.findall(readme))
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHECKOUT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        assert "://" in link or (page.parent / link).exists(), link
