@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import native, reference
+from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
 NAMES = ("triton", "cuda", "cpu", "reference")
@@ -42,11 +43,18 @@ def backends() -> dict[str, str]:
     'ok'
     """
     return {
-        "triton": _NOT_YET.format("Triton"),
+        "triton": _triton_status(),
         "cuda": _NOT_YET.format("CUDA C++"),
         "cpu": native.status(),
         "reference": OK,
     }
+
+
+def _triton_status() -> str:
+    reason = triton_availability.why_not()
+    if reason is not None:
+        return reason
+    return f"{OK}, interpreted on the CPU" if triton_availability.is_interpreted() else OK
 
 
 def check_backend(backend: str) -> None:
@@ -89,6 +97,8 @@ def _why_not(name: str, device: torch.device) -> str | None:
         if device.type != "cpu":
             return f"it takes tensors on the CPU, got {device}"
         return native.load()
+    if name == "triton":
+        return triton_availability.why_not_on(device)
     return backends()[name]
 
 
@@ -119,7 +129,20 @@ def _names() -> str:
 
 _NATIVE = torch.ops.scnp_kernels
 
+
+def _triton(operation: str) -> Callable[..., Any]:
+    """An operation of the Triton kernels, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import operators
+
+        return getattr(operators, operation)(*arguments)
+
+    return call
+
+
 _BACKENDS = {
+    "triton": Backend("triton", _triton("forward"), _triton("scatter"), _triton("gather")),
     "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
     "cpu": Backend(
         "cpu",
