@@ -1,4 +1,4 @@
-"""Eq. 1 on the GPU: every pixel takes the worst logit of its own class in its window.
+r"""Eq. 1 on the GPU: every pixel takes the worst logit of its own class in its window.
 
     A program marches along the outer axis. Of every plane it reads each row once per tap of the
     row, and keeps the first best of each class, rows first, then planes (window 3, one lane):

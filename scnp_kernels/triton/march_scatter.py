@@ -1,4 +1,4 @@
-"""Eq. 2 on the GPU: every gradient goes to the winner of its pixel.
+r"""Eq. 2 on the GPU: every gradient goes to the winner of its pixel.
 
     A program marches along the outer axis and owns the accumulators of the pixels below its lanes,
     for every plane that the plane being read may send to (window 3, one lane):
