@@ -34,10 +34,9 @@ class March(NamedTuple):
     programs: int
     registers: int | None  # at most so many for a thread; None leaves it to the compiler
 
-    @property
-    def warps(self) -> int:
+    def warps(self, lanes_of_a_warp: int) -> int:
         """One thread per lane."""
-        return self.block_rows * self.columns // 32
+        return self.block_rows * self.columns // lanes_of_a_warp
 
 
 def can_march(window: Axes) -> bool:
@@ -46,9 +45,19 @@ def can_march(window: Axes) -> bool:
 
 
 def forward_march(
-    batch: int, channels: int, sizes: Axes, window: Axes, shares_labels: bool, itemsize: int
+    batch: int,
+    channels: int,
+    sizes: Axes,
+    window: Axes,
+    shares_labels: bool,
+    itemsize: int,
+    rocm: bool = False,
 ) -> March:
-    """The launch of the forward pass; ``shares_labels``: a label map serves several channels."""
+    """The launch of the forward pass; ``shares_labels``: a label map serves several channels.
+
+    ROCm's wavefronts keep masks and pointers in scalar registers, of which long strips need more
+    than there are.
+    """
     if window.middle == 1 and sizes.middle == 1:
         # Rows of 128 columns; two channels share each label.
         together = 2 if shares_labels and channels > 1 and itemsize < 8 else 1
@@ -57,6 +66,7 @@ def forward_march(
     if itemsize == 8:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
     strip, registers = (3, 64) if max(window) <= 3 else (2, 128)
+    strip -= rocm
     return _march(batch, channels, sizes, 1, strip, 4, 64, registers)
 
 

@@ -30,6 +30,7 @@ from .plain import gather_winners, plain_forward, plain_scatter
 
 # Values are compared, moved and added, never multiplied: there is nothing to fuse.
 _COMPILER_OPTIONS = {"enable_fp_fusion": False}
+_ON_ROCM = torch.version.hip is not None
 _NO_STRIDES = Strides(0, 0, 0, 0, 0)
 
 
@@ -95,7 +96,7 @@ def forward(
             )
             return penalized, winners
         march = launch_table.forward_march(
-            batch, channels, sizes, window, not target_is_masks, logits.dtype.itemsize
+            batch, channels, sizes, window, not target_is_masks, logits.dtype.itemsize, _ON_ROCM
         )
         march_forward[(march.programs,)](
             *pointers,
@@ -204,12 +205,16 @@ def _march_options(
         "BLOCK_ROWS": march.block_rows,
         "COLUMNS": march.columns,
         "WIDE_OFFSETS": wide_offsets,
-        "num_warps": march.warps,
+        "num_warps": march.warps(_lanes_of_a_warp()),
         **_COMPILER_OPTIONS,
     }
-    if march.registers is not None and torch.version.hip is None:
+    if march.registers is not None and not _ON_ROCM:  # an option of the CUDA compiler
         options["maxnreg"] = march.registers
     return options
+
+
+def _lanes_of_a_warp() -> int:
+    return 64 if _ON_ROCM else 32
 
 
 def _plain_grid(count: int) -> tuple[int]:
@@ -218,7 +223,12 @@ def _plain_grid(count: int) -> tuple[int]:
 
 def _plain_options(wide_offsets: bool) -> dict[str, Any]:
     lanes = launch_table.PLAIN_LANES
-    return {"LANES": lanes, "WIDE_OFFSETS": wide_offsets, "num_warps": lanes // 32, **_COMPILER_OPTIONS}
+    return {
+        "LANES": lanes,
+        "WIDE_OFFSETS": wide_offsets,
+        "num_warps": lanes // _lanes_of_a_warp(),
+        **_COMPILER_OPTIONS,
+    }
 
 
 def _plain_geometry(image: Tensor, kernel_size: Sequence[int]) -> tuple[int, ...]:

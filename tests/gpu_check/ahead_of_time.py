@@ -27,6 +27,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 PLAIN_WINDOW = 9  # too large to march in 2D
 LEAST_PROGRAMS = {2: 1200, 3: 1900}
 MOST_SECONDS = {2: 3.0, 3: 6.0}
+MOST_SCALAR_SPILLS = 32
 OCCUPANCY_TARGETS = ("sm_80", "sm_90")
 
 
@@ -76,6 +77,11 @@ def failures_of(job: Job, target: str, found: Resources) -> list[str]:
     failed = []
     if found.stack or found.spills:
         failed.append(f"{found.stack} bytes of stack, {found.spills} spills; bar none")
+    # Known, and kept from growing: forward with windows of 5 in 3D needs more scalar registers than
+    # gfx942 has. They wait in lanes of vector registers, not in memory.
+    large = job.operation == "forward" and job.dimensions == 3 and job.kernel_size == 5
+    if found.scalar_spills > (MOST_SCALAR_SPILLS if large else 0):
+        failed.append(f"{found.scalar_spills} scalar registers spilled to vector registers")
     if target in OCCUPANCY_TARGETS and 100 * found.occupancy < job.least_occupancy:
         failed.append(f"occupancy {found.occupancy:.0%}, bar {job.least_occupancy:.0f}%")
     if job.marches and found.seconds > MOST_SECONDS[job.dimensions]:
@@ -95,12 +101,17 @@ def run(job: Job) -> list[str]:
         failed.append("sizes that 16 divides and others are compiled differently")
     lines = []
     for target in TARGETS:
-        found = resources_of(launch, target)
+        on_target = launch
+        if target.startswith("gfx"):
+            shape = SHAPES[job.dimensions]
+            on_target = launch_of(job.operation, shape, job.dtype, job.kernel_size, rocm=True)
+        found = resources_of(on_target, target)
         wrong = failures_of(job, target, found)
         failed += [f"{target}: {text}" for text in wrong]
         lines.append(
             f"  {job.name:<28} {target:<7} {found.registers:>4} {found.stack:>6} "
-            f"{found.spills:>6} {found.occupancy:>6.0%} {found.seconds:>6.1f} s"
+            f"{found.spills:>6} {found.scalar_spills:>6} {found.occupancy:>6.0%} "
+            f"{found.seconds:>5.1f} s"
             f"{'   FAILED' if wrong else ''}"
         )
     lines.append(f"  {job.name:<28} {launch.programs} programs at {SHAPES[job.dimensions]}")
@@ -116,7 +127,8 @@ def main() -> int:
     """Run all jobs, each in a process: a compiler that dies takes only its job along."""
     import triton
 
-    print(f"triton {triton.__version__}: registers, stack, spills, occupancy, compile time")
+    print(f"triton {triton.__version__}")
+    print(f"  {'':<28} {'':<7} {'regs':>4} {'stack':>6} {'spills':>6} {'scalar':>6} {'occup.':>6}")
     context = multiprocessing.get_context("fork")
     failed = []
     for job in JOBS:

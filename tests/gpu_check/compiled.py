@@ -40,6 +40,7 @@ class Resources(NamedTuple):
     registers: int
     stack: int  # bytes
     spills: int  # instructions that store to or load from the stack (gfx: spilled registers)
+    scalar_spills: int  # gfx: scalars kept in lanes of vector registers, not in memory
     occupancy: float  # theoretical: threads that fit, of those that a multiprocessor holds
     seconds: float  # processor time of the compilation
 
@@ -74,10 +75,6 @@ def source_of(launch: Launch) -> tuple[Any, dict[str, Any]]:
 def resources_of(launch: Launch, target: str) -> Resources:
     """Compile for a target of :data:`TARGETS`."""
     source, options = source_of(launch)
-    if target.startswith("gfx"):
-        # Wavefronts of 64 lanes; the limit of registers is an option of the CUDA compiler.
-        options["num_warps"] = max(1, options["num_warps"] // 2)
-        options.pop("maxnreg", None)
     start = os.times()
     compiled = triton.compile(source, target=TARGETS[target], options=options)
     seconds = sum(os.times()[:4]) - sum(start[:4])
@@ -103,6 +100,7 @@ def _resources_of_cubin(cubin: bytes, capability: int, threads: int, seconds: fl
         found["REG"],
         found["STACK"] + found["LOCAL"],
         spills,
+        0,
         blocks * threads / most_threads,
         seconds,
     )
@@ -120,7 +118,8 @@ def _resources_of_amdgcn(assembly: str, seconds: float) -> Resources:
     return Resources(
         registers,
         number("private_segment_fixed_size"),
-        number("vgpr_spill_count") + number("sgpr_spill_count"),
+        number("vgpr_spill_count"),
+        number("sgpr_spill_count"),
         waves / 8,
         seconds,
     )

@@ -50,9 +50,14 @@ def recorded() -> Iterator[list[Launch]]:
 
 
 def launch_of(
-    operation: str, shape: tuple[int, ...], dtype: torch.dtype, kernel_size: int
+    operation: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    kernel_size: int,
+    rocm: bool = False,
 ) -> Launch:
     """The launch of "forward", "scatter" or "gather" for contiguous tensors and int64 labels."""
+    operators._ON_ROCM = rocm
     window = (kernel_size,) * (len(shape) - 2)
     logits = torch.empty(shape, dtype=dtype, device="meta")
     winners = torch.empty(shape, dtype=winner_dtype(window), device="meta")
