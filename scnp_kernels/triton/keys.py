@@ -17,7 +17,7 @@ import triton.language as tl
 
 
 @triton.jit
-def infinity_bits(DTYPE: tl.constexpr):  # noqa: N803
+def infinity_bits(DTYPE: tl.constexpr):
     """The bits of +inf, where :func:`ordered_key` puts them."""
     if DTYPE == tl.float64:
         bits: tl.constexpr = 0x7FF0000000000000
@@ -29,7 +29,7 @@ def infinity_bits(DTYPE: tl.constexpr):  # noqa: N803
 
 
 @triton.jit
-def highest_key(DTYPE: tl.constexpr):  # noqa: N803
+def highest_key(DTYPE: tl.constexpr):
     """The key of NaN."""
     if DTYPE == tl.float64:
         key: tl.constexpr = 0x7FFFFFFFFFFFFFFF
@@ -39,11 +39,11 @@ def highest_key(DTYPE: tl.constexpr):  # noqa: N803
 
 
 @triton.jit
-def no_candidate(LANES: tl.constexpr, DTYPE: tl.constexpr):  # noqa: N803
+def no_candidate(LANES: tl.constexpr, DTYPE: tl.constexpr):
     """[LANES] keys below that of every logit of ``DTYPE``."""
     if DTYPE == tl.float64:
         return tl.full([LANES], -0x8000000000000000, tl.int64)
-    else:  # noqa: RET505 (a branch of the compiler's, not Python's)
+    else:
         return tl.full([LANES], -0x80000000, tl.int32)
 
 
@@ -63,7 +63,7 @@ def ordered_key(logit, foreground):
 
 
 @triton.jit
-def logit_of_key(key, foreground, DTYPE: tl.constexpr):  # noqa: N803
+def logit_of_key(key, foreground, DTYPE: tl.constexpr):
     """The inverse of :func:`ordered_key`, but for the sign of zero and the bits of NaN."""
     if DTYPE == tl.float64:
         sign: tl.constexpr = -0x8000000000000000

@@ -32,7 +32,7 @@ from .keys import first_best, logit_of_key, no_candidate, ordered_key
 from .pixels import is_foreground, load_target
 from .places import columns_inside, lane_offsets, offset, place_of_program
 
-# A word: the winner of either class within what was read, then two flags of the pixel in the middle.
+# A word: the winner of either class within what was read, then two flags of the middle pixel.
 TAP_BITS = tl.constexpr(14)
 FOREGROUND_TAP = tl.constexpr((1 << 14) - 1)
 BACKGROUND_TAP = tl.constexpr(((1 << 14) - 1) << 14)
@@ -54,9 +54,9 @@ def load_labels(
     row_inside,
     column_inside,
     ignore_index,
-    HAS_IGNORE_INDEX: tl.constexpr,  # noqa: N803
-    HAS_MASK: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
+    HAS_IGNORE_INDEX: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
 ):
     """What the target says of the pixels under a row of the window: values, usable, one by one."""
     values = ()
@@ -87,8 +87,8 @@ def best_of_row(
     values,  # of load_labels
     usable,
     label,
-    TARGET_IS_MASKS: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
+    TARGET_IS_MASKS: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
 ):
     """The first best of each class under a row of the window: (key, key, word)."""
     nobody = no_candidate(row_inside.shape[0], logits.dtype.element_ty)
@@ -125,10 +125,10 @@ def best_of_row(
 def add_row(
     bests,
     row,  # of best_of_row
-    AT: tl.constexpr,  # noqa: N803
-    SOURCE: tl.constexpr,  # noqa: N803
-    WINDOW_MIDDLE: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
+    AT: tl.constexpr,
+    SOURCE: tl.constexpr,
+    WINDOW_MIDDLE: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
 ):
     """The entry of a result at ``AT``, and one more row of its window: row number ``SOURCE``."""
     if SOURCE == 0:
@@ -152,7 +152,7 @@ def add_row(
 def add_plane(
     best,  # (key, word) of one pixel's own class; its word holds one tap, and the flags
     plane,  # (key, key, word) of the same pixel's window in one more plane
-    TAPS: tl.constexpr,  # noqa: N803
+    TAPS: tl.constexpr,
 ):
     """The better of the two, for a plane whose taps begin at ``TAPS``."""
     word = best[1]
@@ -168,10 +168,10 @@ def open_window(
     ring,
     bests,
     nobody,
-    AT: tl.constexpr,  # noqa: N803
-    PLANE: tl.constexpr,  # noqa: N803
-    HALF: tl.constexpr,  # noqa: N803
-    TAPS: tl.constexpr,  # noqa: N803
+    AT: tl.constexpr,
+    PLANE: tl.constexpr,
+    HALF: tl.constexpr,
+    TAPS: tl.constexpr,
 ):
     """The window whose middle is the plane just read: only now is its pixel's class known."""
     best = (nobody, bests[AT + 2] & FLAGS)
@@ -222,18 +222,18 @@ def march_forward(
     result_inner,
     first_class,
     ignore_index,
-    TARGET_IS_MASKS: tl.constexpr,  # noqa: N803
-    HAS_IGNORE_INDEX: tl.constexpr,  # noqa: N803
-    HAS_MASK: tl.constexpr,  # noqa: N803
-    WINDOW_OUTER: tl.constexpr,  # noqa: N803
-    WINDOW_MIDDLE: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
-    CHANNELS: tl.constexpr,  # noqa: N803
-    STRIP: tl.constexpr,  # noqa: N803
-    BLOCK_ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    RESULT_LIKE_LOGITS: tl.constexpr,  # noqa: N803 (within a plane they have the same strides)
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    TARGET_IS_MASKS: tl.constexpr,
+    HAS_IGNORE_INDEX: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    WINDOW_OUTER: tl.constexpr,
+    WINDOW_MIDDLE: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    STRIP: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    RESULT_LIKE_LOGITS: tl.constexpr,  # within a plane, the same strides
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """One program: CHANNELS channels of ``chunk`` planes of a block of rows and columns."""
     DTYPE: tl.constexpr = logits.dtype.element_ty

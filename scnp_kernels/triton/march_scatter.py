@@ -34,7 +34,7 @@ def widened(value):
 
 
 @triton.jit
-def zeros(LANES: tl.constexpr, DTYPE: tl.constexpr):  # noqa: N803
+def zeros(LANES: tl.constexpr, DTYPE: tl.constexpr):
     """[LANES] sums of nothing, of the type that values of ``DTYPE`` are added up in."""
     return widened(tl.zeros([LANES], DTYPE))
 
@@ -42,14 +42,14 @@ def zeros(LANES: tl.constexpr, DTYPE: tl.constexpr):  # noqa: N803
 @triton.jit
 def add_to_winner(
     sums,
-    AT: tl.constexpr,  # noqa: N803
+    AT: tl.constexpr,
     value,
     tap,
-    PLANE: tl.constexpr,  # noqa: N803
-    DOWN: tl.constexpr,  # noqa: N803
-    ACROSS: tl.constexpr,  # noqa: N803
-    WINDOW_MIDDLE: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
+    PLANE: tl.constexpr,
+    DOWN: tl.constexpr,
+    ACROSS: tl.constexpr,
+    WINDOW_MIDDLE: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
 ):
     """Add ``value`` to the accumulator ``AT`` where that is the sender's winner: it lies in plane,
     row and column PLANE, DOWN and ACROSS of the sender's window, unless that is none of its rows.
@@ -93,13 +93,13 @@ def march_scatter(
     result_outer,
     result_middle,
     result_inner,
-    WINDOW_OUTER: tl.constexpr,  # noqa: N803
-    WINDOW_MIDDLE: tl.constexpr,  # noqa: N803
-    WINDOW_INNER: tl.constexpr,  # noqa: N803
-    STRIP: tl.constexpr,  # noqa: N803
-    BLOCK_ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    WINDOW_OUTER: tl.constexpr,
+    WINDOW_MIDDLE: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
+    STRIP: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """One program: ``chunk`` planes of a block of rows and columns of one channel."""
     HALF_OUTER: tl.constexpr = WINDOW_OUTER // 2

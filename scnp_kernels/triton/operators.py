@@ -142,9 +142,7 @@ def scatter_into(
                 **_plain_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
             )
             return
-        march = launch_table.scatter_march(
-            batch, channels, sizes, window, gradient.dtype.itemsize
-        )
+        march = launch_table.scatter_march(batch, channels, sizes, window, gradient.dtype.itemsize)
         march_scatter[(march.programs,)](
             gradient,
             winners,

@@ -48,8 +48,8 @@ def load_target(
     mask_at,
     inside,  # [LANES] bool: in the image
     ignore_index,
-    HAS_IGNORE_INDEX: tl.constexpr,  # noqa: N803
-    HAS_MASK: tl.constexpr,  # noqa: N803
+    HAS_IGNORE_INDEX: tl.constexpr,
+    HAS_MASK: tl.constexpr,
 ):
     """The target's value at each lane, and whether the pixel is in the image and valid."""
     value = tl.load(target + target_at, mask=inside, other=0)
@@ -62,7 +62,7 @@ def load_target(
 
 
 @triton.jit
-def is_foreground(value, label, TARGET_IS_MASKS: tl.constexpr):  # noqa: N803
+def is_foreground(value, label, TARGET_IS_MASKS: tl.constexpr):
     """Does the pixel belong to the class ``label``, a scalar that masks do not need?"""
     if TARGET_IS_MASKS:
         foreground = is_in_mask(value)

@@ -1,17 +1,17 @@
 """Which part of the image a marching program works on.
 
-    grid: one number per program; neighbours in memory have neighbouring numbers, so that what two
-    programs both read is in the cache:
+grid: one number per program; neighbours in memory have neighbouring numbers, so that what two
+programs both read is in the cache:
 
-        batch > chunk of the outer axis > channels > block of rows > block of columns
+    batch > chunk of the outer axis > channels > block of rows > block of columns
 
-    a program's lanes, one thread each: BLOCK_ROWS rows of COLUMNS pixels; every lane works on a
-    strip of STRIP rows (2D: the middle axis has one row, so one lane is one column)
+a program's lanes, one thread each: BLOCK_ROWS rows of COLUMNS pixels; every lane works on a
+strip of STRIP rows (2D: the middle axis has one row, so one lane is one column)
 
-        columns ->      lane 0        lane 1        ...     lane COLUMNS - 1
-        row 0           strip row 0   strip row 0           strip row 0
-        row 1           strip row 1   strip row 1           strip row 1
-        row STRIP       lane COLUMNS  ...
+    columns ->      lane 0        lane 1        ...     lane COLUMNS - 1
+    row 0           strip row 0   strip row 0           strip row 0
+    row 1           strip row 1   strip row 1           strip row 1
+    row STRIP       lane COLUMNS  ...
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def place_of_program(
     middle,
     inner,
     chunk,  # pixels of the outer axis that one program writes
-    CHANNELS: tl.constexpr,  # noqa: N803
-    STRIP: tl.constexpr,  # noqa: N803
-    BLOCK_ROWS: tl.constexpr,  # noqa: N803
-    COLUMNS: tl.constexpr,  # noqa: N803
+    CHANNELS: tl.constexpr,
+    STRIP: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
     """(batch, first channel, first plane, one past the last) as scalars, (row, column) per lane."""
     number = tl.program_id(0)
@@ -59,7 +59,7 @@ def offset(index, stride):
 
 
 @triton.jit
-def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.constexpr):  # noqa: N803
+def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.constexpr):
     """[LANES] offsets within a plane, in 32 bits where the plane fits."""
     if WIDE_OFFSETS:
         row = row.to(tl.int64)
@@ -68,7 +68,7 @@ def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.conste
 
 
 @triton.jit
-def columns_inside(column, inner, WINDOW_INNER: tl.constexpr):  # noqa: N803
+def columns_inside(column, inner, WINDOW_INNER: tl.constexpr):
     """For every tap of a row of the window: is its column in the image?"""
     inside = ()
     for tap in tl.static_range(WINDOW_INNER):

@@ -1,12 +1,12 @@
 """One pixel after the other: windows too large to march, and gather.
 
-    A lane is a pixel of the whole tensor, numbered in the order of [B, C, outer, middle, inner].
-    Forward and scatter walk over the window in raster order, in loops that are not unrolled, and
-    read one neighbour per tap: nothing is shared, and no window is too large.
+A lane is a pixel of the whole tensor, numbered in the order of [B, C, outer, middle, inner].
+Forward and scatter walk over the window in raster order, in loops that are not unrolled, and
+read one neighbour per tap: nothing is shared, and no window is too large.
 
-      forward   first best of the neighbours of the pixel's own class             (Eq. 1)
-      scatter   sum of what the neighbours send that have the pixel as winner     (Eq. 2)
-      gather    the value at the pixel's winner: the transpose of scatter
+  forward   first best of the neighbours of the pixel's own class             (Eq. 1)
+  scatter   sum of what the neighbours send that have the pixel as winner     (Eq. 2)
+  gather    the value at the pixel's winner: the transpose of scatter
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def pixels_of_program(
     outer,
     middle,
     inner,
-    LANES: tl.constexpr,  # noqa: N803
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    LANES: tl.constexpr,
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """[LANES] each: (number, batch, channel, plane, row, column). Numbers may run past the end."""
     number = tl.program_id(0)
@@ -103,11 +103,11 @@ def plain_forward(
     result_inner,
     first_class,
     ignore_index,
-    TARGET_IS_MASKS: tl.constexpr,  # noqa: N803
-    HAS_IGNORE_INDEX: tl.constexpr,  # noqa: N803
-    HAS_MASK: tl.constexpr,  # noqa: N803
-    LANES: tl.constexpr,  # noqa: N803
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    TARGET_IS_MASKS: tl.constexpr,
+    HAS_IGNORE_INDEX: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    LANES: tl.constexpr,
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """Eq. 1: one program, LANES pixels."""
     DTYPE: tl.constexpr = logits.dtype.element_ty
@@ -207,8 +207,8 @@ def plain_scatter(
     result_outer,
     result_middle,
     result_inner,
-    LANES: tl.constexpr,  # noqa: N803
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    LANES: tl.constexpr,
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """Eq. 2: one program, LANES pixels, each collecting from those that may have it as winner."""
     number, batch, channel, plane, row, column = pixels_of_program(
@@ -242,9 +242,7 @@ def plain_scatter(
                 away = (step_outer * window_middle + step_middle) * window_inner + step_inner
                 total += tl.where(tap == centre - away, value, 0.0)
     result_at = pixel_offset(result_strides, batch, channel, plane, row, column)
-    tl.store(
-        logits_gradient + result_at, total.to(logits_gradient.dtype.element_ty), mask=here
-    )
+    tl.store(logits_gradient + result_at, total.to(logits_gradient.dtype.element_ty), mask=here)
 
 
 @triton.jit(
@@ -283,8 +281,8 @@ def gather_winners(
     result_outer,
     result_middle,
     result_inner,
-    LANES: tl.constexpr,  # noqa: N803
-    WIDE_OFFSETS: tl.constexpr,  # noqa: N803
+    LANES: tl.constexpr,
+    WIDE_OFFSETS: tl.constexpr,
 ):
     """The transpose of Eq. 2: one program, LANES pixels, for windows of any size."""
     number, batch, channel, plane, row, column = pixels_of_program(

@@ -72,9 +72,9 @@ def is_caught(fault: Fault | None) -> bool:
             assert source.count(fault.right) == 1, f"{fault.name}: what it replaces has changed"
             file.write_text(source.replace(fault.right, fault.wrong), encoding="utf-8")
         options = ["-o", "addopts=--import-mode=importlib -q", "-p", "no:cacheprovider", "-x"]
+        selected = ["--rootdir", folder, "-k", CASES, "tests/gpu_check/interpreter.py"]
         result = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, "tests/gpu_check/interpreter.py"]
-            + ["-k", CASES, "--rootdir", folder, "-o", "pythonpath=."],
+            [sys.executable, "-m", "pytest", *options, *selected],
             cwd=folder,
             env=dict(os.environ, TRITON_INTERPRET="1", SCNP_BUILD="none", SCNP_SHARD="0/1",
                      PYTHONPATH=folder),

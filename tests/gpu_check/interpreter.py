@@ -17,7 +17,7 @@ import torch
 
 from scnp_kernels import backend_registry
 from scnp_kernels.geometry import number_of_taps, winner_dtype
-from scnp_kernels.triton import launch_table, operators
+from scnp_kernels.triton import launch_table, march_forward, operators
 from tests.calls import assert_same, forward_backward
 from tests.cases import CASES, DTYPES, LOGITS, Case, expected
 from tests.generators import labels, masks, seeded
@@ -59,7 +59,7 @@ def _many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kernels_are_interpreted() -> None:
     device = torch.device("cpu")
     assert backend_registry.choose("triton", device).name == "triton"
-    assert type(operators.march_forward).__name__ == "InterpretedFunction"
+    assert type(march_forward.march_forward).__name__ == "InterpretedFunction"
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,7 @@ def launch_of(
     winners = torch.empty(shape, dtype=winner_dtype(window), device="meta")
     with recorded() as launches:
         if operation == "forward":
-            labels: Tensor = torch.empty(
-                (shape[0], *shape[2:]), dtype=torch.int64, device="meta"
-            )
+            labels: Tensor = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
             operators.forward(logits, labels, None, window, False, 0, shape[1], None, False)
         else:
             getattr(operators, operation)(logits, winners, window)

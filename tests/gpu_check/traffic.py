@@ -29,7 +29,12 @@ SECTOR = 32  # bytes
 # The paper's kind of images in small, a few rows and columns less than whole blocks.
 SHAPES = {2: (2, 2, 251, 253), 3: (1, 2, 23, 61, 93)}
 MOST_LOADS = {2: 3.6, 3: 6.2}
-MOST_SECTORS = {("forward", 2): 1.25, ("scatter", 2): 1.25, ("forward", 3): 2.2, ("scatter", 3): 1.5}
+MOST_SECTORS = {
+    ("forward", 2): 1.25,
+    ("scatter", 2): 1.25,
+    ("forward", 3): 2.2,
+    ("scatter", 3): 1.5,
+}
 
 
 class Traffic(NamedTuple):
@@ -48,11 +53,9 @@ def counted(tensors: tuple[torch.Tensor, ...]) -> Iterator[list[Traffic]]:
     program: list[Any] = [None]
     touched: set[int] = set()
     total = [0]
-    ranges = [
-        (t.data_ptr(), t.data_ptr() + t.untyped_storage().nbytes()) for t in tensors
-    ]
+    ranges = [(t.data_ptr(), t.data_ptr() + t.untyped_storage().nbytes()) for t in tensors]
 
-    def note(self: Any, pointers: Any, mask: Any) -> np.ndarray[Any, Any]:
+    def note(self: Any, pointers: Any, mask: Any) -> Any:
         if self.grid_idx != program[0]:
             total[0] += len(touched)
             touched.clear()
