@@ -15,6 +15,7 @@ from .images import Axes
 # Windows with a longer side than this take the plain path: what is unrolled grows with the window.
 LONGEST_MARCHING_SIDE = {2: 7, 3: 5}
 PLAIN_LANES = 128
+PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
 
 # A march reads window - 1 planes more than it writes: long marches read less, short ones make more
 # programs. This many fill the largest chips several times over.
@@ -65,9 +66,9 @@ def forward_march(
         return _march(batch, channels, sizes, together, 1, 1, 128, registers)
     if itemsize == 8:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
-    strip, registers = (3, 64) if max(window) <= 3 else (2, 128)
-    strip -= rocm
-    return _march(batch, channels, sizes, 1, strip, 4, 64, registers)
+    if max(window) <= 3:
+        return _march(batch, channels, sizes, 1, 3 - rocm, 2, 64, 64)
+    return _march(batch, channels, sizes, 1, 2 - rocm, 4, 64, 128)
 
 
 def scatter_march(batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int) -> March:

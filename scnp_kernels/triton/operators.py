@@ -28,8 +28,6 @@ from .march_forward import march_forward
 from .march_scatter import march_scatter
 from .plain import gather_winners, plain_forward, plain_scatter
 
-# Values are compared, moved and added, never multiplied: there is nothing to fuse.
-_COMPILER_OPTIONS = {"enable_fp_fusion": False}
 _ON_ROCM = torch.version.hip is not None
 _NO_STRIDES = Strides(0, 0, 0, 0, 0)
 
@@ -195,7 +193,7 @@ def _march_options(
     march: launch_table.March, window: Sequence[int], wide_offsets: bool
 ) -> dict[str, Any]:
     outer, middle, inner = window
-    options = {
+    return {
         "WINDOW_OUTER": outer,
         "WINDOW_MIDDLE": middle,
         "WINDOW_INNER": inner,
@@ -204,11 +202,15 @@ def _march_options(
         "COLUMNS": march.columns,
         "WIDE_OFFSETS": wide_offsets,
         "num_warps": march.warps(_lanes_of_a_warp()),
-        **_COMPILER_OPTIONS,
+        **_compiler_options(march.registers),
     }
-    if march.registers is not None and not _ON_ROCM:  # an option of the CUDA compiler
-        options["maxnreg"] = march.registers
-    return options
+
+
+def _compiler_options(registers: int | None) -> dict[str, Any]:
+    """Values are compared, moved and added, never multiplied: there is nothing to fuse. The limit
+    of a thread's registers is an option of the CUDA compiler only."""
+    limit = {} if registers is None or _ON_ROCM else {"maxnreg": registers}
+    return {"enable_fp_fusion": False, **limit}
 
 
 def _lanes_of_a_warp() -> int:
@@ -225,7 +227,7 @@ def _plain_options(wide_offsets: bool) -> dict[str, Any]:
         "LANES": lanes,
         "WIDE_OFFSETS": wide_offsets,
         "num_warps": lanes // _lanes_of_a_warp(),
-        **_COMPILER_OPTIONS,
+        **_compiler_options(launch_table.PLAIN_REGISTERS),
     }
 
 
