@@ -31,7 +31,7 @@ def main() -> int:
     available = backends()
     # A backend that is "ok" with a remark would have to compile first: it is not tested.
     results = {
-        name: _self_test(name) if state == OK else "not run: it would have to compile first"
+        name: _self_test(name) if state == OK else f"not run: {state}"
         for name, state in available.items()
         if state.startswith(OK)
     }
@@ -72,8 +72,9 @@ def _build_record() -> dict[str, str]:
 
 def _self_test(backend: str) -> str:
     """A small case with a known answer, forward and backward."""
-    logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]], requires_grad=True)  # [B=1, C=1, W=4]
-    target = torch.tensor([[1, 1, 0, 0]])  # [B=1, W=4]
+    device = "cuda" if backend in ("triton", "cuda") else "cpu"
+    logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]], requires_grad=True, device=device)  # [1, 1, W]
+    target = torch.tensor([[1, 1, 0, 0]], device=device)  # [B=1, W=4]
     expected = torch.tensor([[[0.2, 0.2, 0.8, 0.8]]])
     expected_gradient = torch.tensor([[[0.0, 2.0, 0.0, 2.0]]])
     try:
@@ -81,6 +82,7 @@ def _self_test(backend: str) -> str:
         (gradient,) = torch.autograd.grad(penalized.sum(), logits)
     except (RuntimeError, ValueError) as error:
         return f"FAILED: {error}"
+    penalized, gradient = penalized.cpu(), gradient.cpu()
     if torch.equal(penalized, expected) and torch.equal(gradient, expected_gradient):
         return OK
     return f"FAILED: got {penalized.tolist()} and gradient {gradient.tolist()}"
