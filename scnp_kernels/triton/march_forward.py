@@ -30,7 +30,13 @@ import triton.language as tl
 
 from .keys import first_best, logit_of_key, no_candidate, ordered_key
 from .pixels import is_foreground, load_target
-from .places import columns_inside, lane_offsets, offset, place_of_program
+from .places import (
+    columns_inside,
+    lane_offsets,
+    offset,
+    place_of_program,
+    widened_stride,
+)
 
 # A word: the winner of either class within what was read, then two flags of the middle pixel.
 TAP_BITS = tl.constexpr(14)
@@ -251,6 +257,13 @@ def march_forward(
     penalized += offset(batch, result_batch) + offset(channel, result_channel)
     winners += offset(batch, result_batch) + offset(channel, result_channel)
     label = first_class + channel
+    logits_middle = widened_stride(logits_middle, WIDE_OFFSETS)
+    logits_inner = widened_stride(logits_inner, WIDE_OFFSETS)
+    target_middle = widened_stride(target_middle, WIDE_OFFSETS)
+    target_inner = widened_stride(target_inner, WIDE_OFFSETS)
+    mask_middle = widened_stride(mask_middle, WIDE_OFFSETS)
+    mask_inner = widened_stride(mask_inner, WIDE_OFFSETS)
+    result_middle = widened_stride(result_middle, WIDE_OFFSETS)
     logits_at = lane_offsets(row, column, logits_middle, logits_inner, WIDE_OFFSETS)
     target_at = lane_offsets(row, column, target_middle, target_inner, WIDE_OFFSETS)
     mask_at = lane_offsets(row, column, mask_middle, mask_inner, WIDE_OFFSETS)
@@ -356,7 +369,7 @@ def march_forward(
                     # An invalid pixel keeps its logit, which nobody carried along: read it again.
                     own = tl.load(
                         logits
-                        - HALF_OUTER * logits_outer
+                        - HALF_OUTER * logits_outer.to(tl.int64)
                         + c * logits_channel
                         + result * logits_middle
                         + logits_at,

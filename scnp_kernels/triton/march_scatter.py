@@ -22,7 +22,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .places import columns_inside, lane_offsets, offset, place_of_program
+from .places import (
+    columns_inside,
+    lane_offsets,
+    offset,
+    place_of_program,
+    widened_stride,
+)
 
 
 @triton.jit
@@ -110,6 +116,11 @@ def march_scatter(
     gradient += offset(batch, gradient_batch) + offset(channel, gradient_channel)
     winners += offset(batch, winners_batch) + offset(channel, winners_channel)
     logits_gradient += offset(batch, result_batch) + offset(channel, result_channel)
+    gradient_middle = widened_stride(gradient_middle, WIDE_OFFSETS)
+    gradient_inner = widened_stride(gradient_inner, WIDE_OFFSETS)
+    winners_middle = widened_stride(winners_middle, WIDE_OFFSETS)
+    winners_inner = widened_stride(winners_inner, WIDE_OFFSETS)
+    result_middle = widened_stride(result_middle, WIDE_OFFSETS)
     gradient_at = lane_offsets(row, column, gradient_middle, gradient_inner, WIDE_OFFSETS)
     winners_at = lane_offsets(row, column, winners_middle, winners_inner, WIDE_OFFSETS)
     result_at = lane_offsets(row, column, result_middle, result_inner, WIDE_OFFSETS)

@@ -59,6 +59,14 @@ def offset(index, stride):
 
 
 @triton.jit
+def widened_stride(stride, WIDE_OFFSETS: tl.constexpr):
+    """A stride whose multiples within a plane cannot overflow."""
+    if WIDE_OFFSETS:
+        stride = stride * tl.full([], 1, tl.int64)
+    return stride
+
+
+@triton.jit
 def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.constexpr):
     """[LANES] offsets within a plane, in 32 bits where the plane fits."""
     if WIDE_OFFSETS:

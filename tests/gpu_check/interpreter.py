@@ -87,6 +87,17 @@ def test_case(case: Case, dtype: torch.dtype) -> None:
         assert_same(gathered, brute_force_gather(values, wanted.winners, case.kernel_size))
 
 
+WIDE = [case for case in ALL if case.name in ("window_3_1d", "window_3_2d", "mask_3d", "nan_17")]
+
+
+@pytest.mark.parametrize("case", WIDE[SHARD::SHARDS], ids=lambda case: case.name)
+def test_offsets_of_64_bits(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels that large planes get, on small ones."""
+    monkeypatch.setattr(operators, "plane_needs_64_bits", lambda *_: True)
+    monkeypatch.setattr(operators, "tensor_needs_64_bits", lambda *_: True)
+    test_case(case, torch.float32)
+
+
 def _window_of(case: Case, winners: torch.Tensor) -> tuple[int, ...]:
     """The window that the winners are numbered in: beyond 32,767 taps it was cut to the image."""
     if case.winners_are_numbered:
