@@ -49,6 +49,7 @@ $(CUDA_VENV)/torch.installed:
 NEWEST_TRITON := triton==3.9.0
 OLDEST_TRITON := triton==3.6.0
 TTSEM := ttsem==0.1.0
+# The interpreter of triton 3.6 converts arrays of one element to integers, which numpy 2.4 refuses.
 
 .venv-triton-%/torch.installed:
 	$(PYTHON) -m venv $(@D)
@@ -63,6 +64,7 @@ TTSEM := ttsem==0.1.0
 
 .venv-triton-oldest/triton.installed: .venv-triton-oldest/torch.installed
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$(OLDEST_TRITON)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "numpy<2.4"
 	touch $@
 
 gpu-check: .venv-triton-newest/triton.installed .venv-triton-oldest/triton.installed

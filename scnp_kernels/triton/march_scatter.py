@@ -105,6 +105,7 @@ def march_scatter(
     STRIP: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    ONE_LAYOUT: tl.constexpr,  # within a plane, all three have the same strides
     WIDE_OFFSETS: tl.constexpr,
 ):
     """One program: ``chunk`` planes of a block of rows and columns of one channel."""
@@ -122,8 +123,11 @@ def march_scatter(
     winners_inner = widened_stride(winners_inner, WIDE_OFFSETS)
     result_middle = widened_stride(result_middle, WIDE_OFFSETS)
     gradient_at = lane_offsets(row, column, gradient_middle, gradient_inner, WIDE_OFFSETS)
-    winners_at = lane_offsets(row, column, winners_middle, winners_inner, WIDE_OFFSETS)
-    result_at = lane_offsets(row, column, result_middle, result_inner, WIDE_OFFSETS)
+    winners_at = gradient_at
+    result_at = gradient_at
+    if not ONE_LAYOUT:
+        winners_at = lane_offsets(row, column, winners_middle, winners_inner, WIDE_OFFSETS)
+        result_at = lane_offsets(row, column, result_middle, result_inner, WIDE_OFFSETS)
     column_inside = columns_inside(column, inner, WINDOW_INNER)
 
     zero = zeros(BLOCK_ROWS * COLUMNS, gradient.dtype.element_ty)

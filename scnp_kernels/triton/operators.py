@@ -149,6 +149,7 @@ def scatter_into(
             *sizes,
             march.planes,
             *strides,
+            ONE_LAYOUT=len({tensor[3:] for tensor in tensors}) == 1,
             **_march_options(march, window, plane_needs_64_bits(tensors, sizes, window)),
         )
 
