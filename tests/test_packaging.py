@@ -100,8 +100,8 @@ def test_sdist_and_wheel_hold_everything_and_nothing_else(pure_wheel: Path) -> N
     package = [name for name in names if name.startswith("scnp_kernels/")]
     assert sorted(n.removeprefix("scnp_kernels/") for n in package if "/csrc/" in n) == CSRC
     assert "scnp_kernels/py.typed" in names
-    python = {p.name for p in (CHECKOUT / "scnp_kernels").glob("*.py")}
-    assert {Path(n).name for n in package if n.endswith(".py")} == python
+    python = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "scnp_kernels").rglob("*.py")}
+    assert {name for name in package if name.endswith(".py")} == python
     rest = [n for n in names if n not in package and ".dist-info/" not in n]
     assert rest == []
     assert any(n.endswith("licenses/LICENSE") for n in names)
