@@ -2,6 +2,8 @@
 # make test   the test suite, on the kernels built from this checkout
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
+# make gpu-check   what can be proved of the GPU kernels without a GPU
+# make gpu-test    the contract on every backend of this machine's GPU; writes a report
 # make lint   ruff, mypy, clang-format
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
@@ -13,7 +15,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-integrations bench lint cuda-check cuda-build clean
+.PHONY: demo test test-integrations bench lint gpu-check gpu-test cuda-check cuda-build clean
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
@@ -56,6 +58,40 @@ $(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed setup.py pypro
 		--constraint $(CUDA_VENV)/constraints.txt --no-build-isolation -e ".[test,integrations]"
 	touch $@
 
+# The GPU kernels are checked on the newest and the oldest triton, beside a CPU build of torch.
+NEWEST_TRITON := triton==3.9.0
+OLDEST_TRITON := triton==3.6.0
+TTSEM := ttsem==0.1.0
+# The interpreter of triton 3.6 converts arrays of one element to integers, which numpy 2.4 refuses.
+
+.venv-triton-%/torch.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" ninja numpy
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check pytest hypothesis
+	touch $@
+
+.venv-triton-newest/triton.installed: .venv-triton-newest/torch.installed
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$(NEWEST_TRITON)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python "$(TTSEM)"
+	touch $@
+
+.venv-triton-oldest/triton.installed: .venv-triton-oldest/torch.installed
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$(OLDEST_TRITON)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "numpy<2.4"
+	touch $@
+
+gpu-check: .venv-triton-newest/triton.installed .venv-triton-oldest/triton.installed
+	.venv-triton-newest/bin/python -m tests.gpu_check \
+		--newest .venv-triton-newest/bin/python --oldest .venv-triton-oldest/bin/python
+
+# For a machine with a GPU: GPU_PYTHON is an environment with its torch, pytest and hypothesis.
+GPU_PYTHON ?= $(CUDA_BIN)/python
+GPU_REPORT ?= build/gpu_report.md
+
+gpu-test: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
+	$(GPU_PYTHON) -m pip install --quiet --disable-pip-version-check pytest hypothesis numpy
+	$(GPU_PYTHON) -m tests.gpu_test --report $(GPU_REPORT)
+
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
 	$(if $(OUT),--out "$(OUT)")
@@ -71,8 +107,14 @@ test-integrations: $(CUDA_VENV)/integrations.installed
 	PATH="$(abspath $(CUDA_BIN)):$$PATH" TORCH_EXTENSIONS_DIR="$(abspath $(CUDA_VENV))/kernels" \
 		SCNP_BUILD=cpu $(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
+
+ifeq ($(DEVICE),cuda)
+bench: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
+	$(GPU_PYTHON) -m benchmarks.gpu --report $(GPU_REPORT) $(BENCH_OPTIONS)
+else
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
+endif
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
@@ -92,4 +134,4 @@ cuda-build: $(CUDA_VENV)/torch.installed
 	PYTHONPATH=$(CUDA_PACKAGE) $(CUDA_BIN)/python tests/cuda_check/show_registered.py 8.0 9.0
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) build *.egg-info scnp_kernels/_C*.so
+	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-newest .venv-triton-oldest build *.egg-info scnp_kernels/_C*.so

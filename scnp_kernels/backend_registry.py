@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import native, reference
+from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
 NAMES = ("triton", "cuda", "cpu", "reference")
@@ -21,7 +22,6 @@ OK = native.OK
 
 # By device, the best first; other devices have the reference only.
 _PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cuda", "reference")}
-_NOT_YET = "this version of scnp_kernels has no {} kernels yet"
 
 
 class Backend(NamedTuple):
@@ -42,11 +42,18 @@ def backends() -> dict[str, str]:
     'ok'
     """
     return {
-        "triton": _NOT_YET.format("Triton"),
+        "triton": _triton_status(),
         "cuda": native.cuda_status(),
         "cpu": native.status(),
         "reference": OK,
     }
+
+
+def _triton_status() -> str:
+    reason = triton_availability.why_not()
+    if reason is not None:
+        return reason
+    return f"{OK}, interpreted on the CPU" if triton_availability.is_interpreted() else OK
 
 
 def check_backend(backend: str) -> None:
@@ -93,6 +100,8 @@ def _why_not(name: str, device: torch.device) -> str | None:
         if device.type != "cuda":
             return f"it takes tensors on a CUDA device, got {device}"
         return native.load_cuda()
+    if name == "triton":
+        return triton_availability.why_not_on(device)
     return backends()[name]
 
 
@@ -124,6 +133,17 @@ def _names() -> str:
 _NATIVE = torch.ops.scnp_kernels
 
 
+def _triton(operation: str) -> Callable[..., Any]:
+    """An operation of the Triton kernels, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import operators
+
+        return getattr(operators, operation)(*arguments)
+
+    return call
+
+
 def _native(name: str) -> Backend:
     """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
     return Backend(
@@ -135,6 +155,7 @@ def _native(name: str) -> Backend:
 
 
 _BACKENDS = {
+    "triton": Backend("triton", _triton("forward"), _triton("scatter"), _triton("gather")),
     "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
     "cpu": _native("cpu"),
     "cuda": _native("cuda"),

@@ -60,9 +60,9 @@ def forward(
     Every pixel looks at its neighbours in raster order and keeps the first best of its own class:
     the smallest logit for foreground, the largest for background.
     """
-    valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
     if validate and logits.numel() > 0:
-        _check_values(target, valid, target_is_masks, label_count, ignore_index)
+        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
+    valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
     foreground = _foreground(logits, target, target_is_masks, first_class)
     valid = valid.expand_as(logits)
     penalized = torch.empty_like(logits)
@@ -151,7 +151,7 @@ def _comparable(target: Tensor) -> Tensor:
     return target.to(torch.int64)
 
 
-def _can_hold(dtype: torch.dtype, label: int) -> bool:
+def can_hold(dtype: torch.dtype, label: int) -> bool:
     """Can a tensor of this dtype hold this integer? 255 is not -1 of an int8 map."""
     if dtype == torch.bool:
         return label in (0, 1)
@@ -184,20 +184,25 @@ def _valid_pixels(
     valid = torch.ones(shape, dtype=torch.bool, device=logits.device)
     if mask is not None:
         valid = valid & mask.unsqueeze(1)
-    if ignore_index is not None and _can_hold(target.dtype, ignore_index):
+    if ignore_index is not None and can_hold(target.dtype, ignore_index):
         labels = target if target_is_masks else target.unsqueeze(1)
         valid = valid & (_comparable(labels) != ignore_index)
     return valid
 
 
-def _check_values(
+def check_values(
+    logits: Tensor,
     target: Tensor,
-    valid: Tensor,
+    mask: Tensor | None,
     target_is_masks: bool,
     label_count: int,
     ignore_index: int | None,
 ) -> None:
-    """Raise ValueError if a valid pixel holds a label, or a mask a value, that is not permitted."""
+    """Raise ValueError if a valid pixel holds a label, or a mask a value, that is not permitted.
+
+    Looks at values: on a GPU this waits for it.
+    """
+    valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
     target = target if target_is_masks else target.unsqueeze(1)
     values = _comparable(target)
     if target_is_masks:

@@ -5,6 +5,10 @@ A backend asked for by name runs or raises; "auto" picks the best that works.
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,36 @@ def test_every_backend_is_listed() -> None:
     assert list(available) == ["triton", "cuda", "cpu", "reference"]
     assert available["reference"] == "ok"
     assert all(available.values())
+
+
+def test_importing_the_package_imports_no_triton() -> None:
+    """Nor does asking for the backends: triton may be missing, and takes its time."""
+    program = (
+        "import sys, scnp_kernels; scnp_kernels.backends();"
+        "assert not any(name.split('.')[0] == 'triton' for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_triton_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert "not installed" in scnp_kernels.backends()["triton"]
+    with pytest.raises(RuntimeError, match=r"backend='triton' cannot run here: triton is not inst"):
+        backend_registry.choose("triton", cpu)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(metadata, "version", lambda _: "3.5.1")
+    assert "triton 3.5 is too old, 3.6 or later" in scnp_kernels.backends()["triton"]
+    monkeypatch.setattr(metadata, "version", lambda _: "3.10.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "torch sees no GPU" in scnp_kernels.backends()["triton"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert scnp_kernels.backends()["triton"] == "ok"
+    assert backend_registry.choose("auto", gpu).name == "triton"
+    assert backend_registry.choose("auto", cpu).name == "cpu"
+    with pytest.raises(RuntimeError, match=r"it takes tensors on a GPU, got cpu"):
+        backend_registry.choose("triton", cpu)
 
 
 def test_auto_takes_the_kernels() -> None:

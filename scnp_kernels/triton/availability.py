@@ -1,0 +1,54 @@
+"""Can the Triton kernels run here? Answered without importing triton."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from importlib import metadata
+
+import torch
+
+OLDEST = (3, 6)
+_INTERPRETED = ("1", "true", "on", "yes", "y")
+
+
+def is_interpreted() -> bool:
+    """Does triton's own variable ask for its interpreter, which runs kernels on CPU tensors?"""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in _INTERPRETED
+
+
+def why_not() -> str | None:
+    """None if triton is there, and a GPU or the interpreter; else the reason."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (torch's GPU builds for Linux bring it along)"
+    version = _version()
+    if version is not None and tuple(map(int, version.groups())) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        return f"triton {version[0]} is too old, {oldest} or later is needed"
+    if is_interpreted():
+        return None
+    if not torch.cuda.is_available():
+        build = "" if torch.version.cuda or torch.version.hip else ", and this torch is a CPU build"
+        return f"torch sees no GPU (torch.cuda.is_available() is False{build})"
+    return None
+
+
+def why_not_on(device: torch.device) -> str | None:
+    """The same for tensors on ``device``."""
+    reason = why_not()
+    if reason is not None:
+        return reason
+    if device.type == "cuda" or (device.type == "cpu" and is_interpreted()):
+        return None
+    return f"it takes tensors on a GPU, got {device}"
+
+
+def _version() -> re.Match[str] | None:
+    """None where triton was installed without metadata, under whatever name."""
+    for package in ("triton", "pytorch-triton", "pytorch-triton-rocm"):
+        try:
+            return re.match(r"(\d+)\.(\d+)", metadata.version(package))
+        except metadata.PackageNotFoundError:
+            continue
+    return None

@@ -1,0 +1,104 @@
+"""How a kernel is launched: a small table by dimension, dtype and window. Nothing is autotuned.
+
+A marching program has one lane, that is one thread, per column of its block; in 3D each lane works
+on a strip of rows. What is chosen here is held to budgets by ``make gpu-check``: registers and
+occupancy from the compiled code, loads and sectors from counting.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .images import Axes
+
+# Windows with a longer side than this take the plain path: what is unrolled grows with the window.
+LONGEST_MARCHING_SIDE = {2: 7, 3: 5}
+PLAIN_LANES = 128
+PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
+
+# A march reads window - 1 planes more than it writes: long marches read less, short ones make more
+# programs. This many fill the largest chips several times over.
+_ENOUGH_PROGRAMS = 1024
+_LONGEST_MARCH = 16
+_SHORTEST_MARCH = 4
+
+
+class March(NamedTuple):
+    """The launch of a marching kernel."""
+
+    channels: int  # channels of a program; they share what is read of a label map
+    strip: int  # rows of a lane
+    block_rows: int  # strips above each other
+    columns: int
+    planes: int  # of the outer axis that a program writes
+    programs: int
+    registers: int | None  # at most so many for a thread; None leaves it to the compiler
+
+    def warps(self, lanes_of_a_warp: int) -> int:
+        """One thread per lane."""
+        return self.block_rows * self.columns // lanes_of_a_warp
+
+
+def can_march(window: Axes) -> bool:
+    """Is the window small enough for the marching kernels?"""
+    return max(window) <= LONGEST_MARCHING_SIDE[2 if window.middle == 1 else 3]
+
+
+def forward_march(
+    batch: int,
+    channels: int,
+    sizes: Axes,
+    window: Axes,
+    shares_labels: bool,
+    itemsize: int,
+    rocm: bool = False,
+) -> March:
+    """The launch of the forward pass; ``shares_labels``: a label map serves several channels.
+
+    ROCm's wavefronts keep masks and pointers in scalar registers, of which long strips need more
+    than there are.
+    """
+    if window.middle == 1 and sizes.middle == 1:
+        # Rows of 128 columns; two channels share each label.
+        together = 2 if shares_labels and channels > 1 and itemsize < 8 else 1
+        registers = 64 if window.outer == 5 and itemsize < 8 else None
+        return _march(batch, channels, sizes, together, 1, 1, 128, registers)
+    if itemsize == 8:
+        return _march(batch, channels, sizes, 1, 1, 4, 64, None)
+    if max(window) <= 3:
+        return _march(batch, channels, sizes, 1, 3 - rocm, 2, 64, 64)
+    return _march(batch, channels, sizes, 1, 2 - rocm, 4, 64, 128)
+
+
+def scatter_march(batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int) -> March:
+    """The launch of the backward pass."""
+    if window.middle == 1 and sizes.middle == 1:
+        return _march(batch, channels, sizes, 1, 1, 1, 128, None)
+    if itemsize == 8:
+        return _march(batch, channels, sizes, 1, 2, 4, 64, None)
+    strip, registers = (4, 64) if max(window) <= 3 else (1, None)
+    return _march(batch, channels, sizes, 1, strip, 4, 64, registers)
+
+
+def _march(
+    batch: int,
+    channels: int,
+    sizes: Axes,
+    together: int,
+    strip: int,
+    block_rows: int,
+    columns: int,
+    registers: int | None,
+) -> March:
+    blocks = (
+        batch
+        * math.ceil(channels / together)
+        * math.ceil(sizes.middle / (strip * block_rows))
+        * math.ceil(sizes.inner / columns)
+    )
+    planes = _LONGEST_MARCH
+    while planes > _SHORTEST_MARCH and blocks * math.ceil(sizes.outer / planes) < _ENOUGH_PROGRAMS:
+        planes //= 2
+    programs = blocks * math.ceil(sizes.outer / planes)
+    return March(together, strip, block_rows, columns, planes, programs, registers)

@@ -1,0 +1,1 @@
+"""``make gpu-check``: what can be proved of the GPU kernels without a GPU, rung by rung."""

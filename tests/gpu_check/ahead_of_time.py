@@ -1,0 +1,157 @@
+"""Rung 2: every kernel compiled to machine code, and held to its budget of registers.
+
+Proves that the compiler takes the kernels, that nothing is spilled, and how many threads fit on a
+multiprocessor. It does not prove that the code is right, or fast.
+
+    python -m tests.gpu_check.ahead_of_time
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from typing import NamedTuple
+
+import torch
+
+from tests.gpu_check.compiled import TARGETS, Resources, resources_of, source_of
+from tests.gpu_check.recorded import launch_of
+
+# Appendix B of the paper; the same less some rows and columns, so that no size is divisible by 16.
+SHAPES = {2: (2, 2, 1280, 1024), 3: (2, 3, 160, 128, 112)}
+RAGGED = {2: (2, 2, 1277, 1021), 3: (2, 3, 157, 125, 109)}
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+PLAIN_WINDOW = 9  # too large to march in 2D
+LEAST_PROGRAMS = {2: 1200, 3: 1900}
+MOST_SECONDS = {2: 3.0, 3: 6.0}
+MOST_SCALAR_SPILLS = 32
+OCCUPANCY_TARGETS = ("sm_80", "sm_90")
+
+
+class Job(NamedTuple):
+    """One kernel, for every target."""
+
+    operation: str
+    dimensions: int
+    dtype: torch.dtype
+    kernel_size: int
+
+    @property
+    def marches(self) -> bool:
+        return self.operation != "gather" and self.kernel_size != PLAIN_WINDOW
+
+    @property
+    def name(self) -> str:
+        kind = "" if self.marches or self.operation == "gather" else "plain "
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{kind}{self.operation} {self.dimensions}D w={self.kernel_size} {dtype}"
+
+    @property
+    def least_occupancy(self) -> float:
+        """The bar, in percent; 0 where there is none."""
+        if not self.marches:
+            return 0
+        if self.kernel_size == 3 and self.dtype == torch.float32:
+            return 60 if self.dimensions == 2 else 50
+        return 50 if self.dimensions == 2 else 25
+
+
+JOBS = [
+    Job(operation, dimensions, dtype, kernel_size)
+    for operation in ("forward", "scatter")
+    for dimensions in (2, 3)
+    for dtype in DTYPES
+    for kernel_size in (3, 5)
+] + [
+    Job(operation, 2, dtype, PLAIN_WINDOW)
+    for operation in ("forward", "scatter", "gather")
+    for dtype in DTYPES
+]
+
+
+def failures_of(job: Job, target: str, found: Resources) -> list[str]:
+    """What of the budget is not kept."""
+    failed = []
+    if found.stack or found.spills:
+        failed.append(f"{found.stack} bytes of stack, {found.spills} spills; bar none")
+    # Known, and kept from growing: forward with windows of 5 in 3D needs more scalar registers than
+    # gfx942 has. They wait in lanes of vector registers, not in memory.
+    large = job.operation == "forward" and job.dimensions == 3 and job.kernel_size == 5
+    if found.scalar_spills > (MOST_SCALAR_SPILLS if large else 0):
+        failed.append(f"{found.scalar_spills} scalar registers spilled to vector registers")
+    if target in OCCUPANCY_TARGETS and 100 * found.occupancy < job.least_occupancy:
+        failed.append(f"occupancy {found.occupancy:.0%}, bar {job.least_occupancy:.0f}%")
+    if job.marches and found.seconds > MOST_SECONDS[job.dimensions]:
+        failed.append(f"compiled in {found.seconds:.1f} s, bar {MOST_SECONDS[job.dimensions]} s")
+    return failed
+
+
+def run(job: Job) -> list[str]:
+    """Compile for all targets; print a line each, and return what failed."""
+    launch = launch_of(job.operation, SHAPES[job.dimensions], job.dtype, job.kernel_size)
+    ragged = launch_of(job.operation, RAGGED[job.dimensions], job.dtype, job.kernel_size)
+    failed = []
+    if job.marches and job.kernel_size == 3 and launch.programs < LEAST_PROGRAMS[job.dimensions]:
+        failed.append(f"{launch.programs} programs, bar {LEAST_PROGRAMS[job.dimensions]}")
+    # Kernels do not specialise on sizes: divisible by 16 or not, it is the same code.
+    if source_of(launch)[0].hash() != source_of(ragged)[0].hash():
+        failed.append("sizes that 16 divides and others are compiled differently")
+    lines = []
+    for target in TARGETS:
+        on_target = launch
+        if target.startswith("gfx"):
+            shape = SHAPES[job.dimensions]
+            on_target = launch_of(job.operation, shape, job.dtype, job.kernel_size, rocm=True)
+        found = resources_of(on_target, target)
+        wrong = failures_of(job, target, found)
+        failed += [f"{target}: {text}" for text in wrong]
+        lines.append(
+            f"  {job.name:<28} {target:<7} {found.registers:>4} {found.stack:>6} "
+            f"{found.spills:>6} {found.scalar_spills:>6} {found.occupancy:>6.0%} "
+            f"{found.seconds:>5.1f} s"
+            f"{'   FAILED' if wrong else ''}"
+        )
+    lines.append(f"  {job.name:<28} {launch.programs} programs at {SHAPES[job.dimensions]}")
+    print("\n".join(lines), flush=True)
+    return [f"{job.name}: {text}" for text in failed]
+
+
+def _in_process(job: Job, answer: multiprocessing.SimpleQueue[list[str]]) -> None:
+    answer.put(run(job))
+
+
+def main() -> int:
+    """Run all jobs, each in a process: a compiler that dies takes only its job along."""
+    import triton
+
+    print(f"triton {triton.__version__}")
+    print(f"  {'':<28} {'':<7} {'regs':>4} {'stack':>6} {'spills':>6} {'scalar':>6} {'occup.':>6}")
+    context = multiprocessing.get_context("fork")
+    failed = []
+    for job in JOBS:
+        answer = context.SimpleQueue()
+        process = context.Process(target=_in_process, args=(job, answer))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            failed.append(f"{job.name}: the compiler's process ended with {process.exitcode}")
+        else:
+            failed += answer.get()
+    for text in failed:
+        print(f"FAILED {text}")
+    print(f"{len(JOBS)} kernels x {len(TARGETS)} targets, {len(failed)} failures")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    # What was compiled before must not pass for compiled now.
+    cache = tempfile.mkdtemp(prefix="scnp-gpu-check-")
+    os.environ["TRITON_CACHE_DIR"] = cache
+    try:
+        status = main()
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+    sys.exit(status)
