@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <type_traits>
 #include <utility>

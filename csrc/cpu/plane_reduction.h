@@ -18,6 +18,7 @@
 #include "class_candidates.h"
 #include "ordered_keys.h"
 #include "pixel_codes.h"
+#include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
@@ -102,9 +103,7 @@ class PlaneReduction {
         make_keys_at(logits + done, place + done, codes, own_code);
       }
     }
-    for (int64_t i = done; i < length; ++i) {
-      row_[i] = logits[i * stride];
-    }
+    gather_row(logits + done * stride, stride, length - done, row_ + done);
     for (; done < length; done += kBlock) {
       make_keys_at(row_ + done, place + done, codes, own_code);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "penalized_planes.h"
+#include "strided.h"
 #include "tile_codes.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
@@ -17,43 +18,56 @@ class TileForward {
         tile_(tile),
         layout_(call.geometry, tile_),
         codes_(scratch_, call.target, call.geometry, tile_, layout_),
-        planes_(scratch_, call.geometry, tile_, layout_),
         penalized_(scratch_.array<Key>(layout_.own_places())),
         winners_(scratch_.array<Winner>(layout_.own_places())) {
+    const int64_t together = channels_together(call.geometry, call.logits);
+    planes_.reserve(together);
+    for (int64_t i = 0; i < std::min(together, tile_.channels.length()); ++i) {
+      planes_.emplace_back(scratch_, call.geometry, tile_, layout_);
+    }
   }
 
   Fault run() {
-    for (int64_t channel = tile_.channels.begin; channel < tile_.channels.end; ++channel) {
-      const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
-                           call_.logits.offset(tile_.batch, channel, 0, 0, 0);
-      planes_.start(logits, call_.logits.axis,
-                    static_cast<uint8_t>(channel - tile_.channels.begin));
-      for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
-        write_plane(channel, z);
-      }
+    const auto together = static_cast<int64_t>(planes_.size());
+    for (int64_t first = tile_.channels.begin; first < tile_.channels.end; first += together) {
+      march({first, std::min(first + together, tile_.channels.end)});
     }
     return codes_.fault();
   }
 
  private:
-  void write_plane(int64_t channel, int64_t z) {
+  void march(Span channels) {
+    for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
+      const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
+                           call_.logits.offset(tile_.batch, channel, 0, 0, 0);
+      planes_[channel - channels.begin].start(logits, call_.logits.axis,
+                                              static_cast<uint8_t>(channel - tile_.channels.begin));
+    }
+    for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
+      for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
+        write_plane(planes_[channel - channels.begin], channel, z);
+      }
+    }
+  }
+
+  void write_plane(PenalizedPlanes<Format, Tap, Winner>& planes, int64_t channel, int64_t z) {
     // Whole blocks in one contiguous row need no detour.
     const bool in_place = layout_.own_places() == layout_.own_columns.length() &&
                           layout_.own_rows.length() == 1 && call_.penalized.axis[kInner] == 1 &&
                           call_.winners.axis[kInner] == 1;
     if (in_place) {
       const int64_t y = layout_.own_rows.begin;
-      planes_.plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y));
+      planes.plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y));
     } else {
-      planes_.plane(z, codes_, penalized_, winners_);
+      planes.plane(z, codes_, penalized_, winners_);
     }
     for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
       if (!in_place) {
         const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
         const int64_t length = layout_.own_columns.length();
-        copy_row(penalized_ + place, length, call_.penalized.axis[kInner],
-                 penalized_at(channel, z, y));
-        copy_row(winners_ + place, length, call_.winners.axis[kInner], winners_at(channel, z, y));
+        spread_row(penalized_ + place, length, call_.penalized.axis[kInner],
+                   penalized_at(channel, z, y));
+        spread_row(winners_ + place, length, call_.winners.axis[kInner], winners_at(channel, z, y));
       }
       if (call_.target.has_ignore_index || call_.target.has_mask) {
         keep_invalid_pixels(channel, z, y);
@@ -83,30 +97,20 @@ class TileForward {
            call_.winners.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
   }
 
-  template <class T>
-  static void copy_row(const T* from, int64_t length, int64_t stride, T* to) {
-    if (stride == 1) {
-      std::copy_n(from, length, to);
-      return;
-    }
-    for (int64_t i = 0; i < length; ++i) {
-      to[i * stride] = from[i];
-    }
-  }
-
   const ForwardCall& call_;
   const Tile tile_;
   Scratch scratch_;
   const PlaneLayout layout_;
   const TileCodes codes_;
-  PenalizedPlanes<Format, Tap, Winner> planes_;
-  Key* penalized_;   // [own places], one plane
-  Winner* winners_;  // [own places], likewise
+  std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [channels together]
+  Key* penalized_;                                            // [own places], one plane
+  Winner* winners_;                                           // [own places], likewise
 };
 
 template <class Format, class Tap, class Winner>
 Fault forward_typed(const ForwardCall& call, const Workers& workers) {
-  const Tiling tiling(call.geometry, channels_per_group(call.target), workers.count);
+  const Tiling tiling(call.geometry, channels_per_group(call.target),
+                      channels_together(call.geometry, call.logits), workers.count);
   std::vector<Fault> faults(tiling.count());
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {

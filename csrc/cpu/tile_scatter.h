@@ -16,14 +16,15 @@
 #pragma once
 
 #include "half_floats.h"
+#include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
 template <class T, class Winner>
 class TileScatter {
  public:
-  TileScatter(const ScatterCall& call, const Tile& tile)
-      : call_(call), geometry_(call.geometry), tile_(tile) {
+  TileScatter(const ScatterCall& call, const Tile& tile, int64_t channel)
+      : call_(call), geometry_(call.geometry), tile_(tile), channel_(channel) {
     for (int axis = 0; axis < kAxes; ++axis) {
       const int64_t reach = geometry_.reach(axis);
       sources_[axis] = tile.span[axis].grown(reach, geometry_.size[axis]);
@@ -46,15 +47,21 @@ class TileScatter {
     find_places_of_taps();
   }
 
-  void run() {
-    const int64_t reach = geometry_.reach(kOuter);
-    for (int64_t z = sources_[kOuter].begin; z < sources_[kOuter].end; ++z) {
-      find_offsets(z);
-      for (int64_t y = sources_[kMiddle].begin; y < sources_[kMiddle].end; ++y) {
-        add_row(z, y);
-      }
-      close_plane(z - reach);
+  // Planes whose pixels are visited, in ascending order: add(z) each, then finish().
+  Span planes() const {
+    return sources_[kOuter];
+  }
+
+  void add(int64_t z) {
+    find_offsets(z);
+    for (int64_t y = sources_[kMiddle].begin; y < sources_[kMiddle].end; ++y) {
+      add_row(z, y);
     }
+    close_plane(z - geometry_.reach(kOuter));
+  }
+
+  void finish() {
+    const int64_t reach = geometry_.reach(kOuter);
     for (int64_t z = sources_[kOuter].end - reach; z < tile_.span[kOuter].end; ++z) {
       close_plane(z);
     }
@@ -106,9 +113,9 @@ class TileScatter {
     const View<const char>& gradient = call_.gradient;
     const View<const char>& winners = call_.winners;
     const T* values = reinterpret_cast<const T*>(gradient.data) +
-                      gradient.offset(tile_.batch, tile_.channels.begin, z, y, begin);
+                      gradient.offset(tile_.batch, channel_, z, y, begin);
     const Winner* taps = reinterpret_cast<const Winner*>(winners.data) +
-                         winners.offset(tile_.batch, tile_.channels.begin, z, y, begin);
+                         winners.offset(tile_.batch, channel_, z, y, begin);
     Accumulator<T>* row = accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
                           (begin - targets_[kInner].begin);
     const Accumulator<T>* row_values = widened(values, gradient.axis[kInner], count);
@@ -143,10 +150,12 @@ class TileScatter {
         return values;
       }
     }
-    SCNP_VECTORIZE
-    for (int64_t i = 0; i < count; ++i) {
-      row_values_[i] = widen(values[i * stride]);
-    }
+    with_stride(stride, [&](auto step) {
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < count; ++i) {
+        row_values_[i] = widen(values[i * step]);
+      }
+    });
     return row_values_;
   }
 
@@ -161,18 +170,14 @@ class TileScatter {
       for (int64_t y = tile_.span[kMiddle].begin; y < tile_.span[kMiddle].end; ++y) {
         const Accumulator<T>* row =
             plane + (y - targets_[kMiddle].begin) * row_length_ + begin - targets_[kInner].begin;
-        T* out = reinterpret_cast<T*>(result.data) +
-                 result.offset(tile_.batch, tile_.channels.begin, z, y, begin);
-        if (stride == 1) {
+        T* out =
+            reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, channel_, z, y, begin);
+        with_stride(stride, [&](auto step) {
           SCNP_VECTORIZE
           for (int64_t i = 0; i < count; ++i) {
-            narrow(row[i], out[i]);
+            narrow(row[i], out[i * step]);
           }
-        } else {
-          for (int64_t i = 0; i < count; ++i) {
-            narrow(row[i], out[i * stride]);
-          }
-        }
+        });
       }
     }
     std::fill_n(plane, plane_length_, Accumulator<T>{0});
@@ -181,6 +186,7 @@ class TileScatter {
   const ScatterCall& call_;
   const Geometry& geometry_;
   const Tile tile_;
+  const int64_t channel_;
   Span sources_[kAxes];  // pixels whose winner may be in the tile; inside the image
   Span targets_[kAxes];  // pixels that may be winners of those; may leave the image
   int64_t row_length_ = 0;
@@ -196,13 +202,31 @@ class TileScatter {
   int64_t* offsets_ = nullptr;  // [table_length] with few taps: from the first accumulator of a row
 };
 
+template <class T, class Winner>
+void scatter_tile(const ScatterCall& call, const Tile& tile) {
+  std::deque<TileScatter<T, Winner>> channels;
+  for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
+    channels.emplace_back(call, tile, channel);
+  }
+  const Span planes = channels.front().planes();
+  for (int64_t z = planes.begin; z < planes.end; ++z) {
+    for (auto& channel : channels) {
+      channel.add(z);
+    }
+  }
+  for (auto& channel : channels) {
+    channel.finish();
+  }
+}
+
 template <class T>
 void scatter_typed(const ScatterCall& call, const Workers& workers) {
-  const Tiling tiling(call.geometry, 1, workers.count);
+  const int64_t together = channels_together(call.geometry, call.winners);
+  const Tiling tiling(call.geometry, together, together, workers.count);
   with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
     workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
       for (int64_t number = begin; number < end; ++number) {
-        TileScatter<T, Winner>(call, tiling.tile(number)).run();
+        scatter_tile<T, Winner>(call, tiling.tile(number));
       }
     });
   });

@@ -28,17 +28,27 @@ struct Tile {
   Span span[kAxes];
 };
 
+// How many channels a tile takes through its march side by side. One after the other is best for
+// the caches, unless the channels of a pixel lie beside each other (channels_last): then they come
+// in the same cache lines, which should be read once.
+template <class T>
+int64_t channels_together(const Geometry& geometry, const View<T>& view) {
+  constexpr int64_t most = 8;
+  const bool interleaved = geometry.channels > 1 && view.channel < view.axis[kInner];
+  return interleaved ? std::min(geometry.channels, most) : 1;
+}
+
 class Tiling {
  public:
   // Rows and planes of a tile should stay in the first two cache levels while
   // the kernel marches along the outer axis; and there should be enough tiles
   // to keep every worker busy to the end.
-  Tiling(const Geometry& geometry, int64_t channels_per_tile, int64_t workers)
+  Tiling(const Geometry& geometry, int64_t channels_per_tile, int64_t together, int64_t workers)
       : geometry_(geometry), channels_per_tile_(channels_per_tile) {
     // Whole rows up to this length: memory is then read in one stream, not in
     // pieces.
     constexpr int64_t inner_pixels = 1024;
-    constexpr int64_t plane_pixels = 8192;
+    const int64_t plane_pixels = 8192 / together;
     constexpr int64_t tile_pixels = 512 * 1024;
     constexpr int64_t tiles_per_worker = 4;
     // Neighbouring tiles both read the reach between them: keep a tile well
