@@ -347,6 +347,12 @@ def _laid_out(name: str, why: str, layout: g.Layout, incoming: g.Layout = g.as_m
 
 LAYOUTS = [
     *_laid_out("channels_last", "channels vary fastest", g.channels_last, g.channels_last),
+    *(
+        Case(f"channels_last_{channels}", "as many elements from pixel to pixel",
+             (2, channels, 5, 70), target=g.labels(), layout=g.channels_last,
+             incoming_layout=g.channels_last)
+        for channels in (2, 4, 17)
+    ),
     *_laid_out("sliced", "steps along every axis, an offset", g.every_second, g.reversed_axes),
     *_laid_out("transposed", "the batch varies fastest", g.reversed_axes, g.every_second),
     *_laid_out("expanded_rows", "stride 0 along the last axis", g.repeated(-1), g.repeated(0)),
