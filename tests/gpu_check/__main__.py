@@ -42,7 +42,9 @@ class Outcome(NamedTuple):
 
 
 def rungs(newest: str, oldest: str) -> list[Rung]:
-    """All of them, the longest first."""
+    """All of them, the longest first, so that no core waits long for the others at the end."""
+    compiler = ["-m", "tests.gpu_check.ahead_of_time"]
+    traffic = ["-m", "tests.gpu_check.traffic"]
     interpreter = [
         Rung(
             f"interpreter {shard + 1}/{SHARDS}",
@@ -51,23 +53,16 @@ def rungs(newest: str, oldest: str) -> list[Rung]:
         )
         for shard in range(SHARDS)
     ]
-    both = (("newest triton", newest), ("oldest triton", oldest))
     return [
-        *(
-            Rung(f"ahead of time, {name}", [python, "-m", "tests.gpu_check.ahead_of_time"], {})
-            for name, python in both
-        ),
-        *interpreter,
-        Rung(
-            "ttsem",
-            [newest, "-m", "ttsem.sanitize", *PYTEST, "tests/gpu_check/semantics.py"],
-            {},
-        ),
-        *(
-            Rung(f"traffic, {name}", [python, "-m", "tests.gpu_check.traffic"], INTERPRETED)
-            for name, python in both
-        ),
+        Rung("ahead of time, newest triton", [newest, *compiler], {}),
+        Rung("ahead of time, oldest triton", [oldest, *compiler, "--fewer"], {}),
+        *reversed(interpreter),  # the last shard is the longest
+        Rung("traffic, oldest triton", [oldest, *traffic], INTERPRETED),
+        Rung("traffic, newest triton", [newest, *traffic], INTERPRETED),
         Rung("planted faults", [newest, "-m", "tests.gpu_check.faults"], {}),
+        Rung(
+            "ttsem", [newest, "-m", "ttsem.sanitize", *PYTEST, "tests/gpu_check/semantics.py"], {}
+        ),
         Rung(
             "doctests of scnp_kernels.triton",
             [newest, "-m", *PYTEST, "--doctest-modules", "scnp_kernels/triton"],
