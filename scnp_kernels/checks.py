@@ -46,7 +46,7 @@ def check_arguments(
     mask: Tensor | None,
     validate: bool | None,
 ) -> Arguments:
-    """Check everything but values, and settle how the target is to be read (DESIGN: contract)."""
+    """Check everything but values, and settle how the target is to be read."""
     check_logits(logits)
     check_flag("validate", validate, or_none=True)
     spatial = logits.shape[2:]

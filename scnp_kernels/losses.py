@@ -51,9 +51,10 @@ def scnp_dice_ce_loss(
         loss  = scnp_weight * L(scnp(logits)) + plain_weight * L(logits)
 
     ``plain_weight=1`` is the paper's joint loss; ``scnp_weight=0, plain_weight=1`` is plain
-    Dice + cross entropy. What has weight 0 is not computed. For the same options it equals MONAI's
-    ``DiceCELoss``, and nnU-Net's ``DC_and_CE_loss`` and ``DC_and_BCE_loss``, which leave the
-    constant ``dice_weight`` out.
+    Dice + cross entropy. What has weight 0 is not computed. For the same options L equals MONAI's
+    ``DiceCELoss`` (with softmax or one class; its class weights weigh Dice too), and nnU-Net's
+    ``DC_and_CE_loss`` and ``DC_and_BCE_loss``, which leave the constant ``dice_weight`` out (and
+    where voxels are ignored, the latter's cross entropy is C times the one here).
 
     Args:
         logits, target, kernel_size, ignore_index, mask, validate, backend: As in

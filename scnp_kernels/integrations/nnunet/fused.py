@@ -124,6 +124,8 @@ def _recognise(loss: Any, channels: int) -> _Recognised:
         cross_entropy = _expect(loss.ce, nn.BCEWithLogitsLoss)
         if cross_entropy.weight is not None or cross_entropy.pos_weight is not None:
             raise CannotFuseError("its cross entropy has weights")
+        if cross_entropy.reduction != ("none" if loss.use_ignore_label else "mean"):
+            raise CannotFuseError("its cross entropy is not a mean")
         return _Recognised(
             {
                 "activation": "sigmoid",
@@ -146,6 +148,7 @@ def _dice_options(dice: Any, activation: Callable[[Tensor], Tensor]) -> dict[str
     return {
         "include_background": dice.do_bg,
         "batch_dice": dice.batch_dice,
+        "distributed": False,
         "smooth": dice.smooth,
     }
 
