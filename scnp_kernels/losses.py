@@ -59,8 +59,9 @@ def scnp_dice_ce_loss(
     Args:
         logits, target, kernel_size, ignore_index, mask, validate, backend: As in
             :func:`scnp_kernels.scnp` (which is what looks at the target's values: with
-            ``scnp_weight=0`` they are not checked under :func:`torch.compile`). Invalid pixels (``ignore_index``, ``mask``) take no part in
-            Dice or cross entropy: their gradient is exactly 0.
+            ``scnp_weight=0`` they are not checked under :func:`torch.compile`). Invalid pixels
+            (``ignore_index``, ``mask``) take no part in Dice or cross entropy: their gradient is
+            exactly 0.
         activation: ``"softmax"`` (one class per pixel; needs C >= 2), or ``"sigmoid"`` with binary
             cross entropy (classes may overlap).
         ce_weight, dice_weight, scnp_weight, plain_weight: Finite, not negative.

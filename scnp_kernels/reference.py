@@ -151,7 +151,9 @@ def _comparable(target: Tensor) -> Tensor:
     return target.to(torch.int64)
 
 
-def foreground_pixels(logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int) -> Tensor:
+def foreground_pixels(
+    logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int
+) -> Tensor:
     """[B, C, *spatial] bool: does the pixel belong to the channel's class?"""
     if target_is_masks:
         # uint64 compares as int64, where its upper half is negative.
