@@ -1,7 +1,11 @@
 // The Python module `_C`. Importing it registers the kernels (static initialisers of the bindings);
 // all it holds itself is the record of its own build, and which instruction set it chose.
 #include <pybind11/pybind11.h>
+#if __has_include(<torch/headeronly/version.h>)
 #include <torch/headeronly/version.h>
+#else  // torch before 2.10
+#include <torch/version.h>
+#endif
 
 #include "cpu/capability.h"
 

@@ -71,12 +71,13 @@ def choose(requested: str, device: torch.device) -> Backend:
         RuntimeError: The backend was asked for by name and cannot run; says why.
     """
     check_backend(requested)
+    asked_by = "backend"
     if requested == "auto":
-        requested = _from_environment()
+        asked_by, requested = VARIABLE, _from_environment()
     if requested != "auto":
         reason = _why_not(requested, device)
         if reason is not None:
-            raise RuntimeError(f"backend={requested!r} cannot run here: {reason}")
+            raise RuntimeError(f"{asked_by}={requested!r} cannot run here: {reason}")
         return _BACKENDS[requested]
     reasons: list[str] = []
     for name in _PREFERENCE.get(device.type, ("reference",)):

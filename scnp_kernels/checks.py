@@ -184,6 +184,23 @@ def check_not_both_zero(name: str, weight: float, other_name: str, other: float)
         raise ValueError(f"{name}, {other_name}: got 0 and 0, takes at least one above 0")
 
 
+def can_hold(dtype: torch.dtype, label: int) -> bool:
+    """Can a tensor of this dtype hold this integer? 255 is not -1 of an int8 map.
+
+    >>> can_hold(torch.uint8, -1), can_hold(torch.float16, 2048), can_hold(torch.float16, 2049)
+    (False, True, False)
+    """
+    if dtype == torch.bool:
+        return label in (0, 1)
+    if not dtype.is_floating_point:
+        return torch.iinfo(dtype).min <= label <= torch.iinfo(dtype).max
+    # Without a tensor: one made here would land on whatever device is the default.
+    magnitude = abs(label)
+    odd_part = magnitude // (magnitude & -magnitude) if magnitude else 0
+    limits = torch.finfo(dtype)
+    return odd_part * limits.eps <= 2 and magnitude <= int(limits.max)
+
+
 def _check_dense_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: got {type(value).__name__}, takes a torch.Tensor")
@@ -229,7 +246,7 @@ def _without_channel_axis(label_map: Tensor, logits: Tensor) -> Tensor:
 
 def _mask_of_other_labels(target: Tensor, label: int, mask: Tensor | None) -> Tensor | None:
     """``mask``, and False where the target holds a label of more than 64 signed bits."""
-    if target.is_floating_point() and torch.tensor(label, dtype=torch.float64).item() == label:
+    if target.is_floating_point() and can_hold(torch.float64, label):
         others = target.double() != float(label)
     elif target.dtype == torch.uint64 and 0 <= label < 2**64:
         others = target.view(torch.int64) != label - 2**64

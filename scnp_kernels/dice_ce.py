@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import Arguments
+from .reference import foreground_pixels, valid_pixels
 
 
 class Sums(NamedTuple):
@@ -48,19 +49,12 @@ def masks_and_valid(arguments: Arguments) -> tuple[Tensor, Tensor | None]:
 
     Valid is ``[B, 1, *spatial]``, or None when all are.
     """
-    target = arguments.target
-    if arguments.target_is_masks:
-        masks = target if target.dtype == torch.bool else target > 0.5
-    else:
-        channels = arguments.logits.shape[1]
-        classes = torch.arange(channels, device=target.device) + arguments.first_class
-        spatial = (1,) * (target.dim() - 1)
-        masks = target.unsqueeze(1) == classes.view(1, channels, *spatial)
-    valid = None if arguments.mask is None else arguments.mask.unsqueeze(1)
-    if arguments.ignore_index is not None:
-        labels = target if arguments.target_is_masks else target.unsqueeze(1)
-        others = labels != arguments.ignore_index
-        valid = others if valid is None else valid & others
+    logits, target, mask = arguments.logits, arguments.target, arguments.mask
+    as_masks, ignored = arguments.target_is_masks, arguments.ignore_index
+    masks = foreground_pixels(logits, target, as_masks, arguments.first_class)
+    if mask is None and ignored is None:
+        return masks, None
+    valid = valid_pixels(logits, target, mask, as_masks, ignored)
     return masks, valid
 
 

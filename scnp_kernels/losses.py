@@ -20,6 +20,7 @@ from .checks import (
     check_weight,
 )
 from .dice_ce import DiceCEOptions, loss_from_sums, masks_and_valid, sums_of
+from .reference import check_values
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -57,8 +58,10 @@ def scnp_dice_ce_loss(
 
     Args:
         logits, target, kernel_size, ignore_index, mask, validate, backend: As in
-            :func:`scnp_kernels.scnp`. Invalid pixels (``ignore_index``, ``mask``) take no part in
-            Dice or cross entropy: their gradient is exactly 0.
+            :func:`scnp_kernels.scnp` (which is what looks at the target's values: with
+            ``scnp_weight=0`` they are not checked under :func:`torch.compile`). Invalid pixels
+            (``ignore_index``, ``mask``) take no part in Dice or cross entropy: their gradient is
+            exactly 0.
         activation: ``"softmax"`` (one class per pixel; needs C >= 2), or ``"sigmoid"`` with binary
             cross entropy (classes may overlap).
         ce_weight, dice_weight, scnp_weight, plain_weight: Finite, not negative.
@@ -103,6 +106,15 @@ def scnp_dice_ce_loss(
     if not include_background and channels == 1:
         raise ValueError("include_background: got False with C = 1 class, takes True there")
 
+    if scnp_weight == 0 and arguments.validate and not torch.compiler.is_compiling():
+        check_values(
+            logits,
+            arguments.target,
+            arguments.mask,
+            arguments.target_is_masks,
+            arguments.label_count,
+            arguments.ignore_index,
+        )
     masks, valid = masks_and_valid(arguments)
     weighted_mean = activation == "softmax" and not arguments.target_is_masks
     terms = []

@@ -169,6 +169,14 @@ def _mismatch(file: Path) -> str | None:
             "(reinstall scnp_kernels to rebuild it: pip install --no-build-isolation "
             "--force-reinstall --no-deps scnp_kernels)"
         )
+    if "cuda" in record["backends"]:
+        # torch's builds for different CUDA have one version, and different libraries.
+        running_cuda = torch.version.cuda or "none"
+        if record["cuda"].split(".")[0] != running_cuda.split(".")[0]:
+            return (
+                f"{file.name} was built for CUDA {record['cuda']}, but this torch was built for "
+                f"CUDA {running_cuda} (reinstall scnp_kernels to rebuild it)"
+            )
     return None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .checks import KernelSize
+from .checks import KernelSize, can_hold
 from .geometry import offsets_in_raster_order, winner_dtype
 
 
@@ -62,8 +62,8 @@ def forward(
     """
     if validate and logits.numel() > 0:
         check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
-    valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    foreground = _foreground(logits, target, target_is_masks, first_class)
+    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
+    foreground = foreground_pixels(logits, target, target_is_masks, first_class)
     valid = valid.expand_as(logits)
     penalized = torch.empty_like(logits)
     winners = torch.empty_like(logits, dtype=winner_dtype(kernel_size))
@@ -151,16 +151,9 @@ def _comparable(target: Tensor) -> Tensor:
     return target.to(torch.int64)
 
 
-def can_hold(dtype: torch.dtype, label: int) -> bool:
-    """Can a tensor of this dtype hold this integer? 255 is not -1 of an int8 map."""
-    if dtype == torch.bool:
-        return label in (0, 1)
-    if dtype.is_floating_point:
-        return torch.tensor(label, dtype=dtype).item() == label
-    return torch.iinfo(dtype).min <= label <= torch.iinfo(dtype).max
-
-
-def _foreground(logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int) -> Tensor:
+def foreground_pixels(
+    logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int
+) -> Tensor:
     """[B, C, *spatial] bool: does the pixel belong to the channel's class?"""
     if target_is_masks:
         # uint64 compares as int64, where its upper half is negative.
@@ -172,7 +165,7 @@ def _foreground(logits: Tensor, target: Tensor, target_is_masks: bool, first_cla
     return _comparable(target.unsqueeze(1)) == classes
 
 
-def _valid_pixels(
+def valid_pixels(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
@@ -202,7 +195,7 @@ def check_values(
 
     Looks at values: on a GPU this waits for it.
     """
-    valid = _valid_pixels(logits, target, mask, target_is_masks, ignore_index)
+    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
     target = target if target_is_masks else target.unsqueeze(1)
     values = _comparable(target)
     if target_is_masks:

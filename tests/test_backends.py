@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import torch
 
 import scnp_kernels
 from scnp_kernels import backend_registry, compile_on_first_use, native, scnp
+from scnp_kernels.triton import availability as triton_availability
 from tests.cases import CASES
 
 
@@ -65,8 +68,32 @@ def test_importing_the_package_imports_no_triton() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """What is found out about triton once per process, forgotten before and after."""
+    remembered = (triton_availability._version, triton_availability._driver_failure)
+    for answer in remembered:
+        answer.cache_clear()
+    yield
+    for answer in remembered:
+        answer.cache_clear()
+
+
+class _Driver:
+    """What triton has in triton.runtime.driver.active."""
+
+    def __init__(self, failure: Exception | None) -> None:
+        self.active, self.failure = self, failure
+
+    def get_current_target(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.mark.usefixtures("asked_anew")
 def test_triton_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    version = triton_availability._version
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "not installed" in scnp_kernels.backends()["triton"]
@@ -75,10 +102,19 @@ def test_triton_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(metadata, "version", lambda _: "3.5.1")
     assert "triton 3.5 is too old, 3.6 or later" in scnp_kernels.backends()["triton"]
+    version.cache_clear()
     monkeypatch.setattr(metadata, "version", lambda _: "3.10.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "torch sees no GPU" in scnp_kernels.backends()["triton"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    runtime = types.ModuleType("triton.runtime")
+    monkeypatch.setitem(sys.modules, "triton", types.ModuleType("triton"))
+    monkeypatch.setitem(sys.modules, "triton.runtime", runtime)
+    failure = RuntimeError("Failed to find C compiler")
+    monkeypatch.setattr(runtime, "driver", _Driver(failure), raising=False)
+    assert "does not start: Failed to find C compiler" in scnp_kernels.backends()["triton"]
+    triton_availability._driver_failure.cache_clear()
+    monkeypatch.setattr(runtime, "driver", _Driver(None))
     assert scnp_kernels.backends()["triton"] == "ok"
     assert backend_registry.choose("auto", gpu).name == "triton"
     assert backend_registry.choose("auto", cpu).name == "cpu"
@@ -126,6 +162,18 @@ def test_a_build_without_cuda_kernels_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert "were compiled without their CUDA part" in scnp_kernels.backends()["cuda"]
     assert "were compiled without their CUDA part" in (native.load_cuda() or "")
+
+
+def test_kernels_built_for_another_cuda_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's builds for different CUDA have the same version."""
+    record = {"torch": torch.__version__.split("+")[0], "backends": ["cpu", "cuda"], "cuda": "12.8"}
+    monkeypatch.setattr(native, "read_build_record", lambda _: record)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    assert native._mismatch(Path("_C.so")) is None
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "built for CUDA 12.8, but this torch was" in (native._mismatch(Path("_C.so")) or "")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "CUDA none" in (native._mismatch(Path("_C.so")) or "")
 
 
 def test_auto_takes_the_reference_where_there_is_nothing_better() -> None:

@@ -154,6 +154,26 @@ def test_invalid_pixels_take_no_part(as_mask: bool, activation: str) -> None:
     assert gradient.abs().sum() > 0
 
 
+def test_labels_compare_as_mathematical_integers() -> None:
+    """255 of a uint8 map is not -1, and a class beyond 127 is not a negative int8."""
+    logits, labels = _inputs((9, 12), classes=3)
+    narrow = labels.to(torch.uint8)
+    narrow[:, 0] = 255
+    options: dict[str, Any] = {"scnp_weight": 0, "plain_weight": 1, "validate": False}
+    value = scnp_dice_ce_loss(logits, narrow, ignore_index=-1, **options)
+    expected = scnp_dice_ce_loss(logits, narrow.long(), ignore_index=-1, **options)
+    _same_value_and_gradient(value, expected, logits)
+    assert value != scnp_dice_ce_loss(logits, narrow, ignore_index=255, **options)
+
+
+@pytest.mark.parametrize("scnp_weight", [0, 1])
+def test_labels_out_of_range_are_found(scnp_weight: float) -> None:
+    logits, labels = _inputs((9, 12), classes=3)
+    labels[1, 2, 3] = 3
+    with pytest.raises(ValueError, match="target: got a label map that holds 3"):
+        scnp_dice_ce_loss(logits, labels, scnp_weight=scnp_weight, plain_weight=1)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("smooth", [0.0, 1e-5])
 def test_absent_classes_and_ignored_images_stay_finite(activation: str, smooth: float) -> None:

@@ -345,3 +345,12 @@ def test_permitted_values_pass_every_check(backend: str, validate: bool | None) 
     outcome = forward_backward(backend, sample, validate=validate)
     wanted = brute_force(sample.logits, *reading(sample), 3)
     assert_same(outcome.penalized, wanted.penalized)
+
+
+def test_a_huge_ignore_index_does_not_ask_the_default_device() -> None:
+    """Which may be one where looking at a value waits, or fails."""
+    target = torch.tensor([[0.0, 2.0**70, 1.0]])
+    logits = torch.randn(1, 2, 3)
+    expected = scnp(logits, target, ignore_index=2**70)
+    with torch.device("meta"):
+        assert torch.equal(scnp(logits, target, ignore_index=2**70), expected)

@@ -1,7 +1,8 @@
-"""Can the Triton kernels run here? Answered without importing triton."""
+"""Can the Triton kernels run here? Answered without importing triton, unless there is a GPU."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -31,7 +32,7 @@ def why_not() -> str | None:
     if not torch.cuda.is_available():
         build = "" if torch.version.cuda or torch.version.hip else ", and this torch is a CPU build"
         return f"torch sees no GPU (torch.cuda.is_available() is False{build})"
-    return None
+    return _driver_failure()
 
 
 def why_not_on(device: torch.device) -> str | None:
@@ -44,6 +45,19 @@ def why_not_on(device: torch.device) -> str | None:
     return f"it takes tensors on a GPU, got {device}"
 
 
+@functools.cache
+def _driver_failure() -> str | None:
+    """None if triton's driver starts, which it compiles with the C compiler of the machine."""
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_target()
+    except Exception as error:  # whatever a missing compiler or a broken driver raises
+        return f"triton's driver does not start: {error}"
+    return None
+
+
+@functools.cache
 def _version() -> re.Match[str] | None:
     """None where triton was installed without metadata, under whatever name."""
     for package in ("triton", "pytorch-triton", "pytorch-triton-rocm"):

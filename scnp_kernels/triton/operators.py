@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import reference
+from ..checks import can_hold
 from ..geometry import number_of_taps, winner_dtype
 from . import launch_table
 from .images import (
@@ -57,7 +58,7 @@ def forward(
     batch, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
-    has_ignore_index = ignore_index is not None and reference.can_hold(target.dtype, ignore_index)
+    has_ignore_index = ignore_index is not None and can_hold(target.dtype, ignore_index)
     logits_strides = strides_of_image(logits)
     target_strides = strides_of_image(target) if target_is_masks else strides_of_map(target)
     mask_strides = _NO_STRIDES if mask is None else strides_of_map(mask)
