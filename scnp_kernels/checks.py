@@ -198,7 +198,7 @@ def can_hold(dtype: torch.dtype, label: int) -> bool:
     magnitude = abs(label)
     odd_part = magnitude // (magnitude & -magnitude) if magnitude else 0
     limits = torch.finfo(dtype)
-    return odd_part * limits.eps <= 2 and magnitude <= int(limits.max)
+    return odd_part < 2 / limits.eps and magnitude <= int(limits.max)
 
 
 def _check_dense_tensor(name: str, value: object) -> None:

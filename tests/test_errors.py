@@ -225,7 +225,7 @@ def test_environment_names_a_backend_that_cannot_run(
 ) -> None:
     """It raises as if asked for by name, and never gives way to another."""
     monkeypatch.setenv("SCNP_BACKEND", name)
-    with pytest.raises(RuntimeError, match=f"backend='{name}' cannot run here: "):
+    with pytest.raises(RuntimeError, match=f"SCNP_BACKEND='{name}' cannot run here: "):
         scnp(LOGITS, TARGET)
 
 
