@@ -186,6 +186,6 @@ _BACKENDS = {
         _composed,
         0,
     ),
-    "cpu": _native("cpu", 0),
+    "cpu": _native("cpu", 250),
     "cuda": _native("cuda", 0),
 }

@@ -6,6 +6,7 @@ PyTorch here, a fused kernel elsewhere) shares the same last step, :func:`loss_f
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ def stack_sums(sums: Sums) -> Tensor:
 def unstack_sums(stacked: Tensor) -> Sums:
     """From ``[6, B, C]``."""
     intersection, probability, foreground, positive, negative, valid = stacked.unbind()
-    return Sums(intersection, probability, foreground, positive, negative, valid[:, 0])
+    return Sums(intersection, probability, foreground, positive, negative, valid[:, :1].sum(dim=1))
 
 
 def masks_and_valid(
@@ -97,7 +98,7 @@ def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) 
         return values.flatten(2).sum(dim=2)
 
     if valid is None:
-        pixels = logits.new_full((logits.shape[0],), logits[0, 0].numel() if len(logits) else 0)
+        pixels = logits.new_full((logits.shape[0],), math.prod(logits.shape[2:]))
     else:
         pixels = valid.flatten(1).sum(dim=1).to(logits.dtype)
     return Sums(
@@ -124,7 +125,7 @@ def gradient_of_sums(
     """
     logits = _widened(logits)
     per_class = (*logits.shape[:2], *(1,) * (logits.dim() - 2))
-    gradient = sums_gradient.to(logits.dtype).view(-1, *per_class)
+    gradient = sums_gradient.to(logits.dtype).view(len(Sums._fields), *per_class)
     intersection, probability, _, positive, negative, _ = gradient.unbind()
     zero = logits.new_zeros(())
     of_probability = probability + torch.where(masks, intersection, zero)
