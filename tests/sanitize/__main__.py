@@ -1,0 +1,124 @@
+"""Builds with sanitizers, proves that they bite, and runs the suite on the sanitized kernels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.sanitize.build import CHECKOUT, build, runtimes
+
+# What runs the kernels in this process. Left out: tests of compilers, installations, benchmarks and
+# documents, and those that compile graphs, which reach the same kernels by the same operators.
+SUITE = (
+    "test_forward",
+    "test_backward",
+    "test_special_values",
+    "test_target",
+    "test_layouts",
+    "test_empty",
+    "test_errors",
+    "test_malformed_calls",
+    "test_raw_operators",
+    "test_determinism",
+    "test_derivatives",
+    "test_losses",
+    "test_modules",
+    "test_mixed_precision",
+    "test_threads_and_processes",
+    "test_algebra",
+)
+# The other instruction sets compile from the same sources: for them the case list is enough.
+CAPABILITIES = {"portable": SUITE[:2], "avx2": SUITE[:2]}
+
+CANARIES = {
+    "read_behind_the_end(7)": "heap-buffer-overflow",
+    "write_after_release(7)": "heap-use-after-free",
+    "overflow(1)": "signed integer overflow",
+    "convert_out_of_range(ctypes.c_double(1e300))": "outside the range of representable values",
+    "load_misaligned(bytes(32))": "misaligned address",
+}
+
+
+def _environment(folder: Path, **changes: str) -> dict[str, str]:
+    """Reports go to files, since pytest keeps what goes to the standard streams."""
+    common = f"log_path={folder / 'report'}:print_stacktrace=1:halt_on_error=1"
+    # Python frees nothing at its end, which is not a leak of ours; and tests ask for more memory
+    # than there is, to see the error.
+    address = f"{common}:detect_leaks=0:allocator_may_return_null=1:strict_init_order=1"
+    return {
+        **os.environ,
+        "LD_PRELOAD": runtimes(),
+        "ASAN_OPTIONS": address,
+        "UBSAN_OPTIONS": common,
+        "PYTHONPATH": str(folder / "package"),
+        **changes,
+    }
+
+
+def _take_reports(folder: Path) -> str:
+    """The reports since the last call."""
+    text = ""
+    for report in sorted(folder.glob("report.*")):
+        text += report.read_text()
+        report.unlink()
+    return text
+
+
+def check_canaries(folder: Path) -> None:
+    """Raise SystemExit unless every planted mistake is caught."""
+    for call, words in CANARIES.items():
+        code = f"import ctypes; ctypes.CDLL({str(folder / 'canary.so')!r}).{call}"
+        result = subprocess.run([sys.executable, "-c", code], env=_environment(folder), check=False)
+        report = _take_reports(folder)
+        if result.returncode == 0 or words not in report:
+            raise SystemExit(f"canary {call}: not caught ({result.returncode})\n{report}")
+        print(f"canary {call}: caught, {words}", flush=True)
+
+
+def run_suite(folder: Path, names: tuple[str, ...], options: list[str], capability: str) -> bool:
+    """Run test files on the sanitized kernels; print what the sanitizers found."""
+    files = [f"tests/{name}.py" for name in names]
+    # The reference has no C++ of ours in it.
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "not reference", *files, *options]
+    command += ["-o", f"pythonpath={folder / 'package'} {CHECKOUT}", "-p", "no:cacheprovider"]
+    changes = {"SCNP_CPU_CAPABILITY": capability} if capability else {}
+    result = subprocess.run(
+        command, cwd=CHECKOUT, env=_environment(folder, **changes), check=False
+    )
+    report = _take_reports(folder)
+    if report:
+        print(f"SANITIZERS, on {capability or 'the best instruction set'}:\n{report}", flush=True)
+    return result.returncode == 0 and not report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / "build" / "sanitize")
+    parser.add_argument("files", nargs="*", help="test files by name; default: all that apply")
+    arguments, options = parser.parse_known_args()
+    folder = arguments.folder.resolve()
+    started = time.monotonic()
+    build(folder)
+    built = time.monotonic()
+    _take_reports(folder)
+    check_canaries(folder)
+    good = True
+    if arguments.files:
+        good = run_suite(folder, tuple(arguments.files), options, "")
+    else:
+        for capability, names in CAPABILITIES.items():
+            good &= run_suite(folder, names, options, capability)
+        good &= run_suite(folder, SUITE, options, "")
+    print(
+        f"sanitize: {'nothing found' if good else 'FAILED'}; built in {built - started:.0f} s, "
+        f"ran for {time.monotonic() - built:.0f} s"
+    )
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
