@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 int64_t read_behind_the_end(int64_t count) {
@@ -36,3 +37,4 @@ int64_t load_misaligned(const char* bytes) {
   return *reinterpret_cast<const int64_t*>(bytes + 1);
 }
 }
+#pragma GCC visibility pop
