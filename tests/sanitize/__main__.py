@@ -56,6 +56,7 @@ RUNS = (
     Run("portable", ("test_forward", "test_backward")),
 )
 AT_ONCE = 2
+LINES_OF_A_FAILURE = 150
 
 CANARIES = {
     "read_behind_the_end(7)": "heap-buffer-overflow",
@@ -112,7 +113,7 @@ def run_suite(folder: Path, run: Run, options: list[str]) -> bool:
     """Run test files on the sanitized kernels; print what came of it."""
     files = [f"tests/{name}.py" for name in run.files]
     # The reference has no C++ of ours in it.
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "not reference", *files, *options]
+    command = [sys.executable, "-m", "pytest", "-v", "-k", "not reference", *files, *options]
     command += ["-o", f"pythonpath={folder / 'package'} {CHECKOUT}", "-p", "no:cacheprovider"]
     # UBSan ends the process with a report on the stream that pytest would otherwise keep.
     command += ["--capture=sys"]
@@ -129,8 +130,11 @@ def run_suite(folder: Path, run: Run, options: list[str]) -> bool:
         check=False,
     )
     report = _take_reports(folder, reports)
-    print(f"\n== {run.name}\n{result.stdout}{report}", flush=True)
-    return result.returncode == 0 and not report
+    good = result.returncode == 0 and not report
+    # The last line of a process that was ended names the test in which it was.
+    lines = result.stdout.splitlines()[-1 if good else -LINES_OF_A_FAILURE :]
+    print("\n".join((f"\n== {run.name}", *lines, report)), flush=True)
+    return good
 
 
 def main() -> int:
