@@ -165,7 +165,5 @@ def _vmap_linear(
 def penalize(arguments: Arguments, backend: str) -> Tensor:
     """The penalized logits of checked arguments; differentiable in the logits."""
     logits, target, mask, *settings = arguments
-    if target.requires_grad:  # it gets no gradient: alone, it is no reason to keep the winners
-        target = target.detach()
     penalized: Tensor = PenalizedLogits.apply(logits, target, mask, (*settings, backend))[0]
     return penalized

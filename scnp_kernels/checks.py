@@ -60,6 +60,8 @@ def check_arguments(
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
         ignored = None
+    if target.requires_grad:  # it gets no gradient: alone, it is no reason to keep anything
+        target = target.detach()
     return Arguments(
         logits=logits,
         target=target if target_is_masks else _without_channel_axis(target, logits),
