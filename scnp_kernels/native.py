@@ -138,6 +138,8 @@ def read_build_record(binary: Path) -> dict[str, Any] | None:
             record: dict[str, Any] = json.loads(data[begin : data.find(b"\0", begin)])
     except (OSError, ValueError):  # it is gone, empty or cut short
         return None
+    if not isinstance(record, dict) or not {"torch", "backends"} <= record.keys():
+        return None
     return {**record, "file": str(binary)}
 
 

@@ -1,7 +1,8 @@
 """Promise: compiling on first use survives company, interruption, damage and full disks.
 
-A stand-in for the compiler hands out the kernels that this checkout was built with, slowly, so that
-what happens in the middle of a compilation can be chosen. Real compilations: test_packaging.py.
+A stand-in for the compiler hands out the kernels that this checkout was built with, once it is told
+to go on, so that what happens in the middle of a compilation can be chosen. Real compilations:
+test_packaging.py.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
 import scnp_kernels
+from scnp_kernels import native
 
 CHECKOUT = Path(__file__).parent.parent
-TIMEOUT = 300  # seconds; only a process that hangs needs them
+TIMEOUT = 600  # seconds; only a process that hangs needs them
 PENALIZE = """
 import torch, scnp_kernels as s
 print(s.__file__)
@@ -28,7 +31,7 @@ print(s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]])).tolist())
 print("cpu:", s.backends()["cpu"])
 """
 GOOD = "[[[0.20000000298023224, 0.20000000298023224]]]\ncpu: ok\n"
-# The link writes half of the binary, says so, and pauses.
+# The link writes half of the binary, says so, and waits for a file.
 COMPILER = """#!/bin/sh
 out=; previous=
 for word; do
@@ -40,7 +43,7 @@ case " $* " in
 *" -shared "*)
   head -c 100000 "$FINISHED" >"$out"
   echo started >>"$STARTED"
-  sleep "$PAUSE"
+  while [ ! -e "$GO_ON" ]; do sleep 0.05; done
   cp "$FINISHED" "$out" ;;
 *) exec c++ "$@" ;;
 esac
@@ -61,14 +64,13 @@ class FirstUse:
         self.compiler.write_text(COMPILER)
         self.compiler.chmod(0o755)
         self.started = folder / "started"
+        self.go_on = folder / "go_on"
         self.folder = folder
         self.cache = folder / "cache"
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(
-        self, code: str = PENALIZE, *, pause: float = 0, **changes: str
-    ) -> subprocess.Popen[str]:
-        """A process, in a group of its own as a shell makes it."""
+    def start(self, code: str = PENALIZE, **changes: str) -> subprocess.Popen[str]:
+        """A process, in a group of its own as a shell makes it; its compilation waits."""
         cleared = ("SCNP_", "CXX", "FORCE_CUDA", "CUDA_", "TORCH_CUDA_", "PYTHONPATH")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(cleared)}
         environment = {
@@ -77,7 +79,7 @@ class FirstUse:
             "CXX": str(self.compiler),
             "FINISHED": str(self.finished),
             "STARTED": str(self.started),
-            "PAUSE": str(pause),
+            "GO_ON": str(self.go_on),
             "TORCH_EXTENSIONS_DIR": str(self.cache),
             **changes,
         }
@@ -93,31 +95,26 @@ class FirstUse:
         self.processes.append(process)
         return process
 
-    def run(self, code: str = PENALIZE, *, pause: float = 0, **changes: str) -> tuple[str, str]:
-        return end(self.start(code, pause=pause, **changes))
+    def run(self, code: str = PENALIZE, **changes: str) -> tuple[str, str]:
+        """A process whose compilation does not wait."""
+        self.go_on.touch()
+        return end(self.start(code, **changes))
 
-    def compilations(self) -> int:
-        """How many links have begun."""
-        return len(self.started.read_text().split()) if self.started.exists() else 0
-
-    def wait_for_compilation(self) -> None:
+    def wait_for_compilations(self, count: int) -> None:
+        """Until so many links have begun."""
         deadline = time.monotonic() + TIMEOUT
-        while self.compilations() == 0:
+        while self.compilations() < count:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+    def compilations(self) -> int:
+        return len(self.started.read_text().split()) if self.started.exists() else 0
 
     def files(self) -> list[Path]:
         return [path for path in self.cache.rglob("*") if path.is_file()]
 
     def workplaces(self) -> list[Path]:
         return list((self.cache / "scnp_kernels").glob("compiling-*"))
-
-    def damage(self, content: bytes) -> Path:
-        """Compile, and put something else in the binary's place."""
-        self.run()
-        (binary,) = self.files()
-        binary.write_bytes(content)
-        return binary
 
 
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -137,22 +134,9 @@ def first_use(tmp_path: Path) -> Iterator[FirstUse]:
             process.communicate()
 
 
-def test_processes_that_start_together_all_succeed(first_use: FirstUse) -> None:
-    processes = [first_use.start(pause=2) for _ in range(3)]
-    for process in processes:
-        out, _ = end(process)
-        assert str(first_use.site) in out
-        assert out.endswith(GOOD)
-    assert first_use.compilations() > 1  # they did meet
-    assert len(first_use.files()) == 1
-    assert first_use.workplaces() == []
-    before = first_use.compilations()
-    assert first_use.run()[0].endswith(GOOD)
-    assert first_use.compilations() == before
-
-
-def test_threads_that_start_together_compile_once(first_use: FirstUse) -> None:
-    code = """
+def test_processes_and_threads_that_start_together_all_succeed(first_use: FirstUse) -> None:
+    """Two processes of eight threads: each process compiles once, and one binary is left."""
+    code = f"""
 import torch, threading, scnp_kernels as s
 results = []
 def call():
@@ -161,43 +145,47 @@ threads = [threading.Thread(target=call) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(results), all((r == 0.2).all() for r in results))
+{PENALIZE}
 """
-    assert first_use.run(code, pause=0.5)[0] == "8 True\n"
-    assert first_use.compilations() == 1
+    processes = [first_use.start(code) for _ in range(2)]
+    first_use.wait_for_compilations(2)
+    first_use.go_on.touch()
+    for process in processes:
+        out, _ = end(process)
+        assert out.startswith("8 True\n" + str(first_use.site))
+        assert out.endswith(GOOD)
+    assert first_use.compilations() == 2
+    assert len(first_use.files()) == 1
+    assert first_use.workplaces() == []
 
 
-def test_a_killed_compilation_leaves_nothing_that_is_used(first_use: FirstUse) -> None:
-    process = first_use.start(pause=TIMEOUT)
-    first_use.wait_for_compilation()
+def _make_workplace(cache: Path, name: str, file_changed: float, folder_changed: float) -> None:
+    workplace = cache / name
+    workplace.mkdir(parents=True)
+    (workplace / "object.o").write_text("half of it")
+    os.utime(workplace / "object.o", (file_changed, file_changed))
+    os.utime(workplace, (folder_changed, folder_changed))
+
+
+def test_a_killed_compilation_is_recovered_from(first_use: FirstUse) -> None:
+    """The next process compiles anew. What was killed long ago is cleared away; what may still be
+    at work is not, and nor is anything else."""
+    process = first_use.start()
+    first_use.wait_for_compilations(1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    (stale,) = first_use.workplaces()
-    assert [file for file in first_use.files() if stale not in file.parents] == []
-    # Nobody can know yet that nobody is at work there.
+    (killed,) = first_use.workplaces()
+    assert [file for file in first_use.files() if killed not in file.parents] == []
+    cache, now, yesterday = killed.parent, time.time(), time.time() - 25 * 3600
+    _make_workplace(cache, "compiling-long-ago", yesterday, yesterday)
+    _make_workplace(cache, "compiling-a-file", now, yesterday)
+    _make_workplace(cache, "compiling-begun", yesterday, now)
+    _make_workplace(cache, "something-else", yesterday, yesterday)
     out, error = first_use.run()
     assert out.endswith(GOOD)
     assert "compiled in" in error
-    assert first_use.workplaces() == [stale]
-
-
-def test_what_killed_compilations_left_is_cleared_away(first_use: FirstUse) -> None:
-    cache = first_use.cache / "scnp_kernels"
-    yesterday = time.time() - 25 * 3600
-    for name, file_age, folder_age in (
-        ("old", yesterday, yesterday),
-        ("at_work", time.time(), yesterday),
-        ("young", yesterday, time.time()),
-    ):
-        workplace = cache / f"compiling-{name}"
-        workplace.mkdir(parents=True)
-        (workplace / "object.o").write_text("half of it")
-        os.utime(workplace / "object.o", (file_age, file_age))
-        os.utime(workplace, (folder_age, folder_age))
-    (cache / "something_else").mkdir()
-    os.utime(cache / "something_else", (yesterday, yesterday))
-    assert first_use.run()[0].endswith(GOOD)
     left = {path.name for path in cache.iterdir() if not path.name.startswith("torch-")}
-    assert left == {"compiling-at_work", "compiling-young", "something_else"}
+    assert left == {killed.name, "compiling-a-file", "compiling-begun", "something-else"}
 
 
 def test_an_interrupted_compilation_can_be_tried_again(first_use: FirstUse) -> None:
@@ -208,23 +196,24 @@ try:
     import torch, scnp_kernels as s
     s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]]))
 except KeyboardInterrupt:
-    print("interrupted", os.listdir(os.environ["TORCH_EXTENSIONS_DIR"] + "/scnp_kernels"))
-os.environ["PAUSE"] = "0"
+    print("interrupted")
+os.environ["GO_ON"] = "/"
 {PENALIZE}
 """
-    process = first_use.start(code, pause=TIMEOUT)
-    first_use.wait_for_compilation()
+    process = first_use.start(code)
+    first_use.wait_for_compilations(1)
     os.killpg(process.pid, signal.SIGINT)
     out, _ = end(process)
-    assert out.startswith("interrupted []\n")
+    assert out.startswith("interrupted\n")
     assert out.endswith(GOOD)
     assert first_use.compilations() == 2
+    assert len(first_use.files()) == 1
 
 
 def test_a_fork_in_the_middle_of_a_compilation(first_use: FirstUse) -> None:
     """The child has neither the thread that compiles nor what it holds: it compiles for itself."""
-    code = """
-import os, sys, threading, time, torch, scnp_kernels as s
+    code = f"""
+import os, pathlib, sys, threading, time, torch, scnp_kernels as s
 def call():
     return s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]]), backend="cpu").tolist()
 torch.set_num_threads(1)
@@ -233,43 +222,70 @@ thread.start()
 while not os.path.exists(os.environ["STARTED"]):
     time.sleep(0.01)
 child = os.fork()
+pathlib.Path(os.environ["GO_ON"]).touch()
 if child == 0:
     os._exit(0 if call() == call() else 1)
-deadline = time.monotonic() + 120
+thread.join()
+deadline = time.monotonic() + {TIMEOUT / 2}
 while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
     if time.monotonic() > deadline:
         os.kill(child, 9)
         sys.exit("the child hangs")
     time.sleep(0.05)
-thread.join()
 print("child:", ended[1])
 """
-    assert first_use.run(code, pause=3)[0] == "child: 0\n"
+    assert end(first_use.start(code))[0] == "child: 0\n"
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"something else", b"scnp_kernels build record: {\"torch\": "],
-    ids=["empty", "foreign", "cut_short"],
-)  # fmt: skip
-def test_a_damaged_binary_in_the_cache_is_replaced(first_use: FirstUse, content: bytes) -> None:
-    binary = first_use.damage(content)
-    report = first_use.run("import scnp_kernels as s; print(s.backends()['cpu'])")[0]
-    assert "compiles on first use" in report
-    out, error = first_use.run()
+DAMAGED = {
+    "empty": b"",
+    "foreign": b"something else",
+    "record_cut_short": b'scnp_kernels build record: {"torch": ',
+    "record_of_nothing": b"scnp_kernels build record: {}\0",
+}
+by_damage = pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+
+
+@by_damage
+def test_a_damaged_binary_is_not_taken_for_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "_C.so").write_bytes(content)
+    assert native.read_build_record(tmp_path / "_C.so") is None
+    assert native.read_build_record(tmp_path / "gone.so") is None
+
+
+@by_damage
+def test_a_damaged_installation_is_explained(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"_C{EXTENSION_SUFFIXES[0]}"
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
+    monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setenv("SCNP_BUILD", "none")
+    wanted = f"{name} is not a build of scnp_kernels"
+    assert native.status().startswith(wanted)
+    reason = native.load()
+    monkeypatch.setattr(native, "_reason", None)
+    assert reason is not None
+    assert reason.startswith(wanted)
+
+
+def test_a_damaged_binary_in_the_cache_is_replaced(first_use: FirstUse) -> None:
+    code = f"""
+import scnp_kernels as s
+from scnp_kernels import compile_on_first_use as c
+directory = c._cache_directory()
+directory.mkdir(parents=True)
+(directory / {first_use.finished.name!r}).touch()
+print(s.backends()["cpu"])
+{PENALIZE}
+"""
+    out, error = first_use.run(code)
+    assert "compiles on first use" in out.splitlines()[0]
     assert out.endswith(GOOD)
     assert "compiled in" in error
-    assert first_use.files() == [binary]
+    (binary,) = first_use.files()
     assert binary.read_bytes() == first_use.finished.read_bytes()
-
-
-@pytest.mark.parametrize("content", [b"", b"\x7fELF"], ids=["empty", "cut_short"])
-def test_a_damaged_binary_of_the_installation_is_explained(
-    first_use: FirstUse, content: bytes
-) -> None:
-    (first_use.site / "scnp_kernels" / first_use.finished.name).write_bytes(content)
-    out, error = first_use.run(SCNP_BUILD="none")
-    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in out
-    assert f"{first_use.finished.name} is not a build of scnp_kernels" in error
 
 
 def _assert_reference_runs(out: str, error: str, *words: str) -> None:
@@ -287,12 +303,16 @@ def test_a_read_only_cache_is_told(first_use: FirstUse) -> None:
 
 
 def test_a_cache_that_stops_being_writable_is_told(first_use: FirstUse) -> None:
-    """In the middle of the compilation: a file lies where the binary's folder should."""
-    code = "from scnp_kernels import compile_on_first_use as c; print(c._cache_directory())"
-    directory = Path(first_use.run(code)[0].strip())
-    process = first_use.start(pause=3)
-    first_use.wait_for_compilation()
-    directory.write_text("in the way")
-    out, error = end(process)
-    _assert_reference_runs(out, error, f"the cache {directory} cannot be written")
+    """When the binary is there to be put into it: a file lies where its folder should."""
+    code = f"""
+from scnp_kernels import compile_on_first_use as c
+directory = c._cache_directory()
+directory.parent.mkdir(parents=True)
+directory.write_text("in the way")
+print(directory)
+{PENALIZE}
+"""
+    out, error = first_use.run(code)
+    _assert_reference_runs(out, error, f"the cache {out.splitlines()[0]} cannot be written")
+    assert first_use.compilations() == 1
     assert first_use.workplaces() == []
