@@ -50,9 +50,7 @@ def test_autocast_leaves_the_logits_dtype(
 
 
 @by_half
-def test_a_network_under_autocast(
-    backend: str, target: Tensor, half: torch.dtype
-) -> None:
+def test_a_network_under_autocast(backend: str, target: Tensor, half: torch.dtype) -> None:
     """The network's half logits stay what they are; the loss goes to float32 by itself."""
     network = nn.Conv2d(1, 3, 3, padding=1)
     criterion = SCNPLoss(nn.CrossEntropyLoss(), 3, plain_weight=1.0, backend=backend)

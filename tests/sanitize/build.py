@@ -53,7 +53,7 @@ def runtimes() -> str:
     return " ".join(found)
 
 
-def _ninja_file(folder: Path) -> str:
+def _ninja_file() -> str:
     includes = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
     own_flags = [flag for flag in compile_flags(None) if not flag.startswith(("-O", "-g"))]
     flags = [
@@ -92,7 +92,7 @@ def module_name() -> str:
 def build(folder: Path) -> Path:
     """Compile what changed. Returns the folder to be put first on ``sys.path``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "build.ninja").write_text(_ninja_file(folder))
+    (folder / "build.ninja").write_text(_ninja_file())
     path = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
     ninja = shutil.which("ninja", path=path)
     if ninja is None:
