@@ -261,11 +261,11 @@ def test_a_damaged_installation_is_explained(
     (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(native, "__file__", str(tmp_path / "native.py"))
     monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setattr(native, "_reason", None)  # set by load(), and put back afterwards
     monkeypatch.setenv("SCNP_BUILD", "none")
     wanted = f"{name} is not a build of scnp_kernels"
     assert native.status().startswith(wanted)
     reason = native.load()
-    monkeypatch.setattr(native, "_reason", None)
     assert reason is not None
     assert reason.startswith(wanted)
 
