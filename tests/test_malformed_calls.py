@@ -32,7 +32,18 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 STRANGE_DTYPES = (torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.bits8)
 MASKS = (torch.bool, *INTEGERS, *WIDE_UNSIGNED, *FLOATS)
-NOT_TENSORS = (None, 1, 2.5, "target", [[1.0]], {}, np.zeros((2, 3, 4)), object(), torch, Tensor)
+NOT_TENSORS: tuple[Any, ...] = (
+    None,
+    1,
+    2.5,
+    "target",
+    [[1.0]],
+    {},
+    np.zeros((2, 3, 4)),
+    object(),
+    torch,
+    Tensor,
+)
 # The share of calls with nothing wrong should not vanish: most draws are good.
 MOSTLY = 12
 
@@ -159,16 +170,53 @@ def _tensors(
         return tensor
 
 
-KERNEL_SIZES = (3, 3, 3, 1, 5, 7, np.int64(3), np.array(3), 31, 10**6 + 1, 2**62 + 1, 10**30 + 1)
-BAD_KERNEL_SIZES = (
+KERNEL_SIZES: tuple[Any, ...] = (
+    3,
+    3,
+    3,
+    1,
+    5,
+    7,
+    np.int64(3),
+    np.array(3),
+    31,
+    10**6 + 1,
+    2**62 + 1,
+    10**30 + 1,
+)
+BAD_KERNEL_SIZES: tuple[Any, ...] = (
     0, 2, -3, 10**30, 3.0, math.nan, math.inf, "3", b"\x03\x03", True, None, (), [], {3}, {3: 3},
     (3, None), (3, 3, 3, 3), (3, 2), (3, -1), ("3", 3), (True, 3), ((3,), 3), torch.tensor(3),
     torch.tensor([3, 3]), np.array([3, 3]), object(), iter([3, 3]), int, range(0),
 )  # fmt: skip
-IGNORED = (None, None, None, 2, 255, -1, -100, np.int8(-1), 2**40, 2**63, -(2**63), 2**64, 10**400)
-BAD_IGNORED = (1.0, math.nan, "255", True, [255], torch.tensor(255), object(), b"\xff", 1j)
+IGNORED: tuple[Any, ...] = (
+    None,
+    None,
+    None,
+    2,
+    255,
+    -1,
+    -100,
+    np.int8(-1),
+    2**40,
+    2**63,
+    -(2**63),
+    2**64,
+    10**400,
+)
+BAD_IGNORED: tuple[Any, ...] = (
+    1.0,
+    math.nan,
+    "255",
+    True,
+    [255],
+    torch.tensor(255),
+    object(),
+    b"\xff",
+    1j,
+)
 FLAGS = (None, None, True, False)
-BAD_FLAGS = (0, 1, "yes", 1.0, torch.tensor(True), np.bool_(True), object())
+BAD_FLAGS: tuple[Any, ...] = (0, 1, "yes", 1.0, torch.tensor(True), np.bool_(True), object())
 
 
 @st.composite
@@ -408,10 +456,19 @@ def test_modules_judge_alike(backend: str, call: Call) -> None:
 # The combined loss: more arguments, each a number, a flag, a word or weights.
 
 WEIGHTS = (0, 1, 0.5, 2.0, 1e-3)
-BAD_WEIGHTS = (-1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
+BAD_WEIGHTS: tuple[Any, ...] = (-1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
                torch.tensor(1.0), np.float32(1), object())  # fmt: skip
-BAD_ACTIVATIONS = ("relu", "", None, 1, ["softmax"], torch.ones(2), np.ones(3), object())
-BAD_CLASS_WEIGHTS = (
+BAD_ACTIVATIONS: tuple[Any, ...] = (
+    "relu",
+    "",
+    None,
+    1,
+    ["softmax"],
+    torch.ones(2),
+    np.ones(3),
+    object(),
+)
+BAD_CLASS_WEIGHTS: tuple[Any, ...] = (
     [1.0], [1.0] * 7, 3.0, "abc", {1: 2}, [[1.0] * 3], [-1.0, 1.0, 1.0], [math.nan, 1.0, 1.0],
     [math.inf, 1.0, 1.0], torch.tensor([1.0, -1.0, 1.0]), torch.tensor([1.0, math.nan, 1.0]),
     torch.ones(3, dtype=torch.bool), torch.ones(3, dtype=torch.complex64),
