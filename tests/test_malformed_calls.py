@@ -456,8 +456,10 @@ def test_modules_judge_alike(backend: str, call: Call) -> None:
 # The combined loss: more arguments, each a number, a flag, a word or weights.
 
 WEIGHTS = (0, 1, 0.5, 2.0, 1e-3)
-BAD_WEIGHTS: tuple[Any, ...] = (-1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
-               torch.tensor(1.0), np.float32(1), object())  # fmt: skip
+BAD_WEIGHTS: tuple[Any, ...] = (
+    -1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
+    torch.tensor(1.0), np.float32(1), object(),
+)  # fmt: skip
 BAD_ACTIVATIONS: tuple[Any, ...] = (
     "relu",
     "",
