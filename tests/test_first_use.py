@@ -128,6 +128,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
 def first_use(tmp_path: Path) -> Iterator[FirstUse]:
     first_use = FirstUse(tmp_path)
     yield first_use
+    first_use.go_on.touch()  # compilers that outlived their process end by themselves
     for process in first_use.processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
