@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from . import distributed
 from .autograd import penalize
 from .backend_registry import check_backend
 from .checks import KernelSize, check_arguments
@@ -65,5 +66,6 @@ def scnp(
         tensor([[[1.0000, 1.0000, 1.0000, 0.5000, 0.5000]]])
     """
     check_backend(backend)
+    on_mesh = distributed.are_dtensors(logits, target, mask)
     arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
-    return penalize(arguments, backend)
+    return (distributed.penalize if on_mesh else penalize)(arguments, backend)
