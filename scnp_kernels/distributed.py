@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import autograd
+from . import autograd, dice_ce_autograd
 from .checks import Arguments
+from .composed_dice_ce import sums_dtype
+from .dice_ce import Sums
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -131,12 +133,12 @@ def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor
         return local.logits  # outside the mesh: no part of anything
     if not sharding.axes:
         return autograd.penalize(local, backend)
-    from .halo import PenalizedShard
+    from .halo import penalize_shard
 
     logits, target, mask, *settings = local
-    penalized: Tensor = PenalizedShard.apply(
+    penalized: Tensor = penalize_shard(
         logits, target, mask, (*settings, backend), sharding.axes
-    )[0]
+    )
     return penalized
 
 
@@ -149,45 +151,86 @@ def to_global(local: Tensor, sharding: Sharding) -> DTensor:
     )
 
 
-def total_over_mesh(parts: Tensor, sharding: Sharding, axes: Sequence[int | None]) -> Tensor:
-    """The whole of sums over pixels, on every process; differentiable.
+def replicated(value: Tensor, mesh: DeviceMesh) -> DTensor:
+    """A DTensor of what every process has."""
+    from torch.distributed.tensor import DTensor, Replicate
 
-    ``axes`` says for every axis of ``parts`` which axis of the logits it is (None: another). Where
-    the mesh shards an axis that is there, the parts are put side by side, else added up.
+    return DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim)
+
+
+def gathered(value: Tensor) -> Tensor:
+    """A DTensor's whole, on every process; an ordinary tensor as it is."""
+    from torch.distributed.tensor import DTensor
+
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def dice_ce_sums(
+    arguments: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
+) -> Tensor:
+    """:func:`scnp_kernels.dice_ce_autograd.dice_ce_sums` of the whole logits, on every process.
+
+    Raises:
+        ValueError: As :func:`penalize`, and for softmax over sharded channels.
+    """
+    local, sharding = to_local(arguments)
+    if softmax and any(axis == _CHANNELS for _, axis in _sharded_axes(sharding.placements)):
+        raise ValueError(
+            f"logits: got the placements {sharding.placements} with softmax, which needs all "
+            'channels of a pixel; takes sharded channels with activation="sigmoid"'
+        )
+    if sharding.axes and of_penalized:
+        # The shard's own pixels are summed up, not the halo's: no kernel does both at once.
+        penalized = local._replace(logits=penalize_local(local, sharding, backend), validate=False)
+        sums = _local_sums(penalized, softmax, False, True, backend)[1]
+        plain = torch.zeros_like(sums)
+        if of_plain:
+            plain = _local_sums(local._replace(validate=False), softmax, False, True, backend)[1]
+        sums = torch.stack((sums, plain))
+    else:
+        sums = _local_sums(local, softmax, of_penalized, of_plain, backend)
+    return _total_over_mesh(sums, sharding)
+
+
+def _local_sums(
+    local: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
+) -> Tensor:
+    if local.logits.numel() > 0:
+        return dice_ce_autograd.dice_ce_sums(local, softmax, of_penalized, of_plain, backend)
+    nothing = local.logits.sum(dtype=sums_dtype(local.logits))  # 0, and a part of the graph
+    return nothing.expand(2, len(Sums._fields), *local.logits.shape[:2])
+
+
+def _total_over_mesh(sums: Tensor, sharding: Sharding) -> Tensor:
+    """The sums ``[2, 6, B, C]`` of all shards, on every process; differentiable.
+
+    Shards of the batch and of channels are put side by side, those of space added up.
     """
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
     if sharding.mesh.get_coordinate() is None:
-        shape = [parts.shape[i] if a is None else sharding.shape[a] for i, a in enumerate(axes)]
-        return parts.new_zeros(shape)
-    placements: list[Placement] = [Replicate()] * sharding.mesh.ndim
+        return sums.new_zeros((*sums.shape[:2], *sharding.shape[:2]))
+    everywhere = [Replicate()] * sharding.mesh.ndim
+    placements: list[Placement] = [*everywhere]
     for mesh_dimension, axis in _sharded_axes(sharding.placements):
-        if axis in axes:
-            placements[mesh_dimension] = Shard(axes.index(axis))
-        elif axis != _CHANNELS:
-            placements[mesh_dimension] = Partial()
-    shape = torch.Size(
-        size if axis is None else sharding.shape[axis]
-        for size, axis in zip(parts.shape, axes, strict=True)
-    )
+        placements[mesh_dimension] = Shard(axis + 2) if axis <= _CHANNELS else Partial()
+    shape = torch.Size((*sums.shape[:2], *sharding.shape[:2]))
     stride = torch.empty(shape, device="meta").stride()
-    whole = DTensor.from_local(
-        parts.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
+    parts = DTensor.from_local(
+        sums.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
     )
-    return whole.redistribute(placements=[Replicate()] * sharding.mesh.ndim).to_local()
+    total: Tensor = parts.redistribute(placements=everywhere).to_local()
+    return total
 
 
 def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
     """The placements, if SCNP can take them."""
-    from torch.distributed.tensor import Replicate, Shard
-
     takes = "takes Replicate or Shard, at most one mesh dimension per channel or spatial axis"
     placements: tuple[Placement, ...] = logits.placements
     for mesh_dimension, placement in enumerate(placements):
-        # Their subclasses mean something else.
-        if type(placement) not in (Replicate, Shard):
+        if not _is_plain(placement):
             raise ValueError(
-                f"logits: got the placement {placement} on mesh dimension "
+                f"logits: got the placement {placement!r} on mesh dimension "
                 f"{_name(logits.device_mesh, mesh_dimension)}, {takes} (DTensor.redistribute "
                 "brings it there)"
             )
@@ -213,9 +256,9 @@ def _placed_as(
             f"{name}: got a DTensor on {given.device_mesh}, takes the mesh of logits, {mesh}"
         )
     for placement in given.placements:
-        if type(placement) not in (Replicate, Shard):
+        if not _is_plain(placement):
             raise ValueError(
-                f"{name}: got the placement {placement}, takes Replicate or Shard "
+                f"{name}: got the placement {placement!r}, takes Replicate or Shard "
                 "(DTensor.redistribute brings it there)"
             )
     wanted: list[Placement] = [Replicate()] * len(placements)
@@ -227,6 +270,13 @@ def _placed_as(
             wanted[mesh_dimension] = Shard(axis - 1)
     local: Tensor = given.redistribute(placements=wanted).to_local()
     return local
+
+
+def _is_plain(placement: Placement) -> bool:
+    """Is it Replicate or Shard? Their relatives mean something else."""
+    from torch.distributed.tensor import Replicate, Shard
+
+    return type(placement) is Replicate or type(placement) is Shard
 
 
 def _sharded_axes(placements: Sequence[Placement]) -> list[tuple[int, int]]:

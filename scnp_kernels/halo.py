@@ -202,6 +202,19 @@ class PenalizedShard(Function):
         return result, None, None, None, None
 
 
+@torch.compiler.disable
+def penalize_shard(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    settings: tuple[Any, ...],
+    axes: tuple[ShardedAxis, ...],
+) -> Tensor:
+    """The penalized logits of a shard; ``torch.compile`` calls it as it is, exchange and all."""
+    penalized: Tensor = PenalizedShard.apply(logits, target, mask, settings, axes)[0]
+    return penalized
+
+
 class _LinearInValues(Function):
     """Linear in the first argument; :class:`ShardGradient` and :class:`ShardAtWinners` are each
     the other's transpose."""
