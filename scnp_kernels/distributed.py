@@ -102,6 +102,7 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
     like_result = torch.empty_strided(logits.shape, logits.stride(), device="meta")
     first_class, axes = arguments.first_class, []
     if mesh.get_coordinate() is not None:
+        expected = [own.shape[_BATCH], *logits.shape[1:]]
         for mesh_dimension, axis in _sharded_axes(placements):
             if axis == _BATCH:
                 continue
@@ -109,17 +110,17 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
                 mesh, mesh_dimension, axis - dimensions, logits.shape[axis], arguments.kernel_size
             )
             begin, end = cut.bounds(cut.shard)
-            if own.shape[axis] != end - begin:
-                raise ValueError(
-                    f"logits: got a shard of {own.shape[axis]} along axis {axis}, takes "
-                    f"{end - begin}, as torch.chunk cuts {logits.shape[axis]} for "
-                    f"{len(cut.ranks)} processes (DTensor.from_local needs the whole shape where "
-                    "shards differ)"
-                )
+            expected[axis] = end - begin
             if axis == _CHANNELS:
                 first_class += begin
             elif cut.halo > 0:
                 axes.append(cut)
+        if list(own.shape) != expected:
+            raise ValueError(
+                f"logits: got a DTensor of shape {tuple(logits.shape)} placed as {placements}, "
+                f"whose local tensor is {tuple(own.shape)}, takes {tuple(expected)} there (a shard "
+                "as torch.chunk cuts; DTensor.from_local needs the whole shape where they differ)"
+            )
     local = arguments._replace(logits=own, target=target, mask=mask, first_class=first_class)
     sharding = Sharding(
         mesh, placements, logits.shape, torch.empty_like(like_result).stride(), tuple(axes)

@@ -213,8 +213,13 @@ def check_errors() -> None:
         scnp(sharded, place(labels[:, :4], mesh, [Shard(0)]))
     uneven = torch.zeros(4, 4, 1 + 2 * mesh.get_rank(), 8)  # not as torch.chunk cuts
     odd = DTensor.from_local(uneven, mesh, [Shard(2)], shape=logits.shape, stride=logits.stride())
-    with pytest.raises(ValueError, match="logits: got a shard of"):
+    with pytest.raises(ValueError, match="logits: got a DTensor of shape .* whose local tensor is"):
         scnp(odd, place(labels, mesh, [Shard(1)]))
+    part = DTensor.from_local(
+        logits[:, :, :2], mesh, [Replicate()], shape=logits.shape, stride=logits.stride()
+    )
+    with pytest.raises(ValueError, match="logits: got a DTensor of shape .* whose local tensor is"):
+        scnp(part, target)
     with pytest.raises(ValueError, match="takes integers in"):
         scnp(sharded, place(labels + 7, mesh, [Shard(0)]))
     if size == 4:
@@ -232,6 +237,7 @@ def check_compiled() -> None:
     mesh = _mesh()
     logits, labels, incoming = _sample((4, 4, 8, 6))
     for axis, whole_graph in ((0, True), (1, True), (2, False)):
+        torch._dynamo.reset()  # placements would turn into dynamic sizes
         compiled = torch.compile(
             lambda z, y: scnp(z, y, 3) * 2, fullgraph=whole_graph, backend="aot_eager"
         )
