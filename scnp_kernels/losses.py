@@ -72,7 +72,8 @@ def scnp_dice_ce_loss(
             :func:`torch.nn.functional.binary_cross_entropy_with_logits` (``pos_weight``).
         distributed: With ``batch_dice``, sum Dice's parts over all ranks. None: when
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
-            every rank computes.
+            every rank computes. With DTensors the loss is that of the whole tensors, on every
+            rank, and True is an error.
 
     Returns:
         A scalar in float32 (float64 for float64 logits). The cross entropy is the mean over the
