@@ -137,9 +137,7 @@ def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor
     from .halo import penalize_shard
 
     logits, target, mask, *settings = local
-    penalized: Tensor = penalize_shard(
-        logits, target, mask, (*settings, backend), sharding.axes
-    )
+    penalized: Tensor = penalize_shard(logits, target, mask, (*settings, backend), sharding.axes)
     return penalized
 
 
@@ -152,10 +150,12 @@ def to_global(local: Tensor, sharding: Sharding) -> DTensor:
     )
 
 
-def replicated(value: Tensor, mesh: DeviceMesh) -> DTensor:
-    """A DTensor of what every process has."""
+def replicated_like(like: Tensor, value: Tensor) -> DTensor:
+    """A DTensor of what every process has, on the mesh of another."""
     from torch.distributed.tensor import DTensor, Replicate
 
+    assert isinstance(like, DTensor)
+    mesh = like.device_mesh
     return DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim)
 
 

@@ -135,7 +135,8 @@ def _exchange(
     message = torch.cat([torch.empty(0, dtype=torch.uint8, device=device), *outgoing])
     answer = torch.empty(sum(received), dtype=torch.uint8, device=device)
     distributed.all_to_all_single(answer, message, received, sent, group=group)
-    return answer.split(received)
+    parts: tuple[Tensor, ...] = answer.split(received)
+    return parts
 
 
 def _without_halo(extended: Tensor, like: Tensor, axes: Sequence[ShardedAxis]) -> Tensor:
@@ -202,7 +203,7 @@ class PenalizedShard(Function):
         return result, None, None, None, None
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def penalize_shard(
     logits: Tensor,
     target: Tensor,

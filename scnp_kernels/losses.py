@@ -19,7 +19,7 @@ from .checks import (
 )
 from .dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
 from .dice_ce_autograd import dice_ce_sums
-from .distributed import are_dtensors, gathered, replicated
+from .distributed import are_dtensors, gathered, replicated_like
 from .distributed import dice_ce_sums as dice_ce_sums_over_mesh
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -117,9 +117,7 @@ def scnp_dice_ce_loss(
         raise ValueError("include_background: got False with C = 1 class, takes True there")
 
     sums_of = dice_ce_sums_over_mesh if on_mesh else dice_ce_sums
-    sums = sums_of(
-        arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend
-    )
+    sums = sums_of(arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend)
     weighted_mean = activation == "softmax" and not arguments.target_is_masks
     terms = [
         weight * loss_from_sums(unstack_sums(of_term), options, weights, weighted_mean)
@@ -128,7 +126,7 @@ def scnp_dice_ce_loss(
     ]
     total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
     total = total if logits.dtype == torch.float64 else total.float()
-    return replicated(total, logits.device_mesh) if on_mesh else total
+    return replicated_like(logits, total) if on_mesh else total
 
 
 class SCNPDiceCELoss(nn.Module):

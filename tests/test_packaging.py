@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -209,9 +210,7 @@ def test_compiles_once_on_first_use(installed: Path, tmp_path: Path) -> None:
     assert binary.parent.stat().st_mode & 0o022 == 0
 
 
-def test_a_cache_that_others_can_write_is_not_loaded_from(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_a_cache_that_others_can_write_is_not_loaded_from(installed: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     changes = {"PYTHONPATH": str(installed), "TORCH_EXTENSIONS_DIR": str(cache)}
     code = (
@@ -233,7 +232,7 @@ def test_a_cache_of_somebody_else_is_not_loaded_from(
     place = tmp_path / "scnp_kernels" / "key"
     place.mkdir(parents=True, mode=0o700)
     place.parent.chmod(0o700)
-    binary = place / f"_C{jit.EXTENSION_SUFFIXES[0]}"
+    binary = place / f"_C{EXTENSION_SUFFIXES[0]}"
     binary.write_bytes(b"")
     monkeypatch.setattr(jit, "_cache_directory", lambda: place)
     assert jit.cached_binary() == binary

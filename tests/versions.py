@@ -77,9 +77,8 @@ def check(python: Path, folder: Path) -> str:
     options = ("-o", "pythonpath=.", "--import-mode=importlib", "-p", "no:cacheprovider")
     files = [tests / "tests" / f"test_{name}.py" for name in TESTS]
     ran = run(*pytest, *options, *files, cwd=tests).strip().splitlines()[-1]
-    where = run(python, "-c", "import scnp_kernels as s, torch; print(s.__file__, torch.__version__)",
-                cwd=tests)  # fmt: skip
-    location, torch_version = where.split()
+    ask = "import scnp_kernels as s, torch; print(s.__file__, torch.__version__)"
+    location, torch_version = run(python, "-c", ask, cwd=tests).split()
     assert str(CHECKOUT) not in location, location
     python_version = run(python, "-c", "import platform; print(platform.python_version())").strip()
     return f"Python {python_version}, torch {torch_version}: {ran.strip('= ')}"

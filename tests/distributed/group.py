@@ -56,8 +56,7 @@ class Group:
             if not ready:
                 self._stop(kill=True)
                 raise AssertionError(f"ranks {sorted(waiting.values())} say nothing")
-            for connection in ready:
-                assert isinstance(connection, Connection)
+            for connection in [known for known in waiting if known in ready]:
                 rank = waiting.pop(connection)
                 try:
                     failure = connection.recv()

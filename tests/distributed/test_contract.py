@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import Shard
+from torch.distributed.tensor import DTensor, Shard
 
 from scnp_kernels import scnp
 from tests.calls import assert_same
@@ -40,9 +40,12 @@ def check_case(case: Case, dtype: torch.dtype, axis: int, mesh: DeviceMesh) -> N
     if mask is not None:
         kwargs["mask"] = place(mask, mesh, of_map(placements, sample.logits, mask))
     saved: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor
-    ):
+
+    def catch(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(catch, lambda tensor: tensor):
         penalized = scnp(logits, target, **kwargs)  # type: ignore[arg-type]
     incoming = place(sample.incoming, mesh, placements)
     (gradient,) = torch.autograd.grad(penalized, logits, incoming)
@@ -60,6 +63,7 @@ def check_case(case: Case, dtype: torch.dtype, axis: int, mesh: DeviceMesh) -> N
         (whole_gradient,) = torch.autograd.grad(result, whole, sample.incoming)
         assert_local(gradient, whole_gradient, placements)
     own = piece(sample.logits, mesh, placements)
+    assert isinstance(penalized, DTensor)
     assert _steps(penalized.to_local()) == _steps(torch.empty_like(own))
     assert _steps(penalized) == _steps(torch.empty_like(sample.logits))
 

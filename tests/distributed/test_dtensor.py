@@ -207,18 +207,18 @@ def check_errors() -> None:
     with pytest.raises(ValueError, match=r"target: got the placement Partial\(sum\)"):
         scnp(sharded, DTensor.from_local(labels, mesh, [Partial()]))
     other = DeviceMesh("cpu", list(reversed(range(size))))
-    with pytest.raises(ValueError, match="target: got a DTensor on DeviceMesh.*takes the mesh of"):
+    with pytest.raises(ValueError, match=r"target: got a DTensor on DeviceMesh.*takes the mesh of"):
         scnp(sharded, place(labels, other, [Shard(0)]))
     with pytest.raises(ValueError, match="target: got shape"):  # the whole shapes are compared
         scnp(sharded, place(labels[:, :4], mesh, [Shard(0)]))
     uneven = torch.zeros(4, 4, 1 + 2 * mesh.get_rank(), 8)  # not as torch.chunk cuts
     odd = DTensor.from_local(uneven, mesh, [Shard(2)], shape=logits.shape, stride=logits.stride())
-    with pytest.raises(ValueError, match="logits: got a DTensor of shape .* whose local tensor is"):
+    with pytest.raises(ValueError, match=r"got a DTensor of shape .* whose local tensor is"):
         scnp(odd, place(labels, mesh, [Shard(1)]))
     part = DTensor.from_local(
         logits[:, :, :2], mesh, [Replicate()], shape=logits.shape, stride=logits.stride()
     )
-    with pytest.raises(ValueError, match="logits: got a DTensor of shape .* whose local tensor is"):
+    with pytest.raises(ValueError, match=r"got a DTensor of shape .* whose local tensor is"):
         scnp(part, target)
     with pytest.raises(ValueError, match="takes integers in"):
         scnp(sharded, place(labels + 7, mesh, [Shard(0)]))

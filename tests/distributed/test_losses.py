@@ -1,4 +1,4 @@
-"""Promise: the loss of DTensors is that of the whole tensors, its gradient too, on every process."""
+"""Promise: the loss of DTensors, and its gradient, is that of the whole tensors everywhere."""
 
 from __future__ import annotations
 

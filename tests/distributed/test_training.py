@@ -77,9 +77,7 @@ def _train(
     ]
 
 
-def _alone(
-    criterion: nn.Module, network: Callable[[], nn.Module] = _network
-) -> list[Tensor]:
+def _alone(criterion: nn.Module, network: Callable[[], nn.Module] = _network) -> list[Tensor]:
     """What one process gets; the sums of its loss are its own."""
     criterion = copy.deepcopy(criterion)
     if isinstance(criterion, SCNPDiceCELoss):
