@@ -1,4 +1,4 @@
-"""Images cut along spatial axes: what a shard borrows from its neighbours, and SCNP across the cuts.
+"""Images cut along spatial axes: what shards borrow from each other, and SCNP across the cuts.
 
     whole axis      a b c d e f g h i j k l
     shards          a b c d|e f g h|i j k l
