@@ -19,14 +19,14 @@ from tests.distributed.pieces import assert_local, of_map, piece, place
 from tests.oracle import brute_force_gradient
 
 SMALL = [case for case in CASES if not case.large]
-AXES = ("batch", "channels", "outer", "middle", "inner")
+SPATIAL = ("outer", "middle", "inner")
 
 
 def _axis(name: str, case: Case) -> int | None:
     """An axis of the case's logits; spatial ones are named from the last."""
     axis = {"batch": 0, "channels": 1, "outer": -3, "middle": -2, "inner": -1}[name]
     axis += len(case.shape) if axis < 0 else 0
-    return None if name in ("outer", "middle", "inner") and axis < 2 else axis
+    return None if name in SPATIAL and axis < 2 else axis
 
 
 def check_case(case: Case, dtype: torch.dtype, axis: int, mesh: DeviceMesh) -> None:
@@ -92,6 +92,11 @@ def check_axis(name: str) -> None:
             raise
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", SPATIAL)
 def test_every_case_sharded_on(group: Group, axis: str) -> None:
     group.run(check_axis, axis)
+
+
+@pytest.mark.parametrize("axis", ["batch", "channels"])
+def test_every_case_without_an_exchange_sharded_on(two: Group, axis: str) -> None:
+    two.run(check_axis, axis)

@@ -252,9 +252,9 @@ def check_compiled() -> None:
         assert_local(gradient, expected_gradient, placements)
 
 
-def test_compiled(group: Group) -> None:
+def test_compiled(two: Group) -> None:
     """In one graph where nothing is exchanged."""
-    group.run(check_compiled)
+    two.run(check_compiled)
 
 
 def test_importing_the_package_does_not_import_dtensors() -> None:
