@@ -51,7 +51,7 @@ def cached_binary() -> Path | None:
     for place in (file.parent.parent, file.parent, file):
         try:
             _require_own(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise CannotCompileError(f"the cache cannot be read ({error}); {_ELSEWHERE}") from error
