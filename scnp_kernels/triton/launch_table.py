@@ -15,6 +15,9 @@ from .images import Axes
 # Windows with a longer side than this take the plain path: what is unrolled grows with the window.
 LONGEST_MARCHING_SIDE = {2: 7, 3: 5}
 PLAIN_LANES = 128
+# Pixels of a program of Dice + cross entropy, which is one warp: its sums over them need neither
+# shared memory nor barriers.
+PIXELS_OF_A_WARP = 256
 PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
 
 # A march reads window - 1 planes more than it writes: long marches read less, short ones make more
@@ -102,3 +105,15 @@ def _march(
         planes //= 2
     programs = blocks * math.ceil(sizes.outer / planes)
     return March(together, strip, block_rows, columns, planes, programs, registers)
+
+
+def gradient_march(
+    batch: int, channels: int, sizes: Axes, window: Axes, shares_labels: bool, itemsize: int
+) -> March:
+    """The launch of Dice + cross entropy's backward pass; arguments as in :func:`forward_march`."""
+    together = 2 if channels > 1 and itemsize < 8 else 1
+    if window.middle == 1 and sizes.middle == 1:
+        return _march(batch, channels, sizes, together, 1, 1, 128, None)
+    if itemsize == 8 or max(window) > 3:
+        return _march(batch, channels, sizes, 1, 1, 4, 64, None)
+    return _march(batch, channels, sizes, together, 2, 4, 64, None)

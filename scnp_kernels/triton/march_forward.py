@@ -200,7 +200,7 @@ def march_forward(
     logits,  # [channels, outer, middle, inner] of every image, by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
-    penalized,  # out; the winners have its strides
+    penalized,  # out, with the strides of the winners
     winners,  # out
     channels,
     outer,
@@ -231,6 +231,7 @@ def march_forward(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    WINNERS_ONLY: tl.constexpr,  # penalized is never written
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -364,21 +365,24 @@ def march_forward(
                 valid = (word & VALID_FLAG) != 0
                 rows = tl.where((plane - HALF_OUTER >= first) & (channel + c < channels), middle, 0)
                 write = (row + result < rows) & (column < inner)
-                logit = logit_of_key(key, foreground, DTYPE)
                 if HAS_IGNORE_INDEX or HAS_MASK:
-                    # An invalid pixel keeps its logit, which nobody carried along: read it again.
-                    own = tl.load(
-                        logits
-                        - HALF_OUTER * logits_outer.to(tl.int64)
-                        + c * logits_channel
-                        + result * logits_middle
-                        + logits_at,
-                        mask=write & (valid == 0),
-                        other=0,
-                    )
-                    logit = tl.where(valid, logit, own)
                     tap = tl.where(valid, tap, WINDOW_OUTER * PLANE_TAPS // 2)
-                tl.store(penalized_row + c * result_channel + result_at, logit, mask=write)
+                if not WINNERS_ONLY:
+                    logit = logit_of_key(key, foreground, DTYPE)
+                    if HAS_IGNORE_INDEX or HAS_MASK:
+                        # An invalid pixel keeps its logit, which nobody carried along: read it
+                        # again.
+                        own = tl.load(
+                            logits
+                            - HALF_OUTER * logits_outer.to(tl.int64)
+                            + c * logits_channel
+                            + result * logits_middle
+                            + logits_at,
+                            mask=write & (valid == 0),
+                            other=0,
+                        )
+                        logit = tl.where(valid, logit, own)
+                    tl.store(penalized_row + c * result_channel + result_at, logit, mask=write)
                 tl.store(
                     winners_row + c * result_channel + result_at,
                     tap.to(winners.dtype.element_ty),
