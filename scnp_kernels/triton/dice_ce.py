@@ -27,6 +27,7 @@ from .images import (
 )
 from .launching import TargetReading, march_options, on_device_of, plain_geometry, read_target
 from .march_gradient import march_gradient
+from .march_sums import march_sums
 from .operators import forward_into
 from .pixel_dice_ce import pixel_common, pixel_gradient, pixel_sums
 from .plain_gradient import plain_gradient
@@ -64,9 +65,15 @@ def dice_ce_forward(
     if not of_penalized and not of_plain:
         return sums, winners
     reading = read_target(target, mask, target_is_masks, first_class, ignore_index, logits)
-    if of_penalized:
-        forward_into(None, winners, logits, reading, kernel_size)
-    partials = _pixel_sums(logits, reading, winners, kernel_size, softmax, of_penalized, of_plain)
+    march = _sums_march(logits, kernel_size, of_penalized, of_plain)
+    if march is not None:
+        partials = _march_sums(march, winners, logits, reading, kernel_size, softmax, of_plain)
+    else:
+        if of_penalized:
+            forward_into(None, winners, logits, reading, kernel_size)
+        partials = _pixel_sums(
+            logits, reading, winners, kernel_size, softmax, of_penalized, of_plain
+        )
     terms = slice(0 if of_penalized else 1, 2 if of_plain else 1)
     torch.sum(partials, dim=-1, dtype=sums.dtype, out=sums[terms])
     return sums, winners
@@ -110,6 +117,65 @@ def dice_ce_backward(
     return result
 
 
+def _sums_march(
+    logits: Tensor, kernel_size: Sequence[int], of_penalized: bool, of_plain: bool
+) -> launch_table.March | None:
+    """None: the winners first, their sums in a second pass."""
+    window = three_axes(kernel_size, 1)
+    if not of_penalized or not launch_table.can_march(window):
+        return None
+    images, channels = logits.shape[:2]
+    sizes = three_axes(logits.shape[2:], 1)
+    return launch_table.sums_march(
+        images, channels, sizes, window, logits.dtype.itemsize, 1 + of_plain
+    )
+
+
+def _march_sums(
+    march: launch_table.March,
+    winners: Tensor,
+    logits: Tensor,
+    reading: TargetReading,
+    kernel_size: Sequence[int],
+    softmax: bool,
+    of_plain: bool,
+) -> Tensor:
+    """[terms, 6, B, C, programs of an image]; writes the winners too."""
+    images, channels = logits.shape[:2]
+    sizes = three_axes(logits.shape[2:], 1)
+    window = three_axes(kernel_size, 1)
+    programs = march.programs // images
+    shape = (1 + of_plain, _FIELDS, images, channels, programs)
+    partials = logits.new_empty(shape, dtype=_wide(logits))
+    logits_strides, winners_strides = strides_of_image(logits), strides_of_image(winners)
+    tensors = (logits_strides, reading.target_strides, reading.mask_strides, winners_strides)
+    with on_device_of(logits):
+        march_sums[(march.programs,)](
+            logits,
+            *reading.pointers,
+            winners,
+            partials,
+            images,
+            programs,
+            *sizes,
+            march.planes,
+            *logits_strides,
+            *reading.strides,
+            *winners_strides,
+            *reading.labels,
+            **reading.options,
+            SOFTMAX=softmax,
+            OF_PLAIN=of_plain,
+            CHANNELS=march.channels,
+            ONE_LAYOUT=logits_strides[3:] == winners_strides[3:],
+            **{
+                **march_options(march, window, plane_needs_64_bits(tensors, sizes, window)),
+                "enable_fp_fusion": True,
+            },
+        )
+    return partials
+
+
 def _pixel_sums(
     logits: Tensor,
     reading: TargetReading,
@@ -120,8 +186,9 @@ def _pixel_sums(
     of_plain: bool,
 ) -> Tensor:
     """[terms, 6, B, C, blocks]."""
+    warps = launch_table.SUMMING_WARPS
     images, channels = logits.shape[:2]
-    blocks = _blocks(logits)
+    blocks = _blocks(logits, warps)
     shape = (of_penalized + of_plain, _FIELDS, images, channels, blocks)
     partials = logits.new_empty(shape, dtype=_wide(logits))
     winners_strides = strides_of_image(winners) if of_penalized else launching.NO_STRIDES
@@ -131,7 +198,7 @@ def _pixel_sums(
             *reading.pointers,
             winners if of_penalized else logits,
             partials,
-            *_geometry(logits),
+            *_geometry(logits, warps),
             *strides_of_image(logits),
             *reading.strides,
             *winners_strides,
@@ -141,7 +208,7 @@ def _pixel_sums(
             OF_PENALIZED=of_penalized,
             OF_PLAIN=of_plain,
             **_window_options(kernel_size),
-            **_pixel_options(logits, reading, winners_strides, kernel_size),
+            **_pixel_options(logits, reading, winners_strides, kernel_size, warps),
         )
     return partials
 
@@ -155,17 +222,18 @@ def _pixel_common(
     of_plain: bool,
 ) -> Tensor:
     """[terms, 3, B, *spatial]: the terms' (largest, inverse, pull) of every pixel."""
+    warps = launch_table.OTHER_WARPS
     images, _, *spatial = logits.shape
     common = logits.new_empty((1 + of_plain, _PARTS, images, *spatial), dtype=_wide(logits))
     winners_strides = strides_of_image(winners)
     with on_device_of(logits):
-        pixel_common[(images * _blocks(logits),)](
+        pixel_common[(images * _blocks(logits, warps),)](
             sums_gradient,
             logits,
             reading.pointers[0],
             winners,
             common,
-            *_geometry(logits),
+            *_geometry(logits, warps),
             *strides_of_image(logits),
             *reading.target_strides,
             *winners_strides,
@@ -173,7 +241,7 @@ def _pixel_common(
             TARGET_IS_MASKS=reading.options["TARGET_IS_MASKS"],
             OF_PLAIN=of_plain,
             **_window_options(kernel_size),
-            **_pixel_options(logits, reading, winners_strides, kernel_size),
+            **_pixel_options(logits, reading, winners_strides, kernel_size, warps),
         )
     return common
 
@@ -182,21 +250,22 @@ def _pixel_gradient(
     result: Tensor, sums_gradient: Tensor, logits: Tensor, reading: TargetReading, softmax: bool
 ) -> None:
     """Of the plain logits alone."""
+    warps = launch_table.OTHER_WARPS
     strides = strides_of_image(result)
     with on_device_of(logits):
-        pixel_gradient[(logits.shape[0] * _blocks(logits),)](
+        pixel_gradient[(logits.shape[0] * _blocks(logits, warps),)](
             sums_gradient,
             logits,
             *reading.pointers,
             result,
-            *_geometry(logits),
+            *_geometry(logits, warps),
             *strides_of_image(logits),
             *reading.strides,
             *strides,
             *reading.labels,
             **reading.options,
             SOFTMAX=softmax,
-            **_pixel_options(logits, reading, strides, (1,)),
+            **_pixel_options(logits, reading, strides, (1,), warps),
         )
 
 
@@ -313,14 +382,19 @@ def _pixels(logits: Tensor) -> int:
     return logits[0, 0].numel()
 
 
-def _blocks(logits: Tensor) -> int:
-    """Of an image, for the kernels of pixel_dice_ce.py."""
-    return -(-_pixels(logits) // launch_table.PIXELS_OF_A_WARP)
+def _lanes(warps: int) -> int:
+    """Pixels of a program of pixel_dice_ce.py."""
+    return warps * launching.lanes_of_a_warp() * launch_table.PIXELS_OF_A_THREAD
 
 
-def _geometry(logits: Tensor) -> tuple[int, ...]:
+def _blocks(logits: Tensor, warps: int) -> int:
+    """Of an image, likewise."""
+    return -(-_pixels(logits) // _lanes(warps))
+
+
+def _geometry(logits: Tensor, warps: int) -> tuple[int, ...]:
     images, channels = logits.shape[:2]
-    return (images, _blocks(logits), channels, *three_axes(logits.shape[2:], 1))
+    return (images, _blocks(logits, warps), channels, *three_axes(logits.shape[2:], 1))
 
 
 def _window_options(kernel_size: Sequence[int]) -> dict[str, int]:
@@ -333,7 +407,11 @@ def _window_options(kernel_size: Sequence[int]) -> dict[str, int]:
 
 
 def _pixel_options(
-    logits: Tensor, reading: TargetReading, other: Strides, kernel_size: Sequence[int]
+    logits: Tensor,
+    reading: TargetReading,
+    other: Strides,
+    kernel_size: Sequence[int],
+    warps: int,
 ) -> dict[str, Any]:
     """``other``: the strides of winners or gradient."""
     images, channels = logits.shape[:2]
@@ -341,7 +419,7 @@ def _pixel_options(
     tensors = (strides_of_image(logits), reading.target_strides, reading.mask_strides, other)
     window = three_axes(kernel_size, 1)
     return {
-        "LANES": launch_table.PIXELS_OF_A_WARP,
+        "LANES": _lanes(warps),
         "WIDE_OFFSETS": tensor_needs_64_bits(tensors, images, channels, sizes, window),
-        "num_warps": 1,
+        "num_warps": warps,
     }
