@@ -107,7 +107,9 @@ FUSED_CASES = [
 ]  # fmt: skip
 
 SPECIAL_CASES = [
-    FusedCase(Case(logits.__name__, "", (2, 3, 3, 5), logits=logits), softmax=softmax, of_plain=True)
+    FusedCase(
+        Case(logits.__name__, "", (2, 3, 3, 5), logits=logits), softmax=softmax, of_plain=True
+    )
     for logits in (g.infinities, g.some_nan, g.minus_infinity)
     for softmax in (False, True)
 ]

@@ -25,7 +25,14 @@ from .images import (
     tensor_needs_64_bits,
     three_axes,
 )
-from .launching import TargetReading, march_options, on_device_of, plain_geometry, read_target
+from .launching import (
+    TargetReading,
+    march_options,
+    on_device_of,
+    plain_geometry,
+    plain_options,
+    read_target,
+)
 from .march_gradient import march_gradient
 from .march_sums import march_sums
 from .operators import forward_into
@@ -168,10 +175,7 @@ def _march_sums(
             OF_PLAIN=of_plain,
             CHANNELS=march.channels,
             ONE_LAYOUT=logits_strides[3:] == winners_strides[3:],
-            **{
-                **march_options(march, window, plane_needs_64_bits(tensors, sizes, window)),
-                "enable_fp_fusion": True,
-            },
+            **march_options(march, window, plane_needs_64_bits(tensors, sizes, window), True),
         )
     return partials
 
@@ -283,12 +287,7 @@ def _march_gradient(
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     march = launch_table.gradient_march(
-        images,
-        channels,
-        sizes,
-        window,
-        not reading.options["TARGET_IS_MASKS"],
-        logits.dtype.itemsize,
+        images, channels, sizes, window, logits.dtype.itemsize, 1 + terms["OF_PLAIN"]
     )
     tensors = _all_strides(result, winners, logits, reading)
     layouts = {strides[3:] for strides in tensors if strides != launching.NO_STRIDES}
@@ -313,10 +312,7 @@ def _march_gradient(
             **terms,
             CHANNELS=march.channels,
             ONE_LAYOUT=layouts <= {_plane_strides(sizes.middle, sizes.inner)},
-            **{
-                **march_options(march, window, plane_needs_64_bits(tensors, sizes, window)),
-                "enable_fp_fusion": True,
-            },
+            **march_options(march, window, plane_needs_64_bits(tensors, sizes, window), True),
         )
 
 
@@ -353,12 +349,7 @@ def _plain_gradient(
             *reading.labels,
             **reading.options,
             **terms,
-            **{
-                **launching.plain_options(
-                    tensor_needs_64_bits(tensors, images, channels, sizes, window)
-                ),
-                "enable_fp_fusion": True,
-            },
+            **plain_options(tensor_needs_64_bits(tensors, images, channels, sizes, window), True),
         )
 
 
@@ -422,4 +413,5 @@ def _pixel_options(
         "LANES": _lanes(warps),
         "WIDE_OFFSETS": tensor_needs_64_bits(tensors, images, channels, sizes, window),
         "num_warps": warps,
+        **launching.compiler_options(None, True),
     }

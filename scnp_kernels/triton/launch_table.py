@@ -111,22 +111,24 @@ def _march(
 
 
 def gradient_march(
-    batch: int, channels: int, sizes: Axes, window: Axes, shares_labels: bool, itemsize: int
+    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
 ) -> March:
-    """The launch of Dice + cross entropy's backward pass; arguments as in :func:`forward_march`."""
-    together = 2 if channels > 1 and itemsize < 8 else 1
+    """The launch of Dice + cross entropy's backward pass, for one term or both."""
     if window.middle == 1 and sizes.middle == 1:
-        return _march(batch, channels, sizes, together, 1, 1, 128, None)
+        # Two channels share what is read of a pixel: labels, and what all its channels share.
+        small = terms == 1 and window.outer <= 3 and itemsize < 8
+        together = 2 if small and channels > 1 else 1
+        return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
     if itemsize == 8 or max(window) > 3:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
-    return _march(batch, channels, sizes, together, 2, 4, 64, None)
+    return _march(batch, channels, sizes, 1, 1, 4, 64, 64 if terms == 1 else 80)
 
 
 def sums_march(
     batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
 ) -> March | None:
-    """The launch of Dice + cross entropy's forward pass, all channels of a pixel in one program;
-    None where their rings and sums would not stay in registers."""
+    """The launch of Dice + cross entropy's forward pass, for one term or both, all channels of a
+    pixel in one program; None where their rings and sums would not stay in registers."""
     flat = window.middle == 1 and sizes.middle == 1
     ring = 5 * (window.outer // 2)
     if itemsize == 8 or channels * (ring + 3 * terms + 4) > _MOST_KEPT_REGISTERS[flat]:

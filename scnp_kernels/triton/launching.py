@@ -1,4 +1,4 @@
-"""What launches have in common: the device, the compiler's options, geometry, how targets are read."""
+"""What launches have in common: device, compiler options, geometry, how targets are read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ def on_device_of(tensor: Tensor) -> Any:
 
 
 def march_options(
-    march: launch_table.March, window: Sequence[int], wide_offsets: bool
+    march: launch_table.March,
+    window: Sequence[int],
+    wide_offsets: bool,
+    multiplies: bool = False,
 ) -> dict[str, Any]:
     outer, middle, inner = window
     return {
@@ -84,15 +87,15 @@ def march_options(
         "COLUMNS": march.columns,
         "WIDE_OFFSETS": wide_offsets,
         "num_warps": march.warps(lanes_of_a_warp()),
-        **compiler_options(march.registers),
+        **compiler_options(march.registers, multiplies),
     }
 
 
-def compiler_options(registers: int | None) -> dict[str, Any]:
-    """SCNP compares, moves and adds values, never multiplies: there is nothing to fuse. The limit
-    of a thread's registers is an option of the CUDA compiler only."""
+def compiler_options(registers: int | None, multiplies: bool) -> dict[str, Any]:
+    """SCNP itself compares, moves and adds values, never multiplies: there is nothing to fuse. The
+    limit of a thread's registers is an option of the CUDA compiler only."""
     limit = {} if registers is None or ON_ROCM else {"maxnreg": registers}
-    return {"enable_fp_fusion": False, **limit}
+    return {"enable_fp_fusion": multiplies, **limit}
 
 
 def lanes_of_a_warp() -> int:
@@ -103,13 +106,13 @@ def plain_grid(count: int) -> tuple[int]:
     return (-(-count // launch_table.PLAIN_LANES),)
 
 
-def plain_options(wide_offsets: bool) -> dict[str, Any]:
+def plain_options(wide_offsets: bool, multiplies: bool = False) -> dict[str, Any]:
     lanes = launch_table.PLAIN_LANES
     return {
         "LANES": lanes,
         "WIDE_OFFSETS": wide_offsets,
         "num_warps": lanes // lanes_of_a_warp(),
-        **compiler_options(launch_table.PLAIN_REGISTERS),
+        **compiler_options(launch_table.PLAIN_REGISTERS, multiplies),
     }
 
 

@@ -1,5 +1,5 @@
-r"""Dice + cross entropy's gradient on the GPU, from the winners: march_scatter.py with gradients that
-are not in memory.
+r"""Dice + cross entropy's gradient on the GPU, from the winners: march_scatter.py with gradients
+that are not in memory.
 
     Where pixel i is the winner of pixel j, the penalized logit at j is i's own. What j sends is
     known without looking at other classes, once what they have in common at j is (class_terms.py):

@@ -55,7 +55,9 @@ class _Recorder:
 def recorded() -> Iterator[list[Launch]]:
     """Launches within are listed, not run."""
     launches: list[Launch] = []
-    kernels = [(module, name, getattr(module, name)) for module in KERNELS for name in KERNELS[module]]
+    kernels = [
+        (module, name, getattr(module, name)) for module in KERNELS for name in KERNELS[module]
+    ]
     for module, name, kernel in kernels:
         setattr(module, name, _Recorder(kernel, launches))
     try:
