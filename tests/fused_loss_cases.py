@@ -6,8 +6,9 @@ winners bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,15 +116,35 @@ SPECIAL_CASES = [
 ]
 
 
-def outcome_of(backend: str, fused: FusedCase, device: str | None = None) -> FusedOutcome:
+def outcome_of(backend: str, fused: FusedCase, device: str = "cpu") -> FusedOutcome:
     """Both passes on a backend, or on the reference in float64 if the backend is ``"exact"``."""
-    exact = backend == "exact"
+    dtype = fused.dtype
+    if backend == "exact":
+        backend, dtype = "reference", torch.float64
+
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+        result: tuple[Tensor, Tensor] = ops.dice_ce_forward(*arguments, backend)
+        return result
+
+    def backward(*arguments: Any) -> Tensor:
+        result: Tensor = ops.dice_ce_backward(*arguments, backend)
+        return result
+
+    return outcome_by(forward, backward, fused, dtype, device)
+
+
+def outcome_by(
+    forward: Callable[..., tuple[Tensor, Tensor]],
+    backward: Callable[..., Tensor],
+    fused: FusedCase,
+    dtype: torch.dtype,
+    device: str = "cpu",
+) -> FusedOutcome:
+    """By functions with the arguments of a Backend; the logits widened to ``dtype``."""
     sample = fused.case.make(fused.dtype)
     logits, target, mask = sample.logits, sample.target, sample.kwargs["mask"]
-    if exact:
-        backend, logits = "reference", logits.double()
-    if device is not None:
-        logits, target = logits.to(device), target.to(device)
+    if dtype != fused.dtype or device != "cpu":
+        logits, target = logits.to(device, dtype), target.to(device)
         mask = None if mask is None else mask.to(device)
     channels = logits.shape[1]
     arguments = (
@@ -138,11 +159,10 @@ def outcome_of(backend: str, fused: FusedCase, device: str | None = None) -> Fus
         fused.softmax,
         fused.of_penalized,
         fused.of_plain,
-        backend,
     )
-    sums, winners = ops.dice_ce_forward(logits, *arguments)
+    sums, winners = forward(logits, *arguments)
     of_sums = torch.randn(sums.shape, generator=g.seeded(2), dtype=torch.float64)
-    gradient = ops.dice_ce_backward(of_sums.to(logits.device), winners, logits, *arguments)
+    gradient = backward(of_sums.to(logits.device), winners, logits, *arguments)
     return FusedOutcome(sums.cpu(), winners.cpu(), gradient.cpu())
 
 
