@@ -116,8 +116,8 @@ def gradient_march(
     """The launch of Dice + cross entropy's backward pass, for one term or both."""
     if window.middle == 1 and sizes.middle == 1:
         # Two channels share what is read of a pixel: labels, and what all its channels share.
-        small = terms == 1 and window.outer <= 3 and itemsize < 8
-        together = 2 if small and channels > 1 else 1
+        small = window.outer <= 3 and itemsize < 8
+        together = 2 if small and terms == 1 and channels > 1 else 1
         return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
     if itemsize == 8 or max(window) > 3:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
@@ -135,4 +135,4 @@ def sums_march(
         return None
     if flat:
         return _march(batch, channels, sizes, channels, 1, 1, 128, None)
-    return _march(batch, channels, sizes, channels, 1, 4, 64, None)
+    return _march(batch, channels, sizes, channels, 1, 4, 64, 128)
