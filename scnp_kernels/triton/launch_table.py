@@ -121,7 +121,7 @@ def gradient_march(
         return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
     if itemsize == 8 or max(window) > 3:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
-    return _march(batch, channels, sizes, 1, 1, 4, 64, 64 if terms == 1 else 80)
+    return _march(batch, channels, sizes, 1, 1, 4, 64, 80)
 
 
 def sums_march(
