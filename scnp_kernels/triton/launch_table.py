@@ -130,6 +130,8 @@ def sums_march(
     """The launch of Dice + cross entropy's forward pass, for one term or both, all channels of a
     pixel in one program; None where their rings and sums would not stay in registers."""
     flat = window.middle == 1 and sizes.middle == 1
+    if not flat and max(window) > 3:
+        return None
     ring = 5 * (window.outer // 2)
     if itemsize == 8 or channels * (ring + 3 * terms + 4) > _MOST_KEPT_REGISTERS[flat]:
         return None
