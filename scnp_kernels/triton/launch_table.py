@@ -20,7 +20,7 @@ PLAIN_LANES = 128
 PIXELS_OF_A_THREAD = 4
 SUMMING_WARPS, OTHER_WARPS = 1, 4
 # Of march_sums, for what a lane carries along: the more there is to load, the less is left for it.
-_MOST_KEPT_REGISTERS = {True: 80, False: 48}
+_MOST_KEPT_REGISTERS = {True: 80, False: 45}
 PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
 
 # A march reads window - 1 planes more than it writes: long marches read less, short ones make more
