@@ -275,8 +275,10 @@ def _as_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
     if weights.device.type == "meta":
         raise ValueError(f"class_weights: got a tensor on meta, {takes}")
     weights = weights if weights.is_floating_point() else weights.float()
-    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph.
-    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
+    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph. Subclasses
+    # (DTensors, fake tensors) have none to look at.
+    has_values = type(weights) in (Tensor, nn.Parameter) and weights.device.type == "cpu"
+    if has_values and not torch.compiler.is_compiling():
         for weight in weights.tolist():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"class_weights: got {weight!r} among them, {takes}")
