@@ -87,7 +87,8 @@ def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) 
         positive, negative = -log_probability, zero.expand_as(logits)
     else:
         probability = logits.sigmoid()
-        positive, negative = F.softplus(-logits), F.softplus(logits)
+        # Not softplus, which drops the small part of large values.
+        positive, negative = -F.logsigmoid(logits), -F.logsigmoid(-logits)
     foreground, background = masks, ~masks
     if valid is not None:
         foreground, background = masks & valid, background & valid
@@ -199,12 +200,20 @@ class SumOverRanks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(values: Tensor) -> Tensor:
         return _all_reduce(values)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing to remember: it is linear."""
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return _all_reduce(gradient)
+        return _sum_over_ranks(gradient)  # differentiable in its turn
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], values: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004
+        return _sum_over_ranks(values), in_dims[0]
 
 
 def _sum_over_ranks(values: Tensor) -> Tensor:

@@ -79,7 +79,8 @@ def scnp_dice_ce_loss(
 
     Returns:
         A scalar in float32 (float64 for float64 logits). The cross entropy is the mean over the
-        valid pixels (sigmoid: and classes), and 0 when there are none.
+        valid pixels (sigmoid: and classes), and 0 when there are none, or none
+        of a class whose weight is above 0.
 
     Raises:
         TypeError: An argument has a type or dtype that it does not take.
@@ -275,8 +276,8 @@ def _as_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
     if weights.device.type == "meta":
         raise ValueError(f"class_weights: got a tensor on meta, {takes}")
     weights = weights if weights.is_floating_point() else weights.float()
-    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph. Subclasses
-    # (DTensors, fake tensors) have none to look at.
+    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph.
+    # Subclasses (DTensors, fake tensors) have none to look at.
     has_values = type(weights) in (Tensor, nn.Parameter) and weights.device.type == "cpu"
     if has_values and not torch.compiler.is_compiling():
         for weight in weights.tolist():

@@ -6,6 +6,7 @@ The composition runs on the reference, which shares no code with them.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -234,6 +235,37 @@ def test_winners_that_no_forward_pass_writes_reach_no_foreign_memory() -> None:
             winners = torch.full(logits.shape, value, dtype=dtype)
             gradient = OPERATORS.dice_ce_backward(sums + 1, winners, *rest)
             assert gradient.isfinite().all()
+
+
+def test_winners_beside_a_single_column_are_not_followed() -> None:
+    """One class's winners lead out of the image, the other's do not; NaN lies all around."""
+    around = torch.full((64,), math.nan)
+    logits = around[20:28].view(1, 2, 4, 1).zero_()
+    target = torch.zeros(1, 4, 1, dtype=torch.int64)
+    sums = torch.ones(2, 6, 1, 2, dtype=torch.float64)
+    rest = (logits, target, None, [3, 3], False, 0, 2, None, False, True, True, False, "cpu")
+    for tap in range(9):
+        winners = torch.full(logits.shape, 4, dtype=torch.uint8)
+        winners[:, 0] = tap
+        assert OPERATORS.dice_ce_backward(sums, winners, *rest).isfinite().all()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_loss_scaler_sees_what_overflowed(activation: str, value: float, classes: int) -> None:
+    logits = torch.randn(1, classes, 5, 6, generator=g.seeded(4))
+    logits[0, 1, 2, 3] = value
+    target = torch.randint(0, classes, (1, 5, 6), generator=g.seeded(5))
+    outcomes = []
+    for backend in ("cpu", "reference"):
+        leaf = logits.clone().requires_grad_()
+        loss = scnp_dice_ce_loss(leaf, target, activation=activation, backend=backend)
+        loss.backward()
+        assert leaf.grad is not None
+        outcomes.append((loss.detach(), leaf.grad))
+    for fused, composed in zip(*outcomes, strict=True):
+        torch.testing.assert_close(fused, composed, equal_nan=True)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -310,7 +310,17 @@ def _train_on_half(rank: int, port: int, results: Any) -> None:
     half = logits.detach()[rank : rank + 1].requires_grad_()
     value = scnp_dice_ce_loss(half, labels[rank : rank + 1], batch_dice=True)
     (gradient,) = torch.autograd.grad(value, half)
-    results.put((rank, gradient.numpy() / 2))  # as distributed training averages
+
+    def dice(z: Tensor) -> Tensor:
+        return scnp_dice_ce_loss(z, labels[rank : rank + 1], batch_dice=True, ce_weight=0)
+
+    (of_dice,) = torch.autograd.grad(dice(half), half, create_graph=True)
+    (second,) = torch.autograd.grad(of_dice.square().sum(), half)
+    functional = torch.func.grad(dice)(half.detach())
+    mapped = torch.func.vmap(torch.func.grad(dice))(half.detach().expand(2, *half.shape))
+    # Averaged as distributed training does; a square twice.
+    answers = (gradient / 2, second / 4, functional / 2, mapped[1] / 2)
+    results.put((rank, tuple(answer.detach().numpy() for answer in answers)))
     torch.distributed.destroy_process_group()
 
 
@@ -318,6 +328,9 @@ def test_dice_of_the_batch_spans_the_ranks() -> None:
     logits, labels = _inputs((9, 12), classes=3)
     value = scnp_dice_ce_loss(logits, labels, batch_dice=True)
     (expected,) = torch.autograd.grad(value, logits)
+    dice = scnp_dice_ce_loss(logits, labels, batch_dice=True, ce_weight=0)
+    (of_dice,) = torch.autograd.grad(dice, logits, create_graph=True)
+    (second,) = torch.autograd.grad(of_dice.square().sum(), logits)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -330,4 +343,7 @@ def test_dice_of_the_batch_spans_the_ranks() -> None:
     for process in ranks:
         process.join(timeout=120)
     for rank in range(2):
-        torch.testing.assert_close(torch.from_numpy(gradients[rank])[0], expected[rank])
+        for answer, of_one_process in zip(
+            gradients[rank], (expected, second, of_dice, of_dice), strict=True
+        ):
+            torch.testing.assert_close(torch.from_numpy(answer)[0], of_one_process[rank].detach())

@@ -10,7 +10,10 @@ constexpr std::align_val_t kAlignment{64};
 }  // namespace
 
 void* Scratch::allocate(size_t bytes) {
-  blocks_.reserve(blocks_.size() + 1);
+  // Room first, so that nothing is lost if there is none; twice as much, so that it is rarely made.
+  if (blocks_.size() == blocks_.capacity()) {
+    blocks_.reserve(2 * blocks_.size() + 8);
+  }
   blocks_.push_back(::operator new(bytes, kAlignment));
   return blocks_.back();
 }

@@ -48,7 +48,8 @@ class LogitsAtWinners {
     std::fill_n(offsets_, table_length_, int64_t{0});
     for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
       const Displacement by = displacement_of_tap(geometry_, tap);
-      if (holds(planes, by.axis[kOuter]) && holds(rows, by.axis[kMiddle])) {
+      if (holds(planes, by.axis[kOuter]) && holds(rows, by.axis[kMiddle]) &&
+          std::abs(by.axis[kInner]) <= geometry_.reach(kInner)) {
         offsets_[tap] = offset(by);
       }
     }
