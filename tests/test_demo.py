@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.common.files import written_whole
+from benchmarks.common.images import BoolMask
+from benchmarks.common.marks import Marks, find_marks
 from benchmarks.demo import comparison, data, measures, picture, report, training, vessels
 from benchmarks.demo.__main__ import main
-from benchmarks.demo.files import written_whole
-from benchmarks.demo.marks import Marks, find_marks
 from benchmarks.demo.methods import JOINT, METHODS, PLAIN, SCNP, build_loss
 from benchmarks.demo.network import build_network
-from benchmarks.demo.samples import BoolMask
 
 SIDE = 32
 

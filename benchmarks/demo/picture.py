@@ -17,11 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
+from benchmarks.common.files import written_whole
+from benchmarks.common.images import BoolMask, FloatImage
+from benchmarks.common.marks import Marks, Place, find_marks
 from benchmarks.demo.comparison import Run, most_telling, runs_of_seed
-from benchmarks.demo.files import written_whole
-from benchmarks.demo.marks import Marks, Place, find_marks
 from benchmarks.demo.methods import JOINT, PLAIN, SCNP
-from benchmarks.demo.samples import BoolMask, FloatImage, Sample, Splits
+from benchmarks.demo.samples import Sample, Splits
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 ORANGE, BLUE, PURPLE = "#D55E00", "#0072B2", "#CC79A7"
