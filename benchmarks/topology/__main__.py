@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from benchmarks.common.images import DataError
-from benchmarks.topology import ablation, benchmark, convergence, run_command
+from benchmarks.topology import ablation, benchmark, convergence, qualitative, run_command
 from benchmarks.topology.errors import UsageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ COMMANDS: dict[str, ModuleType] = {
     "benchmark": benchmark,
     "ablation": ablation,
     "convergence": convergence,
+    "qualitative": qualitative,
 }
 
 

@@ -82,7 +82,7 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
                 LOSS_TITLES[method.loss],
                 MODE_TITLES[method.mode],
                 len(results.seeds(method)),
-                *(text for m in measures for text in _texts(cells[method, m], m)),
+                *(text for m in measures for text in texts(cells[method, m], m)),
             ]
             for method in methods
         ],
@@ -118,7 +118,8 @@ def _columns(measures: tuple[str, ...]) -> list[str]:
     return ["loss", "SCNP", "seeds", *(name for pair in pairs for name in pair)]
 
 
-def _texts(cell_: Cell, measure: str) -> tuple[str, str]:
+def texts(cell_: Cell, measure: str) -> tuple[str, str]:
+    """The mean with its deviation, marked where it differs from the plain loss; the p-value."""
     digits = 2 if measure == "betti0_error" else 4
     value = f"{cell_.mean:.{digits}f}"
     if np.isfinite(cell_.deviation):
