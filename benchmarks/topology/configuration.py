@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common.files import written_whole
 from benchmarks.topology.errors import UsageError
@@ -127,7 +128,7 @@ def read_configuration(file: Path) -> Configuration:
     """The configuration that a run left behind. Raises UsageError."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))["configuration"]
-        values = {
+        values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
         }

@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> None:
 
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
     """The table and the picture of one loss."""
-    measures = [m for m in ("dice", "betti0_error") if m in results.configuration.measures]
+    measures: list[str] = [
+        m for m in ("dice", "betti0_error") if m in results.configuration.measures
+    ]
     rows: list[list[object]] = []
     for method in methods:
         iterations, dice = curve(results, method, "dice")

@@ -54,7 +54,7 @@ class DataSet:
     @property
     def channels(self) -> int:
         """Of the images: 3 for colour."""
-        return self.train[0].image.shape[0]
+        return int(self.train[0].image.shape[0])
 
 
 def is_volumetric(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,9 @@ from benchmarks.topology.results import (
     common_window,
     read_results,
 )
+
+
+Number = TypeVar("Number", bound=np.generic)
 
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
 SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
@@ -195,9 +199,10 @@ def _depths(truth_maps: Mapping[str, npt.NDArray[np.uint8]], split: str, name: s
 
 
 def _section(
-    array: npt.NDArray[np.generic], depth: int | None, channels: bool = False
-) -> npt.NDArray[np.generic]:
+    array: npt.NDArray[Number], depth: int | None, channels: bool = False
+) -> npt.NDArray[Number]:
     """The array itself, or one section of a volume."""
     if depth is None:
         return array
-    return array[:, depth] if channels else array[depth]
+    section: npt.NDArray[Number] = array[:, depth] if channels else array[depth]
+    return section

@@ -116,7 +116,7 @@ def truths(folder: Path) -> dict[str, Labels]:
 def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
     """Label maps, compressed; classes are few, so they shrink a hundredfold."""
     with written_whole(file) as temporary:
-        np.savez_compressed(temporary, **maps)
+        np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # keys hold a slash
 
 
 def read_label_maps(file: Path) -> dict[str, Labels]:

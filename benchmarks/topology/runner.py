@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -121,7 +122,7 @@ def _problem(future: Future[str]) -> str | None:
     return None
 
 
-def _drain(advances: Queue[int], bar: tqdm[object]) -> None:
+def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
     while not advances.empty():
         bar.update(advances.get())
 

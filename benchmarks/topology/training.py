@@ -162,8 +162,8 @@ def draw_crops(
             )
         )
         image, label = sample.image[(slice(None), *part)], sample.truth[part]
-        mirrored = [axis for axis in range(label.ndim) if random.random() < 0.5]
-        image = np.flip(image, [axis + 1 for axis in mirrored])
+        mirrored = tuple(axis for axis in range(label.ndim) if random.random() < 0.5)
+        image = np.flip(image, tuple(axis + 1 for axis in mirrored))
         label = np.flip(label, mirrored)
         if label.shape[-1] == label.shape[-2] and random.random() < 0.5:
             image, label = image.swapaxes(-1, -2), label.swapaxes(-1, -2)
