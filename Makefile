@@ -30,7 +30,7 @@ $(VENV)/torch.installed: | $(BIN)/python
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
-	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,test,bench]"
+	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,topology,test,bench]"
 	touch $@
 
 # The tools alone: the package is there already, and building it again would take a minute.

@@ -54,8 +54,8 @@ def read_numbers(file: Path) -> npt.NDArray[np.generic]:
 def read_colour(file: Path) -> FloatImage:
     """The image as [height, width, 3], between 0 and 1; grey becomes colour. Raises DataError."""
     pixels = read_numbers(file)
-    largest = np.iinfo(pixels.dtype).max if pixels.dtype == np.uint8 else pixels.max()
-    scaled = pixels.astype(np.float32) / np.float32(max(float(largest), 1e-6))
+    largest = 255.0 if pixels.dtype == np.uint8 else float(np.max(pixels))
+    scaled = pixels.astype(np.float32) / np.float32(max(largest, 1e-6))
     planes = scaled[:, :, np.newaxis] if scaled.ndim == 2 else scaled
     return np.broadcast_to(planes, (*planes.shape[:2], 3)).copy()
 
@@ -68,7 +68,23 @@ def read_mask(file: Path) -> BoolMask:
     return foreground
 
 
-def check_same_size(image_file: Path, image: FloatImage, mask_file: Path, mask: BoolMask) -> None:
+def read_labels(file: Path, classes: int) -> npt.NDArray[np.uint8]:
+    """The mask's values as labels from 0 to ``classes - 1``, [height, width]. Raises DataError."""
+    pixels = read_numbers(file)
+    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
+        pixels = pixels[:, :, 0]
+    if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
+        raise DataError(f"{file}: is in colour or not of whole numbers; takes one label per pixel")
+    if pixels.size and (int(pixels.min()) < 0 or int(pixels.max()) >= classes):
+        raise DataError(
+            f"{file}: labels up to {int(pixels.max())}, takes labels from 0 to {classes - 1}"
+        )
+    return pixels.astype(np.uint8)
+
+
+def check_same_size(
+    image_file: Path, image: FloatImage, mask_file: Path, mask: npt.NDArray[np.generic]
+) -> None:
     """Raises DataError unless the mask has the height and width of its image."""
     height, width = image.shape[:2]
     if mask.shape != (height, width):
