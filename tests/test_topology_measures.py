@@ -152,7 +152,7 @@ def test_random_p_values_are_near_the_exact_one() -> None:
 
 
 def test_the_smallest_p_value_is_not_zero() -> None:
-    assert permutation_test(np.arange(1, 51), np.zeros(50)) == 1 / 10_001
+    assert permutation_test(np.arange(1.0, 51.0), np.zeros(50)) == 1 / 10_001
 
 
 def test_false_positives_are_as_frequent_as_the_level() -> None:

@@ -85,23 +85,31 @@ def read_data_set(
     """
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; --data takes a folder with {LAYOUT}")
-    volumetric = is_volumetric(path)
-
-    def read(split: str, smallest: Sequence[int]) -> list[Sample]:
-        if volumetric:
-            return _read_volumes(path, split, smallest, classes, mask_key)
-        return _read_images(path / split, smallest, classes)
-
-    train = read("train", crop)
     anything = [1] * len(crop)
-    val = read("val", anything)
     data_set = DataSet(
-        path.resolve().name, classes, train, val, {test: read(test, anything) for test in tests}
+        path.resolve().name,
+        classes,
+        train=read_split(path, "train", crop, classes, mask_key),
+        val=read_split(path, "val", anything, classes, mask_key),
+        tests={test: read_split(path, test, anything, classes, mask_key) for test in tests},
     )
-    if not any(sample.truth.any() for sample in train):
+    if not any(sample.truth.any() for sample in data_set.train):
         raise DataError(f"{path / 'train'}: no mask has a foreground (nonzero) pixel")
     _check_channels(path, data_set)
     return data_set
+
+
+def read_split(
+    path: Path,
+    split: str,
+    smallest: Sequence[int] | None = None,
+    classes: int = 2,
+    mask_key: str | None = None,
+) -> list[Sample]:
+    """The images of one split, each at least as large as ``smallest``. Raises DataError."""
+    if is_volumetric(path):
+        return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
+    return _read_images(path / split, smallest or (1, 1), classes)
 
 
 def _check_channels(path: Path, data_set: DataSet) -> None:

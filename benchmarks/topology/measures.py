@@ -69,7 +69,8 @@ def roundness(piece: Mask) -> float:
     sides = np.cross(corners[:, 0], corners[:, 1])
     volume = abs(float((sides * corners[:, 2]).sum())) / 6
     surface = float(mesh_surface_area(vertices, faces))
-    return math.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface
+    sphericity: float = math.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / surface
+    return sphericity
 
 
 def _signed_area(outline: npt.NDArray[np.float64]) -> float:
