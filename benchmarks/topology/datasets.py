@@ -170,6 +170,9 @@ def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: st
             f"{file}: image has the shape {image.shape} and {key} {mask.shape}; takes "
             "[depth, height, width] for both (image may have channels in front)"
         )
+    for name, array in (("image", image), (key, mask)):
+        if not np.isfinite(array).all():
+            raise DataError(f"{file}: {name} holds values that are not finite")
     _check_side(file, mask.shape, smallest)
     truth = (mask != 0).astype(np.uint8) if classes == 2 else _as_labels(file, mask, classes)
     return Sample(file.stem, standardise(planes.astype(np.float32)), truth)

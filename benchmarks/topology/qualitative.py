@@ -42,7 +42,6 @@ from benchmarks.topology.results import (
     read_results,
 )
 
-
 Number = TypeVar("Number", bound=np.generic)
 
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.

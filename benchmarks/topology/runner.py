@@ -118,7 +118,7 @@ def _problem(future: Future[str]) -> str | None:
     except BrokenProcessPool:
         return "its process, or one beside it, was killed (out of memory?); run again to go on"
     except Exception as error:  # one run that fails must not take the others with it
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return None
 
 

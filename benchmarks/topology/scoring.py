@@ -33,7 +33,7 @@ def score_image(
     """
     return [
         {"image": f"{name}{place}", **_measure(prediction[part], truth[part], configuration)}
-        for place, part in _parts(truth.shape, configuration.tile)
+        for place, part in parts(truth.shape, configuration.tile)
     ]
 
 
@@ -49,7 +49,7 @@ def _measure(
     }
 
 
-def _parts(shape: tuple[int, ...], tile: int) -> Iterator[tuple[str, tuple[slice, ...]]]:
+def parts(shape: tuple[int, ...], tile: int) -> Iterator[tuple[str, tuple[slice, ...]]]:
     """The whole, or cubes of side ``tile`` that overlap by half and cover it."""
     if len(shape) == 2 or tile == 0:
         yield "", tuple(slice(0, side) for side in shape)
