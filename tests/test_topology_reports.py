@@ -14,6 +14,7 @@ from benchmarks.topology.benchmark import Cell, verdict
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
 from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
 from benchmarks.topology.results import Method, common_window, read_results
+from benchmarks.topology.scoring import Score
 from benchmarks.topology.statistics import permutation_test
 from tests.topology_data import TOY, command, failing, write_images, write_volumes
 
@@ -87,7 +88,7 @@ def made_up(out: Path, errors: dict[tuple[str, int], list[float]], **settings: o
     write_label_maps(folder / TRUTH, {"test/0": pixels})
     for (mode, seed), values in errors.items():
         key = RunKey("ce_dice", mode, (1,) if mode == "off" else (3,), seed)
-        scores = [
+        scores: list[Score] = [
             {"image": f"{index}", "dice": 0.5, "betti0_error": value}
             for index, value in enumerate(values)
         ]

@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.common.images import DataError, read_labels
 from benchmarks.topology import datasets, losses, runner, scoring, training
 from benchmarks.topology.__main__ import main
-from benchmarks.topology.configuration import DEFAULTS, RunKey, grid
+from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, grid
+from benchmarks.topology.network import build_network
 from benchmarks.topology.records import finished_runs, truths
 from tests.topology_data import SIDE, TOY, command, failing, save, write_images, write_volumes
 
@@ -183,7 +185,7 @@ def test_two_programs_in_one_folder_are_refused(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with runner.only_one(tmp_path / "out" / "bars" / ".lock"):
         error = failing(capsys, *run_arguments(images, tmp_path / "out"))
     assert "another process is at work" in error
@@ -354,8 +356,8 @@ def test_labels_of_several_classes(images: Path) -> None:
         save(file, labels)
     data = datasets.read_data_set(images, ["test"], (SIDE, SIDE), classes=3)
     assert np.unique(data.train[0].truth).tolist() == [0, 1, 2]
-    with pytest.raises(datasets.DataError, match="labels up to 2, takes labels from 0 to 1"):
-        datasets.read_labels(images / "train" / "masks" / "0.png", classes=2)
+    with pytest.raises(DataError, match="labels up to 2, takes labels from 0 to 1"):
+        read_labels(images / "train" / "masks" / "0.png", classes=2)
 
 
 def test_the_first_seed_comes_first() -> None:
@@ -387,9 +389,7 @@ def test_crops_keep_image_and_label_together() -> None:
     sample = datasets.Sample("", np.stack([labels] * 3).astype(np.float32), labels)
     configuration = DEFAULTS[2]
     for crop in ((32, 32), (16, 32)):
-        configuration = training.Configuration(
-            **{**vars(DEFAULTS[2]), "crop": crop, "batch_size": 16}
-        )
+        configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": crop, "batch_size": 16})
         crops, targets = training.draw_crops([sample], configuration, np.random.default_rng(1))
         assert crops.shape == (16, 3, *crop)
         assert torch.equal(crops[:, 1].long(), targets)
@@ -405,8 +405,8 @@ def test_standardised_channels() -> None:
 
 
 def test_large_images_are_segmented_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    configuration = training.Configuration(**{**vars(DEFAULTS[2]), "crop": (32, 32)})
-    network = training.build_network(0, 2, 3, 2, (2, 2, 2, 2, 2, 2))
+    configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": (32, 32)})
+    network = build_network(0, 2, 3, 2, (2, 2, 2, 2, 2, 2))
     image = np.random.default_rng(0).random((3, 137, 261), np.float32)
     monkeypatch.setattr(training, "WHOLE_AT_ONCE", 1000)
     labels = training.segment(network, image, configuration, torch.device("cpu"))

@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from benchmarks.common.images import DataError
-from benchmarks.topology import ablation, benchmark, convergence, qualitative, run_command
+from benchmarks.topology import (
+    ablation,
+    benchmark,
+    closing,
+    convergence,
+    qualitative,
+    run_command,
+    sensitivity,
+    thickness,
+)
 from benchmarks.topology.errors import UsageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -22,7 +31,10 @@ COMMANDS: dict[str, ModuleType] = {
     "benchmark": benchmark,
     "ablation": ablation,
     "convergence": convergence,
+    "sensitivity": sensitivity,
+    "closing": closing,
     "qualitative": qualitative,
+    "thickness": thickness,
 }
 
 
