@@ -14,7 +14,16 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from benchmarks.common.images import DataError
-from benchmarks.topology import ablation, benchmark, convergence, qualitative, run_command
+from benchmarks.topology import (
+    ablation,
+    benchmark,
+    closing,
+    convergence,
+    qualitative,
+    run_command,
+    sensitivity,
+    thickness,
+)
 from benchmarks.topology.errors import UsageError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -23,6 +32,9 @@ COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "convergence": convergence,
     "qualitative": qualitative,
+    "sensitivity": sensitivity,
+    "closing": closing,
+    "thickness": thickness,
 }
 
 
