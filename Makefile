@@ -116,6 +116,7 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) run --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_OPTIONS)
 	$(TOPOLOGY) benchmark "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
+	$(TOPOLOGY) summary "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 

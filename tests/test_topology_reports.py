@@ -64,6 +64,30 @@ def test_every_report_writes_a_table_and_a_picture(
     assert is_picture(tmp_path / f"{file}.png")
 
 
+def test_summary(trained: Path, tmp_path: Path) -> None:
+    command("summary", trained / "out", "--to", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "## bars" in text
+    assert (
+        "20 trainings of 2 iterations" in text
+    )  # 2 seeds of 2 losses: off, on and joint with 3, 5
+    for name in ("scores.csv", "curves.csv", "configuration.json"):
+        assert (tmp_path / "bars" / name).read_bytes() == (
+            trained / "out" / "bars" / name
+        ).read_bytes()
+
+
+def test_the_summary_says_where_scnp_does_not_help(tmp_path: Path) -> None:
+    errors = {("off", 0): [2.0] * IMAGES, ("on", 0): [5.0] * IMAGES, ("joint", 0): [1.0] * IMAGES}
+    made_up(tmp_path, errors)
+    command("summary", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert (
+        "- SCNP: **higher** Betti-0 error with CE+Dice (+3.00, +150 %, 1 seed); Dice falls" in text
+    )
+    assert "- joint: lower Betti-0 error with CE+Dice (-1.00, -50 %, 1 seed)" in text
+
+
 def test_qualitative_picture(trained: Path, tmp_path: Path) -> None:
     data = trained / "bars"
     command("qualitative", trained / "out", "--data", data, "--to", tmp_path, "--image", "1")

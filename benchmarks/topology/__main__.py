@@ -22,6 +22,7 @@ from benchmarks.topology import (
     qualitative,
     run_command,
     sensitivity,
+    summary,
     thickness,
 )
 from benchmarks.topology.errors import UsageError
@@ -35,6 +36,7 @@ COMMANDS: dict[str, ModuleType] = {
     "closing": closing,
     "qualitative": qualitative,
     "thickness": thickness,
+    "summary": summary,
 }
 
 
