@@ -19,6 +19,7 @@ from benchmarks.topology import (
     benchmark,
     closing,
     convergence,
+    cost,
     qualitative,
     run_command,
     sensitivity,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, ModuleType] = {
     "qualitative": qualitative,
     "sensitivity": sensitivity,
     "closing": closing,
+    "cost": cost,
     "thickness": thickness,
 }
 
