@@ -276,7 +276,7 @@ def test_descent_lowers_the_loss(name: str, dimensions: int, classes: int, mode:
     step = 0.01 / gradient.abs().max()
     with torch.no_grad():
         after = loss(logits - step * gradient, label_map, NEARLY_DONE)
-    assert float(after) < float(before)
+    assert after.item() < before.item()
 
 
 @pytest.mark.parametrize("present", [0, 1])

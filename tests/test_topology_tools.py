@@ -1,4 +1,4 @@
-"""The topology benchmark's window adviser and its closing of predictions."""
+"""The topology benchmark's window adviser, its closing of predictions, and what losses cost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.closing import close
 from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, write_json
 from benchmarks.topology.datasets import Labels
+from benchmarks.topology.iteration_cost import SCNP_FORMS, example, iteration, measure
+from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.records import TRUTH, write_label_maps, write_run
+from benchmarks.topology.results import LOSS_TITLES
 from benchmarks.topology.scoring import score_image
 from benchmarks.topology.thickness import (
     structure_thickness,
@@ -69,6 +73,11 @@ def test_the_window_without_a_thickness() -> None:
     assert suggested_window(float("nan")) == 3
 
 
+def read_table(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
 def save_masks(root: Path, masks: list[Mask]) -> Path:
     for folder in ("images", "masks"):
         (root / "train" / folder).mkdir(parents=True)
@@ -88,8 +97,8 @@ def test_the_adviser_names_the_thinnest_class(
     assert "| 1 | 2 | 5.0 | 4.0 to 6.0 | 3 or 5 |" in output
     assert "Thinnest is the class 1, 5.0 pixels: start with w = 3, then try 5." in output
     assert "Thinnest is the class 1" in (tmp_path / "thickness.md").read_text()
-    with (tmp_path / "thickness.csv").open(encoding="utf-8") as file:
-        assert [row["class"] for row in csv.DictReader(file)] == ["background", "1"]
+    rows = read_table(tmp_path / "thickness.csv")
+    assert [row["class"] for row in rows] == ["background", "1"]
 
 
 def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,8 +192,8 @@ def test_the_table_of_closing(tmp_path: Path) -> None:
     # Six images, all broken with the seed 0 and whole with the seed 1.
     out = output_folder(tmp_path, {0: [BROKEN] * 6, 1: [LINE] * 6})
     assert main(["closing", str(out), "--windows", "1,3", "--to", str(tmp_path / "report")]) == 0
-    with (tmp_path / "report" / "lines" / "closing-ce_dice-test.csv").open(encoding="utf-8") as f:
-        plain, of_one, of_three = csv.DictReader(f)
+    report = tmp_path / "report" / "lines" / "closing-ce_dice-test.csv"
+    plain, of_one, of_three = read_table(report)
     assert (plain["closing"], of_one["closing"], of_three["closing"]) == ("none", "1", "3")
     assert plain["Betti-0 error"] == of_one["Betti-0 error"] == "0.50 ± 0.71"
     assert plain["p (Betti-0 error)"] == ""
@@ -202,3 +211,79 @@ def test_closing_of_a_loss_that_did_not_run(
     assert main(["closing", str(out), "--loss", "focal"]) == 1
     error = capsys.readouterr().err
     assert error == f"error: {out}: --loss: got focal, which has no finished run\n"
+
+
+TOY_COST = ["cost", "--one-process", "--seconds", "0", "--threads", "1"]
+
+
+def test_the_tables_of_cost(tmp_path: Path) -> None:
+    shapes = ["1x2x32x24", "1x3x12x10x8"]
+    assert main([*TOY_COST, "--out", str(tmp_path), "--shapes", *shapes]) == 0
+    for shape in shapes:
+        rows = read_table(tmp_path / f"cost-{shape}.csv")
+        assert [row["loss"] for row in rows] == [LOSS_TITLES[name] for name in LOSSES]
+        assert rows[2]["of CE+Dice"] == "1x"
+        assert all(float(row["tensors, MiB"]) > 0 for row in rows)
+        forms = read_table(tmp_path / f"cost-scnp-{shape}.csv")
+        assert forms[0]["CE+Dice"] == "plain"
+        assert len(forms) == 1 + len(SCNP_FORMS)
+        assert (tmp_path / f"cost-{shape}.png").stat().st_size > 0
+
+
+def test_the_cost_of_some_losses_keeps_what_they_are_compared_with(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--shapes", "1x2x16x16", "--losses", "focal"]
+    assert main([*TOY_COST, *options]) == 0
+    rows = read_table(tmp_path / "cost-1x2x16x16.csv")
+    assert [row["loss"] for row in rows] == ["CE+Dice", "Focal"]
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 24, 20), (1, 3, 8, 10, 9)])
+def test_the_three_forms_of_scnp_are_one_loss(shape: tuple[int, ...]) -> None:
+    # What is compared in the table computes the same, forward and backward.
+    given = example(shape, seed=1)
+    values = [iteration(form, shape, 3)(given) for form in SCNP_FORMS]
+    gradients = [torch.autograd.grad(value, given.logits)[0] for value in values]
+    for value, gradient in zip(values[1:], gradients[1:], strict=True):
+        torch.testing.assert_close(value, values[0])
+        torch.testing.assert_close(gradient, gradients[0])
+    assert values[0].item() > iteration("ce_dice", shape, 3)(given).item()
+
+
+def test_the_example_is_mostly_right() -> None:
+    given = example((2, 3, 64, 64), seed=0)
+    right = (given.logits.argmax(1) == given.label_map).float().mean()
+    assert 0.7 < float(right) < 0.99
+    assert given.masks.sum(1).eq(1).all()
+
+
+def test_memory_of_a_loss_in_numpy_and_of_one_in_tensors() -> None:
+    shape = (1, 2, 64, 64)
+    costs = measure([shape], ["ce", "regionwise"], 3, 0, 1, own_processes=False, say=print)
+    of = {cost.subject: cost for cost in costs}
+    logits = 2 * 64 * 64 * 4  # bytes; the gradient alone is as many
+    assert of["ce"].tensors >= logits
+    assert of["regionwise"].arrays > logits > of["ce"].arrays
+
+
+def test_a_process_of_its_own_measures_the_same_memory() -> None:
+    shape = (1, 2, 32, 32)
+    own, here = (
+        measure([shape], ["ce"], 3, 0, 1, own_processes=own, say=print)[0] for own in (True, False)
+    )
+    assert own.tensors == here.tensors
+    assert len(own.seconds) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--shapes", "2x2x64"], "--shapes: got 2x2x64, takes BxCxHxW or BxCxDxHxW"),
+        (["--shapes", "2x1x8x8"], "--shapes: got 2x1x8x8, takes"),
+        (["--kernel-size", "4"], "--kernel-size: got 4, takes an odd number"),
+    ],
+)
+def test_what_cost_refuses(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cost", "--out", str(tmp_path), *options]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {words}")

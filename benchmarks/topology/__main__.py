@@ -19,6 +19,7 @@ from benchmarks.topology import (
     benchmark,
     closing,
     convergence,
+    cost,
     qualitative,
     run_command,
     sensitivity,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, ModuleType] = {
     "sensitivity": sensitivity,
     "closing": closing,
     "qualitative": qualitative,
+    "cost": cost,
     "thickness": thickness,
     "summary": summary,
 }
