@@ -36,4 +36,44 @@ struct GatherCall {
   View<char> result;         // [B, C, *spatial], `type`
 };
 
+// Dice + cross entropy, of the penalized logits, the plain ones, or both: what both passes are
+// told.
+struct DiceCECall {
+  Geometry geometry;
+  FloatType type = FloatType::kFloat32;
+  WinnerType winner_type = WinnerType::kUInt8;
+  View<const char> logits;  // [B, C, *spatial], `type`
+  Target target;
+  bool softmax = true;  // otherwise sigmoid: every class for itself
+  bool of_penalized = true;
+  bool of_plain = false;
+};
+
+// The sums over an image's valid pixels, for every class: p is the probability, y the mask.
+enum DiceCESum {
+  kIntersection,  // p * y
+  kProbability,   // p
+  kForegroundPixels,
+  kPositive,  // cross entropy where y = 1
+  kNegative,  // and, with sigmoid, where y = 0
+  kValidPixels,
+  kDiceCESums
+};
+
+// Their place in [2, kDiceCESums, B, C]; term 0 is of the penalized logits, 1 of the plain ones.
+inline int64_t place_of_sum(const Geometry& geometry, int term, int sum, int64_t b, int64_t c) {
+  return ((term * kDiceCESums + sum) * geometry.batch + b) * geometry.channels + c;
+}
+
+struct DiceCEForwardCall : DiceCECall {
+  View<char> winners;      // [B, C, *spatial], `winner_type`; only with of_penalized
+  double* sums = nullptr;  // [2, kDiceCESums, B, C]
+};
+
+struct DiceCEBackwardCall : DiceCECall {
+  const double* sums_gradient = nullptr;  // [2, kDiceCESums, B, C]
+  View<const char> winners;               // [B, C, *spatial], `winner_type`; with of_penalized
+  View<char> logits_gradient;             // [B, C, *spatial], `type`
+};
+
 }  // namespace scnp

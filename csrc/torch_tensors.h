@@ -152,6 +152,32 @@ inline void check_winners(const at::Tensor& winners, const at::Tensor& like, Win
                                             : std::string(" (or set ignore_index)"));
 }
 
+// The target as the kernels are told to read it.
+inline Target target_of(const at::Tensor& logits, const at::Tensor& target,
+                        const std::optional<at::Tensor>& mask, bool target_is_masks,
+                        int64_t first_class, int64_t label_count,
+                        std::optional<int64_t> ignore_index, bool validate) {
+  check_shape(target, "target", logits, target_is_masks);
+  Target result;
+  result.data = target.const_data_ptr();
+  result.type = target_type(target);
+  result.strides = view_of<const uint8_t>(target, nullptr, target_is_masks);
+  result.is_masks = target_is_masks;
+  result.first_class = first_class;
+  result.label_count = label_count;
+  result.has_ignore_index = ignore_index.has_value();
+  result.ignore_index = ignore_index.value_or(0);
+  result.validate = validate;
+  if (mask.has_value()) {
+    check_shape(*mask, "mask", logits, false);
+    TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, "mask: got ", mask->scalar_type(),
+                     ", takes bool");
+    result.has_mask = true;
+    result.mask = view_of(*mask, static_cast<const uint8_t*>(mask->const_data_ptr()), false);
+  }
+  return result;
+}
+
 // The call of a forward pass, and the new tensors that it writes.
 struct ForwardTensors {
   ForwardCall call;
@@ -171,31 +197,16 @@ ForwardTensors forward_tensors(const at::Tensor& logits, const at::Tensor& targe
   call.geometry = geometry_of(logits, kernel_size);
   call.type = float_type(logits, "logits");
   call.winner_type = winner_type(call.geometry.taps());
-  check_shape(target, "target", logits, target_is_masks);
   tensors.penalized = make_result(logits, logits.scalar_type());
   tensors.winners = make_result(logits, scalar_type(call.winner_type));
+  call.target = target_of(logits, target, mask, target_is_masks, first_class, label_count,
+                          ignore_index, validate);
   if (logits.numel() == 0) {
     return tensors;
   }
   call.logits = read(logits);
   call.penalized = write(tensors.penalized);
   call.winners = write(tensors.winners);
-  call.target.data = target.const_data_ptr();
-  call.target.type = target_type(target);
-  call.target.strides = view_of<const uint8_t>(target, nullptr, target_is_masks);
-  call.target.is_masks = target_is_masks;
-  call.target.first_class = first_class;
-  call.target.label_count = label_count;
-  call.target.has_ignore_index = ignore_index.has_value();
-  call.target.ignore_index = ignore_index.value_or(0);
-  call.target.validate = validate;
-  if (mask.has_value()) {
-    check_shape(*mask, "mask", logits, false);
-    TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, "mask: got ", mask->scalar_type(),
-                     ", takes bool");
-    call.target.has_mask = true;
-    call.target.mask = view_of(*mask, static_cast<const uint8_t*>(mask->const_data_ptr()), false);
-  }
   return tensors;
 }
 

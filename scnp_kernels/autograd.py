@@ -21,7 +21,7 @@ from . import ops
 from .checks import Arguments
 
 
-def _fold(value: Tensor | None, mapped_axis: int | None, size: int) -> Tensor | None:
+def fold(value: Tensor | None, mapped_axis: int | None, size: int) -> Tensor | None:
     """[B, ...] with a mapped axis of ``size`` somewhere, or nowhere -> [size * B, ...]."""
     if value is None:
         return None
@@ -32,7 +32,7 @@ def _fold(value: Tensor | None, mapped_axis: int | None, size: int) -> Tensor | 
     return value.reshape(size * value.shape[1], *value.shape[2:])
 
 
-def _unfold(value: Tensor, size: int) -> Tensor:
+def unfold(value: Tensor, size: int) -> Tensor:
     """[size * B, ...] -> [size, B, ...]."""
     return value.reshape(size, value.shape[0] // size, *value.shape[1:])
 
@@ -76,12 +76,12 @@ class PenalizedLogits(Function):
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         size = info.batch_size
         penalized, winners = PenalizedLogits.apply(
-            _fold(logits, in_dims[0], size),
-            _fold(target, in_dims[1], size),
-            _fold(mask, in_dims[2], size),
+            fold(logits, in_dims[0], size),
+            fold(target, in_dims[1], size),
+            fold(mask, in_dims[2], size),
             settings,
         )
-        return (_unfold(penalized, size), _unfold(winners, size)), (0, 0)
+        return (unfold(penalized, size), unfold(winners, size)), (0, 0)
 
 
 class _LinearInValues(Function):
@@ -157,9 +157,9 @@ def _vmap_linear(
 ) -> tuple[Tensor, int]:
     size = info.batch_size
     result: Tensor = function.apply(
-        _fold(values, in_dims[0], size), _fold(winners, in_dims[1], size), *settings
+        fold(values, in_dims[0], size), fold(winners, in_dims[1], size), *settings
     )
-    return _unfold(result, size), 0
+    return unfold(result, size), 0
 
 
 def penalize(arguments: Arguments, backend: str) -> Tensor:

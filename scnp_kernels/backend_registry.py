@@ -25,12 +25,23 @@ _PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cuda", "referenc
 
 
 class Backend(NamedTuple):
-    """The three raw operations, with the arguments of :mod:`scnp_kernels.ops` less ``backend``."""
+    """The raw operations, with the arguments of :mod:`scnp_kernels.ops` less ``backend``.
+
+    Those of the fused loss are there up to a number of classes; beyond it, and where it is 0, the
+    loss is composed of the others (:mod:`scnp_kernels.composed_dice_ce`).
+    """
 
     name: str
     forward: Callable[..., tuple[Tensor, Tensor]]
     scatter: Callable[..., Tensor]
     gather: Callable[..., Tensor]
+    dice_ce_forward: Callable[..., tuple[Tensor, Tensor]]
+    dice_ce_backward: Callable[..., Tensor]
+    most_classes_of_dice_ce: int
+
+    def fuses_dice_ce_of(self, logits: Tensor) -> bool:
+        """Whether it has the kernels of the fused loss for these logits, ``[B, C, *spatial]``."""
+        return 0 < logits.shape[1] <= self.most_classes_of_dice_ce
 
 
 def backends() -> dict[str, str]:
@@ -145,19 +156,36 @@ def _triton(operation: str) -> Callable[..., Any]:
     return call
 
 
-def _native(name: str) -> Backend:
+def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
     """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
     return Backend(
         name,
         lambda *arguments: _NATIVE.native_forward(*arguments),
         lambda *arguments: _NATIVE.native_scatter(*arguments),
         lambda *arguments: _NATIVE.native_gather(*arguments),
+        lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments),
+        lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments),
+        most_classes_of_dice_ce,
     )
 
 
+def _composed(*_arguments: Any) -> Any:
+    raise AssertionError("a backend without fused kernels is never asked for them")
+
+
 _BACKENDS = {
-    "triton": Backend("triton", _triton("forward"), _triton("scatter"), _triton("gather")),
-    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
-    "cpu": _native("cpu"),
-    "cuda": _native("cuda"),
+    "triton": Backend(
+        "triton", _triton("forward"), _triton("scatter"), _triton("gather"), _composed, _composed, 0
+    ),
+    "reference": Backend(
+        "reference",
+        reference.forward,
+        reference.scatter,
+        reference.gather,
+        _composed,
+        _composed,
+        0,
+    ),
+    "cpu": _native("cpu", 250),
+    "cuda": _native("cuda", 0),
 }

@@ -173,7 +173,8 @@ def check_weight(name: str, weight: float) -> float:
     takes = "takes a finite number that is not negative"
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
-    if not math.isfinite(weight) or weight < 0:
+    # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both.
+    if not 0 <= weight < math.inf:
         raise ValueError(f"{name}: got {weight!r}, {takes}")
     return float(weight)
 

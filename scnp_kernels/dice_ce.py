@@ -6,13 +6,13 @@ PyTorch here, a fused kernel elsewhere) shares the same last step, :func:`loss_f
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import Arguments
 from .reference import foreground_pixels, valid_pixels
 
 
@@ -44,28 +44,44 @@ class DiceCEOptions(NamedTuple):
     sum_over_ranks: bool
 
 
-def masks_and_valid(arguments: Arguments) -> tuple[Tensor, Tensor | None]:
+def stack_sums(sums: Sums) -> Tensor:
+    """``[6, B, C]``, in the order of the fields."""
+    *by_class, valid = sums
+    return torch.stack((*by_class, valid.unsqueeze(1).expand_as(by_class[0])))
+
+
+def unstack_sums(stacked: Tensor) -> Sums:
+    """From ``[6, B, C]``."""
+    intersection, probability, foreground, positive, negative, valid = stacked.unbind()
+    return Sums(intersection, probability, foreground, positive, negative, valid[:, :1].sum(dim=1))
+
+
+def masks_and_valid(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    target_is_masks: bool,
+    first_class: int,
+    ignore_index: int | None,
+) -> tuple[Tensor, Tensor | None]:
     """The target as one bool mask per class ``[B, C, *spatial]``, and which pixels are valid.
 
     Valid is ``[B, 1, *spatial]``, or None when all are.
     """
-    logits, target, mask = arguments.logits, arguments.target, arguments.mask
-    as_masks, ignored = arguments.target_is_masks, arguments.ignore_index
-    masks = foreground_pixels(logits, target, as_masks, arguments.first_class)
-    if mask is None and ignored is None:
+    masks = foreground_pixels(logits, target, target_is_masks, first_class)
+    if mask is None and ignore_index is None:
         return masks, None
-    valid = valid_pixels(logits, target, mask, as_masks, ignored)
-    return masks, valid
+    return masks, valid_pixels(logits, target, mask, target_is_masks, ignore_index)
 
 
-def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, activation: str) -> Sums:
+def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) -> Sums:
     """The sums in plain PyTorch; in float32, or float64 for float64 logits.
 
     ``logits`` and ``masks`` (bool) are ``[B, C, *spatial]``, ``valid`` ``[B, 1, *spatial]``.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = _widened(logits)
     zero = logits.new_zeros(())
-    if activation == "softmax":
+    if softmax:
         log_probability = F.log_softmax(logits, dim=1)
         probability = log_probability.exp()
         positive, negative = -log_probability, zero.expand_as(logits)
@@ -82,7 +98,7 @@ def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, activation: str
         return values.flatten(2).sum(dim=2)
 
     if valid is None:
-        pixels = logits.new_full((logits.shape[0],), logits[0, 0].numel() if len(logits) else 0)
+        pixels = logits.new_full((logits.shape[0],), math.prod(logits.shape[2:]))
     else:
         pixels = valid.flatten(1).sum(dim=1).to(logits.dtype)
     return Sums(
@@ -93,6 +109,41 @@ def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, activation: str
         negative=over_pixels(torch.where(background, negative, zero)),
         valid=pixels,
     )
+
+
+def gradient_of_sums(
+    sums_gradient: Tensor, logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool
+) -> Tensor:
+    """What :func:`sums_of` sends back to its logits, given the sums' gradient ``[6, B, C]``.
+
+    With a the gradient of a pixel's probability p, y its mask, and dE that of ``positive``:
+
+        softmax   p * (a - sum of p * a + sum of y * dE) - y * dE       (sums over the classes)
+        sigmoid   p * (1 - p) * a + (p - 1) * y * dE + p * (1 - y) * dN
+
+    In float32, or float64 for float64 logits.
+    """
+    logits = _widened(logits)
+    per_class = (*logits.shape[:2], *(1,) * (logits.dim() - 2))
+    gradient = sums_gradient.to(logits.dtype).view(len(Sums._fields), *per_class)
+    intersection, probability, _, positive, negative, _ = gradient.unbind()
+    zero = logits.new_zeros(())
+    of_probability = probability + torch.where(masks, intersection, zero)
+    of_positive = torch.where(masks, positive, zero)
+    if softmax:
+        p = logits.softmax(dim=1)
+        shared = of_positive.sum(dim=1, keepdim=True)
+        shared = shared - (p * of_probability).sum(dim=1, keepdim=True)
+        result = p * (of_probability + shared) - of_positive
+    else:
+        p = logits.sigmoid()
+        of_negative = torch.where(masks, zero, negative)
+        result = p * (1 - p) * of_probability + (p - 1) * of_positive + p * of_negative
+    return result if valid is None else torch.where(valid, result, zero)
+
+
+def _widened(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def loss_from_sums(

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .autograd import penalize
 from .backend_registry import check_backend
 from .checks import (
-    Arguments,
     KernelSize,
     check_arguments,
     check_flag,
@@ -19,8 +17,8 @@ from .checks import (
     check_not_both_zero,
     check_weight,
 )
-from .dice_ce import DiceCEOptions, loss_from_sums, masks_and_valid, sums_of
-from .reference import check_values
+from .dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
+from .dice_ce_autograd import dice_ce_sums
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -58,10 +56,8 @@ def scnp_dice_ce_loss(
 
     Args:
         logits, target, kernel_size, ignore_index, mask, validate, backend: As in
-            :func:`scnp_kernels.scnp` (which is what looks at the target's values: with
-            ``scnp_weight=0`` they are not checked under :func:`torch.compile`). Invalid pixels
-            (``ignore_index``, ``mask``) take no part in Dice or cross entropy: their gradient is
-            exactly 0.
+            :func:`scnp_kernels.scnp`. Invalid pixels (``ignore_index``, ``mask``) take no part in
+            Dice or cross entropy: their gradient is exactly 0.
         activation: ``"softmax"`` (one class per pixel; needs C >= 2), or ``"sigmoid"`` with binary
             cross entropy (classes may overlap).
         ce_weight, dice_weight, scnp_weight, plain_weight: Finite, not negative.
@@ -106,27 +102,17 @@ def scnp_dice_ce_loss(
     if not include_background and channels == 1:
         raise ValueError("include_background: got False with C = 1 class, takes True there")
 
-    if scnp_weight == 0 and arguments.validate and not torch.compiler.is_compiling():
-        check_values(
-            logits,
-            arguments.target,
-            arguments.mask,
-            arguments.target_is_masks,
-            arguments.label_count,
-            arguments.ignore_index,
-        )
-    masks, valid = masks_and_valid(arguments)
+    sums = dice_ce_sums(
+        arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend
+    )
     weighted_mean = activation == "softmax" and not arguments.target_is_masks
-    terms = []
-    for weight, of_logits in ((scnp_weight, penalize), (plain_weight, _plain)):
-        if weight != 0:
-            sums = sums_of(of_logits(arguments, backend), masks, valid, activation)
-            terms.append(weight * loss_from_sums(sums, options, weights, weighted_mean))
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
-
-
-def _plain(arguments: Arguments, _backend: str) -> Tensor:
-    return arguments.logits
+    terms = [
+        weight * loss_from_sums(unstack_sums(of_term), options, weights, weighted_mean)
+        for weight, of_term in zip((scnp_weight, plain_weight), sums, strict=True)
+        if weight != 0
+    ]
+    total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    return total if logits.dtype == torch.float64 else total.float()
 
 
 class SCNPDiceCELoss(nn.Module):

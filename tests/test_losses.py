@@ -37,7 +37,7 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
 
 def _same_value_and_gradient(value: Tensor, expected: Tensor, logits: Tensor) -> None:
     torch.testing.assert_close(value, expected)
-    (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
+    (gradient,) = torch.autograd.grad(value, logits)
     (expected_gradient,) = torch.autograd.grad(expected, logits)
     torch.testing.assert_close(gradient, expected_gradient)
 

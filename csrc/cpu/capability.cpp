@@ -58,4 +58,12 @@ void scatter(const ScatterCall& call, const Workers& workers) {
   kernels().scatter(call, workers);
 }
 
+Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
+  return kernels().dice_ce_forward(call, workers);
+}
+
+void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
+  kernels().dice_ce_backward(call, workers);
+}
+
 }  // namespace scnp::cpu

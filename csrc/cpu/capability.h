@@ -15,6 +15,8 @@ struct Kernels {
   const char* name;
   Fault (*forward)(const ForwardCall& call, const Workers& workers);
   void (*scatter)(const ScatterCall& call, const Workers& workers);
+  Fault (*dice_ce_forward)(const DiceCEForwardCall& call, const Workers& workers);
+  void (*dice_ce_backward)(const DiceCEBackwardCall& call, const Workers& workers);
 };
 
 // The kernels in use. The variable SCNP_CPU_CAPABILITY (portable, avx2, avx512) asks for a lower

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>

@@ -1,5 +1,7 @@
 // The kernels of one capability: compiled into the namespace SCNP_CAPABILITY,
 // with the instruction set of the file that includes this.
+#include "tile_dice_ce_backward.h"
+#include "tile_dice_ce_forward.h"
 #include "tile_forward.h"
 #include "tile_scatter.h"
 
@@ -9,7 +11,7 @@
 namespace scnp::cpu::SCNP_CAPABILITY {
 
 Kernels kernels() {
-  return {SCNP_TEXT(SCNP_CAPABILITY), &forward, &scatter};
+  return {SCNP_TEXT(SCNP_CAPABILITY), &forward, &scatter, &dice_ce_forward, &dice_ce_backward};
 }
 
 }  // namespace scnp::cpu::SCNP_CAPABILITY

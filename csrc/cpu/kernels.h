@@ -19,5 +19,8 @@ struct Workers {
 Fault forward(const ForwardCall& call, const Workers& workers);
 void scatter(const ScatterCall& call, const Workers& workers);
 void gather(const GatherCall& call, const Workers& workers);
+// Up to 250 classes: a pixel's code has to name each of them.
+Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers);
+void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers);
 
 }  // namespace scnp::cpu

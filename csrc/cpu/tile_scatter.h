@@ -51,13 +51,61 @@ class TileScatter {
   Span planes() const {
     return sources_[kOuter];
   }
+  // Rows of a plane that are visited, and pixels of a row.
+  Span rows() const {
+    return sources_[kMiddle];
+  }
+  Span columns() const {
+    return sources_[kInner];
+  }
 
   void add(int64_t z) {
-    find_offsets(z);
+    begin_plane(z);
     for (int64_t y = sources_[kMiddle].begin; y < sources_[kMiddle].end; ++y) {
-      add_row(z, y);
+      const View<const char>& gradient = call_.gradient;
+      const T* values = reinterpret_cast<const T*>(gradient.data) +
+                        gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+      add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
     }
+    end_plane(z);
+  }
+
+  // The same in steps, for values that are computed row by row: begin_plane(z), each row in
+  // ascending order, end_plane(z).
+  void begin_plane(int64_t z) {
+    find_offsets(z);
+  }
+  void end_plane(int64_t z) {
     close_plane(z - geometry_.reach(kOuter));
+  }
+  // row_values: [columns] of row (z, y); each goes to its pixel's winner.
+  void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
+    const int64_t count = sources_[kInner].length();
+    const View<const char>& winners = call_.winners;
+    const Winner* taps = reinterpret_cast<const Winner*>(winners.data) +
+                         winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    Accumulator<T>* row = row_of_accumulators(y);
+    const int64_t tap_stride = winners.axis[kInner];
+    // One by one: a later pixel may add to the same winner.
+    if (few_taps_) {
+      for (int64_t i = 0; i < count; ++i) {
+        row[i + offsets_[place_of(taps[i * tap_stride])]] += row_values[i];
+      }
+    } else {
+      for (int64_t i = 0; i < count; ++i) {
+        const Place place = places_[place_of(taps[i * tap_stride])];
+        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
+      }
+    }
+  }
+  // row_values: likewise; each stays with its own pixel.
+  void add_row_in_place(int64_t z, int64_t y, const Accumulator<T>* row_values) {
+    Accumulator<T>* row = row_of_accumulators(y) + (accumulator_plane(z) - accumulators_);
+    const int64_t count = sources_[kInner].length();
+    SCNP_VECTORIZE
+    for (int64_t i = 0; i < count; ++i) {
+      row[i] += row_values[i];
+    }
   }
 
   void finish() {
@@ -107,30 +155,10 @@ class TileScatter {
     }
   }
 
-  void add_row(int64_t z, int64_t y) {
-    const int64_t begin = sources_[kInner].begin;
-    const int64_t count = sources_[kInner].length();
-    const View<const char>& gradient = call_.gradient;
-    const View<const char>& winners = call_.winners;
-    const T* values = reinterpret_cast<const T*>(gradient.data) +
-                      gradient.offset(tile_.batch, channel_, z, y, begin);
-    const Winner* taps = reinterpret_cast<const Winner*>(winners.data) +
-                         winners.offset(tile_.batch, channel_, z, y, begin);
-    Accumulator<T>* row = accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
-                          (begin - targets_[kInner].begin);
-    const Accumulator<T>* row_values = widened(values, gradient.axis[kInner], count);
-    const int64_t tap_stride = winners.axis[kInner];
-    // One by one: a later pixel may add to the same winner.
-    if (few_taps_) {
-      for (int64_t i = 0; i < count; ++i) {
-        row[i + offsets_[place_of(taps[i * tap_stride])]] += row_values[i];
-      }
-    } else {
-      for (int64_t i = 0; i < count; ++i) {
-        const Place place = places_[place_of(taps[i * tap_stride])];
-        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
-      }
-    }
+  // Where the first visited pixel of row y has its accumulator in the ring's first plane.
+  Accumulator<T>* row_of_accumulators(int64_t y) const {
+    return accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
+           (sources_[kInner].begin - targets_[kInner].begin);
   }
 
   // The entry of a winner in the tables. No number, whoever wrote it, leads outside of them.

@@ -47,7 +47,7 @@ class Tiling {
       : geometry_(geometry), channels_per_tile_(channels_per_tile) {
     // Whole rows up to this length: memory is then read in one stream, not in
     // pieces.
-    constexpr int64_t inner_pixels = 1024;
+    const int64_t inner_pixels = std::clamp<int64_t>(16384 / together, 64, 1024);
     const int64_t plane_pixels = 8192 / together;
     constexpr int64_t tile_pixels = 512 * 1024;
     constexpr int64_t tiles_per_worker = 4;
@@ -55,9 +55,9 @@ class Tiling {
     // above it.
     tile_[kInner] =
         equal_parts(geometry.size[kInner], std::max(inner_pixels, 4 * geometry.reach(kInner)), 64);
-    tile_[kMiddle] =
-        equal_parts(geometry.size[kMiddle],
-                    std::max(plane_pixels / tile_[kInner], 4 * geometry.reach(kMiddle)), 1);
+    tile_[kMiddle] = equal_parts(
+        geometry.size[kMiddle],
+        std::max({plane_pixels / tile_[kInner], 4 * geometry.reach(kMiddle), int64_t{1}}), 1);
     tile_[kOuter] = geometry.size[kOuter];
     const int64_t wanted = workers > 1 ? tiles_per_worker * workers : 1;
     const int64_t per_outer_span =
@@ -68,6 +68,24 @@ class Tiling {
     const int64_t shortest = std::max<int64_t>(4, 8 * geometry.reach(kOuter));
     tile_[kOuter] = std::min(geometry.size[kOuter],
                              std::max(divide_up(geometry.size[kOuter], spans), shortest));
+  }
+
+  // From here on, tiles begin and end with whole chunks of planes. Unlike tiles, chunks do not
+  // depend on the number of workers: what is added up chunk by chunk is the same for any.
+  int64_t cut_between_chunks() {
+    constexpr int64_t chunk_pixels = 16 * 1024;
+    const int64_t planes = std::max<int64_t>(1, chunk_pixels / (tile_[kMiddle] * tile_[kInner]));
+    tile_[kOuter] = std::min(geometry_.size[kOuter], divide_up(tile_[kOuter], planes) * planes);
+    return planes;
+  }
+  // How many columns of tiles, along the outer axis, an image is cut into, and in which one a tile
+  // stands.
+  int64_t columns() const {
+    return parts(kMiddle) * parts(kInner);
+  }
+  int64_t column(const Tile& tile) const {
+    return tile.span[kMiddle].begin / tile_[kMiddle] * parts(kInner) +
+           tile.span[kInner].begin / tile_[kInner];
   }
 
   int64_t count() const {
