@@ -112,6 +112,24 @@ def read_split(
     return _read_images(path / split, smallest or (1, 1), classes)
 
 
+def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
+    """One image of a split as it is stored, [channels, *spatial]: for pictures, not for training.
+
+    Raises DataError where there is no such image.
+    """
+    if is_volumetric(path):
+        for file in _volume_files(path, split):
+            if file.stem == name:
+                with np.load(file) as archive:
+                    image: Planes = archive["image"].astype(np.float32)
+                return image[None] if image.ndim == 3 else image
+    else:
+        for file, _ in image_pairs(path / split):
+            if file.stem == name:
+                return np.moveaxis(read_colour(file), -1, 0)
+    raise DataError(f"{path}: has no image {name} in {split}")
+
+
 def _check_channels(path: Path, data_set: DataSet) -> None:
     splits = {"train": data_set.train, "val": data_set.val, **data_set.tests}
     for split, samples in splits.items():
@@ -140,11 +158,15 @@ def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], clas
 def _read_volumes(
     path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
 ) -> list[Sample]:
+    return [_read_volume(file, smallest, classes, mask_key) for file in _volume_files(path, split)]
+
+
+def _volume_files(path: Path, split: str) -> list[Path]:
     single = path / f"{split}.npz"
     files = [single] if single.exists() else sorted((path / split).glob("*.npz"))
     if not files:
         raise DataError(f"{single}: no such file; --data takes a folder with {LAYOUT_3D}")
-    return [_read_volume(file, smallest, classes, mask_key) for file in files]
+    return files
 
 
 def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:
