@@ -181,6 +181,37 @@ def test_other_settings_in_the_same_folder_are_refused(
             "--configuration", file)  # fmt: skip
 
 
+def test_other_masks_of_the_same_name_are_refused(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.topology.run_command.run_all", lambda *_: [])
+    arguments = run_arguments(images, tmp_path / "out")
+    command(*arguments)
+    command(*arguments)
+    save(images / "test" / "masks" / "1.png", np.ones((SIDE, SIDE)))
+    assert "other images or masks" in failing(capsys, *arguments)
+
+
+def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice", "--workers", 1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((tmp_path / "bars" / "runs" / "ce-off-seed0" / ".lock").exists, 120)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in error
+    assert "Traceback" not in error
+    assert [folder.name for folder in (tmp_path / "bars" / "runs").iterdir()] == ["ce-off-seed0"]
+
+
 def test_two_programs_in_one_folder_are_refused(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

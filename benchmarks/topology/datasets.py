@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,17 @@ class DataSet:
     def channels(self) -> int:
         """Of the images: 3 for colour."""
         return int(self.train[0].image.shape[0])
+
+
+def fingerprint(data: DataSet) -> str:
+    """A number that changes with any name, image or mask of the data set."""
+    digest = hashlib.sha256()
+    for split, samples in {"train": data.train, "val": data.val, **data.tests}.items():
+        for sample in samples:
+            digest.update(f"{split}/{sample.name} {sample.image.shape}".encode())
+            digest.update(sample.truth.tobytes())
+            digest.update(sample.image.tobytes())
+    return digest.hexdigest()
 
 
 def is_volumetric(path: Path) -> bool:
