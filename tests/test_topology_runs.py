@@ -166,6 +166,7 @@ def test_one_run_that_fails_does_not_take_the_others_with_it(
     (out / "ce-off-seed0" / runner.CHECKPOINT).write_text("no checkpoint")
     error = failing(capsys, *arguments, "--seeds", 1, "--iterations", 2)
     assert "1 of 2 runs failed: ce-off-seed0" in error
+    assert str(out / "ce-off-seed0" / runner.CHECKPOINT) in error
     assert [record.loss for record in finished_runs(out.parent)] == ["dice"]
 
 

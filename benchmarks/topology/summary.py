@@ -31,7 +31,8 @@ MACHINE = ("CPU", "cores", "memory", "torch", "scnp_kernels", "git revision")
 BEGINNING = (
     "Written by `python -m benchmarks.topology summary`. What the figures mean, and what limits "
     "them: [benchmarks/topology](../../topology/README.md). A difference counts here at "
-    f"p < {SIGNIFICANT}, in the paired permutation test over the images."
+    f"p < {SIGNIFICANT}, in the paired permutation test over the images. Every row says how many "
+    "seeds it stands for."
 )
 
 
@@ -135,6 +136,9 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
             clauses.append(f"{TITLES['dice']} **falls** by more than 0.01 with {', '.join(lost)}")
         else:
             clauses.append(f"{TITLES['dice']} falls nowhere by more than 0.01")
+    images = len(results.images(methods[0], split))
+    if 2.0 / 2**images >= SIGNIFICANT:
+        clauses.append(f"with {images} images no test can reach p < {SIGNIFICANT}")
     return "; ".join(clauses) + "."
 
 

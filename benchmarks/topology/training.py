@@ -64,8 +64,14 @@ class Progress:
             )
 
     def load(self, file: Path, device: torch.device) -> None:
-        """Take up the checkpoint where it was saved."""
-        state = torch.load(file, map_location=device, weights_only=True)
+        """Take up the checkpoint where it was saved. Raises TrainingError if it is damaged."""
+        try:
+            state = torch.load(file, map_location=device, weights_only=True)
+        except Exception as error:  # many kinds: of files, archives and pickles
+            raise TrainingError(
+                f"{file}: cannot be read ({' '.join(str(error).split())}); delete it to begin "
+                "this run anew"
+            ) from error
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
