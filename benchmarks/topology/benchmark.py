@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.common.files import written_whole
 from benchmarks.topology import losses, statistics
@@ -195,4 +196,5 @@ def _draw_panel(
             )
     better = "lower" if measure in LOWER_IS_BETTER else "higher"
     axes.set_xlabel(f"{TITLES[measure]} ({better} is better)")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(alpha=0.3)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from benchmarks.common.files import written_whole
 from benchmarks.topology.benchmark import COLOURS, MARKERS
@@ -107,6 +107,8 @@ def draw(results: Results, methods: list[Method], measures: list[str], file: Pat
         axes.grid(alpha=0.3)
         if measure == "betti0_error":
             axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
+            ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
+            axes.yaxis.set_major_locator(ticks)
             axes.yaxis.set_major_formatter(ScalarFormatter())
     panels[0].legend()
     figure.suptitle(f"{results.name}, {LOSS_TITLES[methods[0].loss]}")
