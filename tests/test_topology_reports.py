@@ -102,7 +102,8 @@ def test_qualitative_picture(trained: Path, tmp_path: Path) -> None:
 def test_qualitative_picture_of_a_volume(tmp_path: Path) -> None:
     data = write_volumes(tmp_path / "plates")
     out = tmp_path / "out"
-    command("run", "--data", data, "--out", out, *TOY, "--iterations", 1, "--seeds", 1)
+    toy = (*TOY, "--iterations", 1, "--validations", 1, "--seeds", 1)
+    command("run", "--data", data, "--out", out, *toy, "--scnp", "off,on")
     command("qualitative", out, "--data", data)
     assert is_picture(out / "plates" / "qualitative-ce_dice.png")
 

@@ -51,7 +51,7 @@ def run_arguments(data: Path, out: Path, *more: object) -> list[str]:
 
 def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: Path) -> None:
     arguments = run_arguments(
-        images, tmp_path / "out", "--losses", "all", "--seeds", 1, "--iterations", 3
+        images, tmp_path / "out", "--losses", "all", "--seeds", 1, "--iterations", 3, "--workers", 2
     )
     command(*arguments)
     out = tmp_path / "out" / "bars"
@@ -124,7 +124,7 @@ def is_alive(process: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> None:
     def arguments(out: str) -> list[str]:
-        grid_options = ("--losses", "ce", "--scnp", "off,on,joint", "--seeds", 1, "--workers", 1)
+        grid_options = ("--losses", "ce", "--scnp", "off,on,joint", "--seeds", 1)
         return run_arguments(
             images, tmp_path / out, *grid_options, "--iterations", 60, "--validations", 20
         )
@@ -198,7 +198,7 @@ def test_other_masks_of_the_same_name_are_refused(
 
 
 def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice", "--workers", 1)
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice")
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
         cwd=ROOT,
