@@ -32,7 +32,7 @@ BEGINNING = (
     "Written by `python -m benchmarks.topology summary`. What the figures mean, and what limits "
     "them: [benchmarks/topology](../../topology/README.md). A difference counts here at "
     f"p < {SIGNIFICANT}, in the paired permutation test over the images. Every row says how many "
-    "seeds it stands for. To repeat trainings, give `run` the `configuration.json` of the data set: "
+    "seeds it stands for. To repeat trainings, give `run` the data set's `configuration.json`: "
     "`python -m benchmarks.topology run --data FOLDER --configuration FILE --losses ce_dice`."
 )
 
