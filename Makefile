@@ -5,6 +5,9 @@
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
 # make gpu-test    the contract on every backend of this machine's GPU; writes a report
+# make fuzz   the property tests on 50,000 new examples; SEED=... draws the same ones again
+# make long-life   20,000 training steps in constant memory
+# make sanitize   the C++ kernels under AddressSanitizer and UBSan
 # make lint   ruff, mypy, clang-format
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
@@ -16,7 +19,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test test-integrations bench lint gpu-check gpu-test cuda-check cuda-build clean
+.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
@@ -122,6 +125,19 @@ topology: $(VENV)/native.installed
 
 test: $(VENV)/native.installed
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+EXAMPLES ?= 50000
+STEPS ?= 20000
+
+fuzz: $(VENV)/native.installed
+	$(BIN)/python -m tests.fuzz --examples $(EXAMPLES) $(if $(SEED),--seed $(SEED)) $(PYTEST_OPTIONS)
+
+long-life: $(VENV)/native.installed
+	$(BIN)/python -m tests.long_life --steps $(STEPS)
+
+# Built away from the checkout's own _C; what was compiled before is kept.
+sanitize: $(VENV)/native.installed
+	$(BIN)/python -m tests.sanitize $(PYTEST_OPTIONS)
 
 # Its tests are left alone by `make test`, where the frameworks are missing.
 test-integrations: $(CUDA_VENV)/integrations.installed

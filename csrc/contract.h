@@ -96,6 +96,9 @@ enum class TargetType : uint8_t {
   kFloat64,
 };
 
+// The taps of a window, so that the widest winners can hold the last one's number.
+constexpr int64_t kMostTaps = 2147483647;
+
 enum class WinnerType : uint8_t { kUInt8, kInt16, kInt32 };
 
 // How the target is to be read. Python decides all of it from global shapes; kernels never infer.

@@ -88,6 +88,7 @@ inline Geometry geometry_of(const at::Tensor& logits, at::IntArrayRef kernel_siz
   TORCH_CHECK_VALUE(static_cast<int64_t>(kernel_size.size()) == dimensions, "kernel_size: got ",
                     kernel_size.size(), " values, takes one per spatial axis");
   Geometry geometry;
+  int64_t taps = 1;
   geometry.batch = logits.size(0);
   geometry.channels = logits.size(1);
   for (int64_t spatial = 0; spatial < dimensions; ++spatial) {
@@ -96,6 +97,10 @@ inline Geometry geometry_of(const at::Tensor& logits, at::IntArrayRef kernel_siz
     geometry.window[axis] = kernel_size[spatial];
     TORCH_CHECK_VALUE(kernel_size[spatial] % 2 == 1 && kernel_size[spatial] > 0,
                       "kernel_size: got ", kernel_size[spatial], ", takes odd positive integers");
+    // Divided, because a product could overflow.
+    TORCH_CHECK_VALUE(kernel_size[spatial] <= kMostTaps / taps, "kernel_size: got ", kernel_size,
+                      ", takes windows of at most ", kMostTaps, " pixels");
+    taps *= kernel_size[spatial];
   }
   return geometry;
 }
@@ -115,7 +120,24 @@ View<T> view_of(const at::Tensor& tensor, T* data, bool has_channels = true) {
   return view;
 }
 
-inline View<const char> read(const at::Tensor& tensor) {
+// A storage may have been given back or cut behind the tensor's back, as sharding frameworks do;
+// reading such a tensor would end the process.
+inline void check_storage(const at::Tensor& tensor, const char* name) {
+  if (tensor.numel() == 0) {
+    return;
+  }
+  int64_t last = tensor.storage_offset();
+  for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
+    last += (tensor.size(axis) - 1) * tensor.stride(axis);
+  }
+  const auto needed = static_cast<uint64_t>(last + 1) * tensor.element_size();
+  TORCH_CHECK_VALUE(needed <= tensor.storage().nbytes(), name, ": got a tensor of shape ",
+                    tensor.sizes(), " whose storage holds ", tensor.storage().nbytes(),
+                    " bytes, takes one that holds its elements (", needed, " bytes)");
+}
+
+inline View<const char> read(const at::Tensor& tensor, const char* name) {
+  check_storage(tensor, name);
   return view_of(tensor, static_cast<const char*>(tensor.const_data_ptr()));
 }
 inline View<char> write(const at::Tensor& tensor) {
@@ -158,6 +180,13 @@ inline Target target_of(const at::Tensor& logits, const at::Tensor& target,
                         int64_t first_class, int64_t label_count,
                         std::optional<int64_t> ignore_index, bool validate) {
   check_shape(target, "target", logits, target_is_masks);
+  check_storage(target, "target");
+  // Class numbers in floating maps compare as doubles, exact up to here.
+  constexpr int64_t most_classes = int64_t{1} << 53;
+  TORCH_CHECK_VALUE(0 <= first_class && first_class <= most_classes, "first_class: got ",
+                    first_class, ", takes 0 to 2**53");
+  TORCH_CHECK_VALUE(0 <= label_count && label_count <= most_classes, "label_count: got ",
+                    label_count, ", takes 0 to 2**53");
   Target result;
   result.data = target.const_data_ptr();
   result.type = target_type(target);
@@ -172,6 +201,7 @@ inline Target target_of(const at::Tensor& logits, const at::Tensor& target,
     check_shape(*mask, "mask", logits, false);
     TORCH_CHECK_TYPE(mask->scalar_type() == at::kBool, "mask: got ", mask->scalar_type(),
                      ", takes bool");
+    check_storage(*mask, "mask");
     result.has_mask = true;
     result.mask = view_of(*mask, static_cast<const uint8_t*>(mask->const_data_ptr()), false);
   }
@@ -204,7 +234,7 @@ ForwardTensors forward_tensors(const at::Tensor& logits, const at::Tensor& targe
   if (logits.numel() == 0) {
     return tensors;
   }
-  call.logits = read(logits);
+  call.logits = read(logits, "logits");
   call.penalized = write(tensors.penalized);
   call.winners = write(tensors.winners);
   return tensors;

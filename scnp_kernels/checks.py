@@ -6,8 +6,8 @@ Everything that can be decided from types, dtypes and shapes is decided here, on
 
 from __future__ import annotations
 
-import math
 import operator
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, SupportsIndex
 
@@ -60,6 +60,8 @@ def check_arguments(
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
         ignored = None
+    if target.requires_grad:  # it gets no gradient: alone, it is no reason to keep anything
+        target = target.detach()
     return Arguments(
         logits=logits,
         target=target if target_is_masks else _without_channel_axis(target, logits),
@@ -75,7 +77,7 @@ def check_arguments(
 
 def check_logits(logits: Tensor) -> None:
     """Raise unless ``logits`` is a dense floating tensor ``[B, C, *spatial]``."""
-    _check_dense_tensor("logits", logits)
+    check_dense_tensor("logits", logits)
     if logits.dtype not in LOGITS_DTYPES:
         raise TypeError(f"logits: got {logits.dtype}, takes float16, bfloat16, float32 or float64")
     if not 3 <= logits.dim() <= 5:
@@ -108,7 +110,7 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
 
 def check_target(target: Tensor, logits: Tensor) -> bool:
     """True for masks (the shape of the logits), False for a label map."""
-    _check_dense_tensor("target", target)
+    check_dense_tensor("target", target)
     _check_device("target", target, logits)
     channels = logits.shape[1]
     if _same_shape(target.shape, logits.shape):
@@ -139,7 +141,7 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
 
 def check_mask(mask: Tensor, logits: Tensor) -> Tensor:
     """Raise unless ``mask`` is a bool map of the valid pixels."""
-    _check_dense_tensor("mask", mask)
+    check_dense_tensor("mask", mask)
     _check_device("mask", mask, logits)
     if mask.dtype != torch.bool:
         raise TypeError(f"mask: got {mask.dtype}, takes torch.bool (True where a pixel is valid)")
@@ -173,8 +175,9 @@ def check_weight(name: str, weight: float) -> float:
     takes = "takes a finite number that is not negative"
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
-    # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both.
-    if not 0 <= weight < math.inf:
+    # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
+    # and so does an integer beyond every float.
+    if not 0 <= weight <= sys.float_info.max:
         raise ValueError(f"{name}: got {weight!r}, {takes}")
     return float(weight)
 
@@ -202,7 +205,8 @@ def can_hold(dtype: torch.dtype, label: int) -> bool:
     return odd_part < 2 / limits.eps and magnitude <= int(limits.max)
 
 
-def _check_dense_tensor(name: str, value: object) -> None:
+def check_dense_tensor(name: str, value: object) -> None:
+    """Raise unless ``value`` is a tensor whose elements lie in memory one by one."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: got {type(value).__name__}, takes a torch.Tensor")
     if value.is_nested:

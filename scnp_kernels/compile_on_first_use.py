@@ -2,7 +2,8 @@
 
 Every compilation happens in a directory of its own and is renamed into the cache when it is
 whole, so that a killed compiler leaves nothing half-written and processes that start together
-cannot disturb each other. The cache is per user and keyed by sources, torch, Python and compilers.
+cannot disturb each other. What killed ones left is cleared away a day later. The cache is per user
+and keyed by sources, torch, Python and compilers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from . import cuda_toolkit
 from .build_description import build_choice, compile_flags, nvcc_flags, sources
 
 _MODULE = "_C"
+_WORKPLACE = "compiling-"
+# Far longer than any compilation rests between two files, even beside other work or suspended. No
+# lock says whether one is alive, since the cache may lie on a file system that several hosts share.
+_STALE_AFTER_SECONDS = 24 * 3600
 
 
 class CannotCompileError(Exception):
@@ -83,12 +88,10 @@ def compile_binary(because: str) -> Path:
     directory = _cache_directory()
     try:
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix="compiling-", dir=directory.parent))
+        _clear_away_stale_workplaces(directory.parent)
+        workplace = Path(tempfile.mkdtemp(prefix=_WORKPLACE, dir=directory.parent))
     except OSError as error:
-        raise CannotCompileError(
-            f"the cache {directory.parent} cannot be written ({error}); set TORCH_EXTENSIONS_DIR "
-            "to a directory that can"
-        ) from error
+        raise _cache_error(directory.parent, error) from error
     try:
         what = f"the CPU kernels with {_compiler()} on first use, about a minute"
         if _toolkit() is not None:
@@ -98,8 +101,29 @@ def compile_binary(because: str) -> Path:
         built = _build(workplace)
         _say(f"compiled in {time.monotonic() - started:.0f} s")
         return _publish(built, directory)
+    except OSError as error:  # a full disk, or a directory that stopped being writable
+        raise _cache_error(directory, error) from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _cache_error(directory: Path, error: OSError) -> CannotCompileError:
+    return CannotCompileError(
+        f"the cache {directory} cannot be written ({error}); set TORCH_EXTENSIONS_DIR to a "
+        "directory that can"
+    )
+
+
+def _clear_away_stale_workplaces(cache: Path) -> None:
+    """What compilations left that were killed: nothing of theirs has changed for a day."""
+    oldest = time.time() - _STALE_AFTER_SECONDS
+    for workplace in cache.glob(f"{_WORKPLACE}*"):
+        try:
+            changed = max(path.stat().st_mtime for path in (workplace, *workplace.rglob("*")))
+        except OSError:  # another process clears it away, or is at work in it
+            continue
+        if changed < oldest:
+            shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _build(workplace: Path) -> Path:
@@ -145,6 +169,9 @@ def _publish(built: Path, directory: Path) -> Path:
     """Move the binary into the cache in one step; whoever comes second finds it there."""
     final = directory / f"{_MODULE}{EXTENSION_SUFFIXES[0]}"
     directory.mkdir(mode=0o700, exist_ok=True)
+    # On the disk before its name is: a machine that fails in between leaves no empty file there.
+    with built.open("rb+") as file:
+        os.fsync(file.fileno())
     return built.replace(final)
 
 

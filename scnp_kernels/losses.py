@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from .backend_registry import check_backend
 from .checks import (
     KernelSize,
     check_arguments,
+    check_dense_tensor,
     check_flag,
     check_ignore_index,
     check_kernel_size,
@@ -219,7 +221,7 @@ def _check_options(
     smooth: float,
     distributed: bool | None,
 ) -> DiceCEOptions:
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(f'activation: got {activation!r}, takes "softmax" or "sigmoid"')
     check_flag("include_background", include_background)
     check_flag("batch_dice", batch_dice)
@@ -251,11 +253,20 @@ def _as_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
         weights = torch.as_tensor(class_weights)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"class_weights: got {class_weights!r}, {takes}") from None
+    check_dense_tensor("class_weights", weights)
     if weights.dtype == torch.bool or weights.is_complex():
         raise TypeError(f"class_weights: got {weights.dtype}, {takes}")
     if weights.dim() != 1:
         raise ValueError(f"class_weights: got shape {tuple(weights.shape)}, {takes}")
-    return weights if weights.is_floating_point() else weights.float()
+    if weights.device.type == "meta":
+        raise ValueError(f"class_weights: got a tensor on meta, {takes}")
+    weights = weights if weights.is_floating_point() else weights.float()
+    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph.
+    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
+        for weight in weights.tolist():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"class_weights: got {weight!r} among them, {takes}")
+    return weights
 
 
 def _check_class_weights(

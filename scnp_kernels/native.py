@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import mmap
+import os
 import sys
 import threading
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
@@ -30,6 +31,16 @@ _RECORD_MARKER = b"scnp_kernels build record: "
 _lock = threading.Lock()
 _loaded: dict[str, Any] | None = None  # the build record of what was loaded
 _reason: str | None = None  # why nothing could be
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A process that forks while a thread of it is loading would hand on a lock that nobody opens.
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def load() -> str | None:
@@ -60,7 +71,7 @@ def status() -> str:
         return OK
     try:
         _require_permission(reason)
-        if jit.cached_binary() is not None:
+        if _find_cached() is not None:
             return OK
         jit.require_toolchain()
     except (_UnavailableError, jit.CannotCompileError, ValueError) as error:
@@ -107,7 +118,7 @@ def build_record() -> dict[str, Any] | None:
     file, _ = _find_prebuilt()
     if file is None:
         try:
-            file = jit.cached_binary()
+            file = _find_cached()
         except (jit.CannotCompileError, ValueError):
             return None
     return None if file is None else read_build_record(file)
@@ -115,12 +126,20 @@ def build_record() -> dict[str, Any] | None:
 
 def read_build_record(binary: Path) -> dict[str, Any] | None:
     """The record inside a binary, read without loading it; None if it holds none."""
-    with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(_RECORD_MARKER + b"{")
-        if at < 0:
-            return None
-        begin = at + len(_RECORD_MARKER)
-        record: dict[str, Any] = json.loads(data[begin : data.find(b"\0", begin)])
+    try:
+        with (
+            binary.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            at = data.find(_RECORD_MARKER + b"{")
+            if at < 0:
+                return None
+            begin = at + len(_RECORD_MARKER)
+            record: dict[str, Any] = json.loads(data[begin : data.find(b"\0", begin)])
+    except (OSError, ValueError):  # it is gone, empty or cut short
+        return None
+    if not isinstance(record, dict) or not {"torch", "backends"} <= record.keys():
+        return None
     return {**record, "file": str(binary)}
 
 
@@ -134,12 +153,18 @@ def _load_or_compile() -> dict[str, Any]:
         return _load_file(file)
     try:
         _require_permission(reason)
-        file = jit.cached_binary()
+        file = _find_cached()
         if file is None:
             file = jit.compile_binary(because=reason)
     except (jit.CannotCompileError, ValueError) as error:
         raise _UnavailableError(f"{reason}; {error}") from error
     return _load_file(file)
+
+
+def _find_cached() -> Path | None:
+    """What an earlier first use compiled; None also for a damaged file, which is then replaced."""
+    file = jit.cached_binary()
+    return file if file is not None and _mismatch(file) is None else None
 
 
 def _require_permission(reason: str) -> None:
@@ -190,7 +215,9 @@ def _load_file(file: Path) -> dict[str, Any]:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
     except (ImportError, OSError) as error:
-        raise _UnavailableError(f"{file} does not load: {error}") from error
+        raise _UnavailableError(
+            f"{file} does not load: {error} (remove it to have it built anew)"
+        ) from error
     sys.modules[name] = module
     # Which of its instruction sets it chose on this machine: known once it is loaded.
     return {**(record or {}), "capability": module.cpu_capability()}

@@ -9,14 +9,13 @@ import torch
 from hypothesis import settings
 
 from scnp_kernels import native
+from tests.examples import PER_PROPERTY, examples
 
 # Every backend that must run on a machine with nothing but a CPU. A test never asks whether one
 # is there: where it is missing, the tests fail and say why.
 BACKENDS = ("cpu", "reference")
 
-settings.register_profile(
-    "scnp", max_examples=200, derandomize=True, deadline=None, database=None, print_blob=False
-)
+settings.register_profile("scnp", examples(PER_PROPERTY))
 settings.load_profile("scnp")
 
 

@@ -1,6 +1,6 @@
 """Properties of random inputs: brute force once more, and what follows from Eq. 1 and Eq. 2.
 
-The examples are the same at every run.
+The examples are the same at every run; `make fuzz` draws many more, and new ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scnp_kernels import scnp
 from tests import generators as g
 from tests.calls import assert_same, forward_backward
 from tests.cases import DTYPES, INTEGERS, WIDE_UNSIGNED, Case, Sample, reading
-from tests.oracle import brute_force, brute_force_gather, brute_force_gradient
+from tests.examples import PER_PROPERTY, fuzzing
+from tests.oracle import brute_force, brute_force_gather, brute_force_gradient, listing
 
 LAYOUTS = (g.as_made, g.channels_last, g.every_second, g.reversed_axes, g.repeated(-1))
 DIRECTIONS = (g.as_made, g.repeated(0), g.one_for_all, g.reversed_axes)
@@ -288,11 +289,103 @@ def test_penalized_values_are_logits(backend: str, made: tuple[Case, torch.dtype
         assert set(new.tolist()) <= set(old.tolist())
 
 
+@given(made=cases(logits=FINITE))
+def test_larger_logits_give_larger_results(
+    backend: str, made: tuple[Case, torch.dtype, int]
+) -> None:
+    """Minima and maxima are monotone: no logit that rises makes a result fall."""
+    case, dtype, seed = made
+    sample = case.make(dtype, seed)
+    raised = sample.logits + torch.rand(case.shape, generator=g.seeded(seed + 1)).to(dtype)
+    larger = _penalize(backend, sample._replace(logits=raised))
+    assert (larger >= _penalize(backend, sample)).all()
+
+
+@given(made=cases(logits=(g.tied, g.distinct)), shift=st.integers(-64, 64))
+def test_a_constant_passes_through(
+    backend: str, made: tuple[Case, torch.dtype, int], shift: int
+) -> None:
+    """Added to every logit, it is added to every result, and moves no winner."""
+    case, _, seed = made
+    sample = case.make(torch.float32, seed)  # eighths of small integers: every sum is exact
+    outcome = forward_backward(backend, sample)
+    shifted = forward_backward(backend, sample._replace(logits=sample.logits + shift))
+    assert_same(shifted.penalized, outcome.penalized + shift)
+    assert_same(shifted.winners, outcome.winners)
+    assert_same(shifted.gradient, outcome.gradient)
+
+
+@given(made=cases(logits=(g.tied, g.distinct)))
+def test_a_second_window_reaches_no_further_than_their_sum(
+    backend: str, made: tuple[Case, torch.dtype, int]
+) -> None:
+    """Penalized twice is not worse than penalized once in a window as wide as both together.
+
+    It need not be equal: between two same-class neighbours there may be a pixel of another class.
+    """
+    case, dtype, seed = made
+    together = replace(case, kernel_size=tuple(2 * size - 1 for size in case.window))
+    sample = case.make(dtype, seed)
+    foreground, valid = reading(sample)
+    twice = _penalize(backend, sample._replace(logits=_penalize(backend, sample)))
+    at_once = _penalize(backend, together.make(dtype, seed))
+    assert (twice >= at_once)[foreground & valid].all()
+    assert (twice <= at_once)[~foreground & valid].all()
+
+
+@st.composite
+def large_cases(draw: st.DrawFn) -> tuple[Case, torch.dtype, int, int]:
+    """Images that are cut into tiles, with a dtype, a seed and a number of threads."""
+    spatial = draw(
+        st.one_of(
+            st.tuples(st.integers(1000, 2300)),
+            st.tuples(st.integers(1, 90), st.integers(1, 12)),
+            st.tuples(st.integers(1, 6), st.integers(500, 1300)),
+            st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)),
+            st.tuples(st.integers(1, 4), st.integers(30, 60), st.integers(30, 60)),
+        )
+    )
+    window = tuple(draw(st.sampled_from((1, 3, 3, 5, 9))) for _ in spatial)
+    target = g.labels() if draw(st.booleans()) else g.masks()
+    case = Case(
+        "large",
+        "",
+        (1, draw(st.integers(1, 3)), *spatial),
+        window,
+        logits=draw(st.sampled_from(FINITE)),
+        target=target,
+        layout=draw(st.sampled_from(LAYOUTS)),
+        incoming_layout=draw(st.sampled_from(DIRECTIONS)),
+    )
+    dtype = draw(st.sampled_from((torch.float32, torch.float64)))
+    return case, dtype, draw(st.integers(0, 2**16)), draw(st.integers(1, 3))
+
+
+@given(made=large_cases())
+def test_large_images_equal_the_listing(
+    backend: str, made: tuple[Case, torch.dtype, int, int]
+) -> None:
+    case, dtype, seed, threads = made
+    sample = case.make(dtype, seed)
+    one_hot = reading(sample).foreground
+    logits = sample.logits.detach().requires_grad_()
+    wanted = listing(logits, one_hot, case.kernel_size)
+    (gradient,) = torch.autograd.grad(wanted, logits, sample.incoming)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        outcome = forward_backward(backend, sample)
+    finally:
+        torch.set_num_threads(before)
+    assert_same(outcome.penalized, wanted.detach())
+    assert_same(outcome.gradient, gradient)
+
+
 def test_examples_are_the_same_at_every_run() -> None:
-    """A failure can be repeated."""
+    """A failure can be repeated; under `make fuzz`, by its seed."""
     assert settings.default is not None
-    assert settings.default.derandomize
-    assert settings.default.max_examples == 200
+    assert settings.default.derandomize is not fuzzing()
+    assert settings.default.max_examples >= PER_PROPERTY
 
 
 def test_every_kind_of_logits_is_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scnp_kernels import SCNP, SCNPLoss, scnp
+from scnp_kernels import SCNP, SCNPDiceCELoss, SCNPLoss, scnp
 from tests import generators as g
 from tests.calls import assert_same
 from tests.cases import Case
@@ -222,7 +223,11 @@ def test_train_and_eval_are_alike(backend: str, logits: Tensor, target: Tensor) 
 
 
 def _clones(module: nn.Module) -> list[nn.Module]:
-    return [copy.copy(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module))]
+    saved = io.BytesIO()
+    torch.save(module, saved)
+    saved.seek(0)
+    loaded: nn.Module = torch.load(saved, weights_only=False)
+    return [copy.copy(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module)), loaded]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +236,9 @@ def _clones(module: nn.Module) -> list[nn.Module]:
         lambda backend: SCNP((5, 3), backend=backend),
         lambda backend: SCNPLoss(nn.CrossEntropyLoss(), 5, plain_weight=0.5, backend=backend),
         lambda backend: SCNPLoss(squares, 5, scnp_weight=2.0, backend=backend),
+        lambda backend: SCNPDiceCELoss(5, class_weights=[1, 2, 3], plain_weight=1, backend=backend),
     ],
-    ids=["SCNP", "SCNPLoss", "SCNPLoss_of_function"],
+    ids=["SCNP", "SCNPLoss", "SCNPLoss_of_function", "SCNPDiceCELoss"],
 )
 def test_copies_are_equal(
     backend: str, logits: Tensor, target: Tensor, make: Callable[[str], nn.Module]

@@ -204,6 +204,8 @@ def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        # A test suite in a shell's background passes on that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until((tmp_path / "bars" / "runs" / "ce-off-seed0" / ".lock").exists, PATIENCE)
     process.send_signal(signal.SIGINT)

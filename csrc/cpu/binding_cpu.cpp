@@ -56,8 +56,8 @@ at::Tensor scatter_op(const at::Tensor& gradient, const at::Tensor& winners,
   // The winners have the memory format of the logits, and so has the logits' gradient.
   const at::Tensor logits_gradient = result_like(winners, gradient.scalar_type());
   if (gradient.numel() > 0) {
-    call.gradient = read(gradient);
-    call.winners = read(winners);
+    call.gradient = read(gradient, "gradient");
+    call.winners = read(winners, "winners");
     call.logits_gradient = write(logits_gradient);
     scatter(call, torch_threads());
   }
@@ -73,8 +73,8 @@ at::Tensor gather_op(const at::Tensor& values, const at::Tensor& winners,
   check_winners(winners, values, call.winner_type);
   const at::Tensor result = result_like(winners, values.scalar_type());
   if (values.numel() > 0) {
-    call.values = read(values);
-    call.winners = read(winners);
+    call.values = read(values, "values");
+    call.winners = read(winners, "winners");
     call.result = write(result);
     gather(call, torch_threads());
   }
@@ -92,7 +92,7 @@ DiceCECall dice_ce_call(const at::Tensor& logits, const at::Tensor& target,
                     " classes, takes at most 250 here");
   call.type = float_type(logits, "logits");
   call.winner_type = winner_type(call.geometry.taps());
-  call.logits = read(logits);
+  call.logits = read(logits, "logits");
   call.target = target_of(logits, target, mask, target_is_masks, first_class, label_count,
                           ignore_index, validate);
   call.softmax = softmax;
@@ -148,7 +148,7 @@ at::Tensor dice_ce_backward_op(const at::Tensor& sums_gradient, const at::Tensor
     const at::Tensor gradient = sums_gradient.to(at::kDouble).contiguous();
     call.sums_gradient = gradient.const_data_ptr<double>();
     if (of_penalized) {
-      call.winners = read(winners);
+      call.winners = read(winners, "winners");
     }
     call.logits_gradient = write(logits_gradient);
     dice_ce_backward(call, torch_threads());

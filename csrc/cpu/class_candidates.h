@@ -53,9 +53,10 @@ struct PlaneLayout {
   int64_t row_places() const {
     return whole_blocks((own_rows.length() + 2 * reach[0]) * pitch);
   }
-  // With room behind for the neighbours of the last block.
+  // With room behind for the neighbours of the last block. Two blocks: the middle pass of a large
+  // window rounds up the places of a plane that was rounded up itself.
   int64_t allocated() const {
-    return row_places() + whole_blocks(2 * reach[1]) + kBlock;
+    return row_places() + whole_blocks(2 * reach[1]) + 2 * kBlock;
   }
   // Where the image's pixel (y, x) stands among all places ...
   int64_t place(int64_t y, int64_t x) const {

@@ -11,18 +11,37 @@
 namespace scnp::cpu {
 namespace {
 
+// Where every tap lies. A table, unless it would be larger than most images.
+class Displacements {
+ public:
+  explicit Displacements(const Geometry& geometry) : geometry_(geometry) {
+    constexpr int64_t most_in_table = 32767;
+    const int64_t length = geometry.taps() <= most_in_table ? geometry.taps() : 0;
+    for (int64_t tap = 0; tap < length; ++tap) {
+      table_.push_back(displacement_of_tap(geometry, tap));
+    }
+  }
+  Displacement operator[](int64_t tap) const {
+    return table_.empty() ? displacement_of_tap(geometry_, tap) : table_[tap];
+  }
+
+ private:
+  const Geometry& geometry_;
+  std::vector<Displacement> table_;  // [taps]
+};
+
 // Values are moved, never computed with: any type of the right width will do.
 template <class Bits, class Winner>
-void gather_row(const GatherCall& call, const std::vector<Displacement>& displacements, int64_t b,
-                int64_t c, int64_t z, int64_t y) {
+void gather_row(const GatherCall& call, const Displacements& displacements, int64_t b, int64_t c,
+                int64_t z, int64_t y) {
   const Geometry& geometry = call.geometry;
   const auto* values = reinterpret_cast<const Bits*>(call.values.data);
   const auto* winners = reinterpret_cast<const Winner*>(call.winners.data);
   auto* result = reinterpret_cast<Bits*>(call.result.data);
-  const auto last_tap = static_cast<uint64_t>(displacements.size() - 1);
+  const auto last_tap = static_cast<uint64_t>(geometry.taps() - 1);
   for (int64_t x = 0; x < geometry.size[kInner]; ++x) {
     const auto tap = static_cast<uint64_t>(winners[call.winners.offset(b, c, z, y, x)]);
-    const Displacement& by = displacements[std::min(tap, last_tap)];
+    const Displacement by = displacements[static_cast<int64_t>(std::min(tap, last_tap))];
     // Winners of a forward pass never leave the image; anybody else's must not leave memory.
     const auto inside = [&](int axis, int64_t at) {
       return std::clamp<int64_t>(at + by.axis[axis], 0, geometry.size[axis] - 1);
@@ -35,10 +54,7 @@ void gather_row(const GatherCall& call, const std::vector<Displacement>& displac
 template <class Bits>
 void gather_typed(const GatherCall& call, const Workers& workers) {
   const Geometry& geometry = call.geometry;
-  std::vector<Displacement> displacements;
-  for (int64_t tap = 0; tap < geometry.taps(); ++tap) {
-    displacements.push_back(displacement_of_tap(geometry, tap));
-  }
+  const Displacements displacements(geometry);
   const int64_t rows = geometry.size[kMiddle];
   const int64_t planes = geometry.size[kOuter];
   with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {

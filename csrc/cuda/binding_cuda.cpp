@@ -88,8 +88,8 @@ at::Tensor scatter_op(const at::Tensor& gradient, const at::Tensor& winners,
   // The winners have the memory format of the logits, and so has the logits' gradient.
   const at::Tensor logits_gradient = result_like(winners, gradient.scalar_type());
   if (gradient.numel() > 0) {
-    call.gradient = read(gradient);
-    call.winners = read(winners);
+    call.gradient = read(gradient, "gradient");
+    call.winners = read(winners, "winners");
     call.logits_gradient = write(logits_gradient);
     check_launch(scatter(call, stream_of(gradient)));
   }
@@ -106,8 +106,8 @@ at::Tensor gather_op(const at::Tensor& values, const at::Tensor& winners,
   check_winners(winners, values, call.winner_type);
   const at::Tensor result = result_like(winners, values.scalar_type());
   if (values.numel() > 0) {
-    call.values = read(values);
-    call.winners = read(winners);
+    call.values = read(values, "values");
+    call.winners = read(winners, "winners");
     call.result = write(result);
     check_launch(gather(call, stream_of(values)));
   }
