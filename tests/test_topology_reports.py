@@ -82,6 +82,11 @@ def test_the_summary_says_where_scnp_does_not_help(tmp_path: Path) -> None:
     made_up(tmp_path, errors)
     command("summary", tmp_path)
     text = (tmp_path / "README.md").read_text()
+    readme = tmp_path / "front.md"
+    edges = [f"<!-- benchmark:topology-made_up {edge} -->" for edge in ("begin", "end")]
+    readme.write_text("\n".join(edges))
+    command("summary", tmp_path, "--readme", readme)
+    assert "| CE+Dice, SCNP, w = 3 | 1 | 0.5000 | 1.0000 | _5.00_ | 0.0078 |" in readme.read_text()
     assert (
         "- SCNP: **higher** Betti-0 error with CE+Dice (+3.00, +150 %, 1 seed); Dice falls" in text
     )

@@ -26,6 +26,7 @@ from benchmarks.topology.records import finished_runs, truths
 from tests.topology_data import SIDE, TOY, command, failing, save, write_images, write_volumes
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 900  # seconds: a busy machine may start a process slowly
 Rows = list[dict[str, str]]
 
 
@@ -136,11 +137,11 @@ def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> 
         stderr=subprocess.DEVNULL,
     )
     checkpoint = out / "runs" / "ce-on-w3-seed0" / runner.CHECKPOINT
-    wait_until(checkpoint.exists, 120)
+    wait_until(checkpoint.exists, PATIENCE)
     workers = children_of(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not any(map(is_alive, workers)), 60)
+    wait_until(lambda: not any(map(is_alive, workers)), PATIENCE)
     assert [record.key.mode for record in finished_runs(out)] == ["off"]
     stopped_at = torch.load(checkpoint, weights_only=True)["iteration"]
     assert 0 < stopped_at < 60
@@ -179,6 +180,37 @@ def test_other_settings_in_the_same_folder_are_refused(
     file = out / "bars" / "configuration.json"
     command("run", "--data", images, "--out", out, "--losses", "ce", "--scnp", "off", "--seeds", 1,
             "--configuration", file)  # fmt: skip
+
+
+def test_other_masks_of_the_same_name_are_refused(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.topology.run_command.run_all", lambda *_: [])
+    arguments = run_arguments(images, tmp_path / "out")
+    command(*arguments)
+    command(*arguments)
+    save(images / "test" / "masks" / "1.png", np.ones((SIDE, SIDE)))
+    assert "other images or masks" in failing(capsys, *arguments)
+
+
+def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice", "--workers", 1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((tmp_path / "bars" / "runs" / "ce-off-seed0" / ".lock").exists, PATIENCE)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in error
+    assert "Traceback" not in error
+    assert [folder.name for folder in (tmp_path / "bars" / "runs").iterdir()] == ["ce-off-seed0"]
 
 
 def test_two_programs_in_one_folder_are_refused(

@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,17 @@ class DataSet:
     def channels(self) -> int:
         """Of the images: 3 for colour."""
         return int(self.train[0].image.shape[0])
+
+
+def fingerprint(data: DataSet) -> str:
+    """A number that changes with any name, image or mask of the data set."""
+    digest = hashlib.sha256()
+    for split, samples in {"train": data.train, "val": data.val, **data.tests}.items():
+        for sample in samples:
+            digest.update(f"{split}/{sample.name} {sample.image.shape}".encode())
+            digest.update(sample.truth.tobytes())
+            digest.update(sample.image.tobytes())
+    return digest.hexdigest()
 
 
 def is_volumetric(path: Path) -> bool:
@@ -112,6 +124,24 @@ def read_split(
     return _read_images(path / split, smallest or (1, 1), classes)
 
 
+def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
+    """One image of a split as it is stored, [channels, *spatial]: for pictures, not for training.
+
+    Raises DataError where there is no such image.
+    """
+    if is_volumetric(path):
+        for file in _volume_files(path, split):
+            if file.stem == name:
+                with np.load(file) as archive:
+                    image: Planes = archive["image"].astype(np.float32)
+                return image[None] if image.ndim == 3 else image
+    else:
+        for file, _ in image_pairs(path / split):
+            if file.stem == name:
+                return np.moveaxis(read_colour(file), -1, 0)
+    raise DataError(f"{path}: has no image {name} in {split}")
+
+
 def _check_channels(path: Path, data_set: DataSet) -> None:
     splits = {"train": data_set.train, "val": data_set.val, **data_set.tests}
     for split, samples in splits.items():
@@ -140,11 +170,15 @@ def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], clas
 def _read_volumes(
     path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
 ) -> list[Sample]:
+    return [_read_volume(file, smallest, classes, mask_key) for file in _volume_files(path, split)]
+
+
+def _volume_files(path: Path, split: str) -> list[Path]:
     single = path / f"{split}.npz"
     files = [single] if single.exists() else sorted((path / split).glob("*.npz"))
     if not files:
         raise DataError(f"{single}: no such file; --data takes a folder with {LAYOUT_3D}")
-    return [_read_volume(file, smallest, classes, mask_key) for file in files]
+    return files
 
 
 def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:

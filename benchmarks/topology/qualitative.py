@@ -28,7 +28,7 @@ from benchmarks.common.panels import (
     stretched,
 )
 from benchmarks.topology.configuration import Configuration
-from benchmarks.topology.datasets import Sample, read_data_set
+from benchmarks.topology.datasets import Sample, read_pixels_to_show, read_split
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import betti0_error, dice
 from benchmarks.topology.options import add_results_arguments, report_folder
@@ -129,22 +129,26 @@ def draw(
         method.mode: find_marks(prediction, truth) for method, prediction in predictions.items()
     }
     window = most_telling_window(truth.shape, marks, methods[0].mode)
-    pixels = stretched(np.moveaxis(_section(sample.image, depth, channels=True), 0, -1))
-    figure = Figure(
-        figsize=(4.4 * (2 + len(methods)), 5.9), layout=ConstrainedLayoutEngine(h_pad=0.06)
-    )
+    image_shown = read_pixels_to_show(data, split, name)  # [channels, *spatial]
+    pixels = stretched(np.moveaxis(_section(image_shown, depth, channels=True), 0, -1))
+    columns = max(2, len(methods))
+    figure = Figure(figsize=(4.6 * columns, 10.6), layout=ConstrainedLayoutEngine(h_pad=0.06))
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2 + len(methods))
+    (image_axes, truth_axes, *empty), method_axes = figure.subplots(2, columns)
     show(
-        panels[0],
+        image_axes,
         "image",
         np.asarray(window.of(pixels if pixels.shape[-1] == 3 else pixels[..., 0])),
     )
-    show_truth(panels[1], truth, window)
-    for axes, (method, prediction) in zip(panels[2:], predictions.items(), strict=True):
+    show_truth(truth_axes, truth, window)
+    for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=True):
         _draw_method(axes, results, method, prediction, truth, marks[method.mode], window)
-    figure.suptitle(_title(results, seed, split, name, depth, image is None), fontsize=12)
-    figure.legend(handles=legend(), loc="outside lower center", ncols=6, fontsize=11)
+    figure.suptitle(_title(results, seed, split, name, depth, image is None), fontsize=14)
+    if empty:
+        empty[0].axis("off")
+        empty[0].legend(handles=legend(), loc="center", fontsize=13)
+    else:
+        figure.legend(handles=legend(), loc="outside lower center", ncols=3, fontsize=11)
     with written_whole(file) as temporary:
         figure.savefig(temporary, dpi=90)
 
@@ -172,7 +176,14 @@ def _draw_method(
         if measure in configuration.measures
     )
     seeds = len(results.seeds(method))
-    axes.set_xlabel(f"{counted(marks)}\nmean over all, {seeds} seeds: {means}", fontsize=11)
+    images = len(results.images(method, split))
+    whole = configuration.spatial_dimensions == 2 or not configuration.tile
+    scored = f"{images} {'images' if whole else 'cubes'}, {_counted(seeds, 'seed')}"
+    axes.set_xlabel(f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11)
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _title(
@@ -184,10 +195,10 @@ def _title(
 
 
 def _sample(configuration: Configuration, data: Path, split: str, name: str) -> Sample:
-    data_set = read_data_set(
-        data, (split,), configuration.crop, configuration.classes, configuration.mask_key
+    samples = read_split(
+        data, split, classes=configuration.classes, mask_key=configuration.mask_key
     )
-    for sample in data_set.tests[split]:
+    for sample in samples:
         if sample.name == name:
             return sample
     raise UsageError(f"--data: got {data}, which has no image {name} in {split}")

@@ -94,13 +94,17 @@ def finished_runs(folder: Path) -> list[RunRecord]:
 
 
 def data_set_folders(out: Path) -> list[Path]:
-    """The data sets' output folders in ``out`` (or ``out`` itself). Raises UsageError."""
+    """The data sets' output folders in ``out`` (or ``out`` itself) that have a finished run.
+
+    Raises UsageError where there is none.
+    """
     if (out / CONFIGURATION).is_file():
         return [out]
     folders = sorted(file.parent for file in out.glob(f"*/{CONFIGURATION}"))
-    if not folders:
-        raise UsageError(f"{out}: holds no {CONFIGURATION}; start with `run --out {out}`")
-    return folders
+    started = [folder for folder in folders if any(folder.glob(f"runs/*/{RUN}"))]
+    if not started:
+        raise UsageError(f"{out}: holds no finished run; start with `run --out {out}`")
+    return started
 
 
 def configuration_of(folder: Path) -> Configuration:

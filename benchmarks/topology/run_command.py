@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmarks.topology.configuration import (
     read_configuration,
     write_json,
 )
-from benchmarks.topology.datasets import DataSet, is_volumetric, read_data_set
+from benchmarks.topology.datasets import DataSet, fingerprint, is_volumetric, read_data_set
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
 from benchmarks.topology.options import kernel_size, one_of, positive, sides, words
@@ -174,12 +175,18 @@ def _write_description(
 ) -> None:
     """The configuration beside the results; refuses to mix two in one folder."""
     file = folder / CONFIGURATION
+    mark = fingerprint(data)
     if file.exists():
         differences = configuration_of(folder).differences(configuration)
         if differences:
             raise UsageError(
                 f"{file}: holds runs with other settings ({'; '.join(differences)}); "
                 "give the same settings or another --out"
+            )
+        if json.loads(file.read_text(encoding="utf-8")).get("data", mark) != mark:
+            raise UsageError(
+                f"{file}: holds runs on other images or masks of the same name than those in "
+                f"{options.data}; give another --out"
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,6 +203,7 @@ def _write_description(
                 "val": len(data.val),
                 **{split: len(samples) for split, samples in data.tests.items()},
             },
+            "data": mark,
             "device": options.device,
             "machine": machine_facts(threads=1),
         },

@@ -6,6 +6,7 @@ import fcntl
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,6 @@ from benchmarks.topology.scoring import Score, score_image
 from benchmarks.topology.training import (
     TrainingError,
     segment,
-    stop_without_parent,
     train,
 )
 
@@ -53,7 +54,15 @@ class Worker:
     job: Job
     data: DataSet
     advances: Queue[int]
+    stopping: Event
     parent: int
+
+    def check_wanted(self) -> None:
+        """Go no further once the parent says so (TrainingError) or is gone (the process ends)."""
+        if os.getppid() != self.parent:
+            os._exit(1)  # nobody would collect the results
+        if self.stopping.is_set():
+            raise TrainingError("interrupted")
 
 
 _worker: Worker | None = None  # of this process, if it is a worker
@@ -78,6 +87,7 @@ def run_all(job: Job, keys: Sequence[RunKey], workers: int) -> list[str]:
 def _run_pool(job: Job, todo: Sequence[RunKey], workers: int) -> list[str]:
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     advances: Queue[int] = context.Queue()
+    stopping = context.Event()
     failures: list[str] = []
     terminal = sys.stderr.isatty()
     with (
@@ -92,21 +102,26 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int) -> list[str]:
             min(workers, len(todo)),
             context,
             initializer=_start_worker,
-            initargs=(job, advances, os.getpid()),
+            initargs=(job, advances, stopping, os.getpid()),
         ) as pool,
     ):
-        pending = {pool.submit(_run, key): key for key in todo}
-        while pending:
-            done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-            _drain(advances, bar)
-            for future in done:
-                key = pending.pop(future)
-                problem = _problem(future)
-                if problem:
-                    failures.append(f"{key.identifier}: {problem}")
-                else:
-                    gather(job.out)
-                bar.write(f"{key.identifier}: {problem or future.result()}", file=sys.stderr)
+        try:
+            pending = {pool.submit(_run, key): key for key in todo}
+            while pending:
+                done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                _drain(advances, bar)
+                for future in done:
+                    key = pending.pop(future)
+                    problem = _problem(future)
+                    if problem:
+                        failures.append(f"{key.identifier}: {problem}")
+                    else:
+                        gather(job.out)
+                    bar.write(f"{key.identifier}: {problem or future.result()}", file=sys.stderr)
+        except BaseException:  # Ctrl-C: no further run, and those under way end at once
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            raise
     return failures
 
 
@@ -127,9 +142,10 @@ def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
         bar.update(advances.get())
 
 
-def _start_worker(job: Job, advances: Queue[int], parent: int) -> None:
+def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
     """Runs once in every worker process."""
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
     torch.set_num_threads(1)
     configuration = job.configuration
     data = read_data_set(
@@ -139,7 +155,7 @@ def _start_worker(job: Job, advances: Queue[int], parent: int) -> None:
         configuration.classes,
         configuration.mask_key,
     )
-    _worker = Worker(job, data, advances, parent)
+    _worker = Worker(job, data, advances, stopping, parent)
 
 
 def _run(key: RunKey) -> str:
@@ -147,6 +163,7 @@ def _run(key: RunKey) -> str:
     if _worker is None:
         raise RuntimeError("a run outside of a worker process")
     worker = _worker
+    worker.check_wanted()
     job, data = worker.job, worker.data
     folder = job.out / "runs" / key.identifier
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +177,7 @@ def _run(key: RunKey) -> str:
         )
 
         def advance(iterations: int) -> None:
-            stop_without_parent(worker.parent)
+            worker.check_wanted()
             worker.advances.put(iterations)
 
         progress = train(

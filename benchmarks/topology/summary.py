@@ -6,9 +6,11 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from benchmarks.common.files import written_whole
-from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, verdict
+from benchmarks.kernels.readme import update_file
+from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, texts, verdict
 from benchmarks.topology.options import add_results_arguments, report_folder
 from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES, data_set_folders
 from benchmarks.topology.results import (
@@ -21,7 +23,9 @@ from benchmarks.topology.results import (
     plain,
     read_results,
 )
+from benchmarks.topology.tables import markdown
 
+USUAL_LOSS = "ce_dice"
 NOTICEABLE_DICE = 0.01  # a smaller change of Dice goes without saying
 MACHINE = ("CPU", "cores", "memory", "torch", "scnp_kernels", "git revision")
 BEGINNING = (
@@ -34,13 +38,18 @@ BEGINNING = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `summary`."""
     add_results_arguments(parser)
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="rewrite its blocks topology-DATA_SET too"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
     parts = ["# Results of the topology benchmark", BEGINNING]
+    blocks = {}
     for folder in data_set_folders(options.out):
         results = read_results(folder)
+        blocks[f"topology-{results.name}"] = _block(results)
         parts += [_heading(results), *_findings(results)]
         if options.to:
             target = report_folder(options, folder)
@@ -50,6 +59,24 @@ def run(options: argparse.Namespace) -> None:
     file = (options.to or options.out) / "README.md"
     with written_whole(file) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    if options.readme:
+        update_file(options.readme, blocks)
+
+
+def _block(results: Results) -> str:
+    """The rows of the loss that everybody uses, on the first scored split."""
+    split, measures = results.configuration.tests[0], results.configuration.measures
+    columns = [name for m in measures for name in (TITLES[m], "p")]
+    rows = [
+        [
+            method.title,
+            len(results.seeds(method)),
+            *(text for m in measures for text in texts(cell(results, method, split, m), m)),
+        ]
+        for method in comparable(results)
+        if method.loss == USUAL_LOSS
+    ]
+    return markdown(["", "seeds", *columns], rows)
 
 
 def _heading(results: Results) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -227,9 +226,3 @@ def _middle_of(sample: Sample) -> Sample:
         for start in (max(0, side - VALIDATION_SIDE) // 2 for side in sample.truth.shape)
     )
     return Sample(sample.name, sample.image[(slice(None), *part)], sample.truth[part])
-
-
-def stop_without_parent(parent: int) -> None:
-    """End this process if the one that started it is gone: nobody would collect the results."""
-    if os.getppid() != parent:
-        os._exit(1)
