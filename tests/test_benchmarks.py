@@ -42,6 +42,7 @@ TOYS = Shapes(
     classes=(2, 3),
     one_channel=((1, 1, 8, 8),),
     small=(1, 2, 6, 6),
+    classes_of_loss=(2, 3),
 )
 OPTIONS = [
     "--one-process",
@@ -59,7 +60,7 @@ OPTIONS = [
 @pytest.fixture(autouse=True)
 def uncompiled_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes longer than everything else here."""
-    monkeypatch.setattr(peers, "_compiled", lambda function: function)
+    monkeypatch.setattr(peers, "compiled", lambda function: function)
     monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
 
 
@@ -73,7 +74,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one run of everything."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(peers, "_compiled", lambda function: function)
+        monkeypatch.setattr(peers, "compiled", lambda function: function)
         monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
         monkeypatch.setattr(program, "QUICK", TOYS)
         (folder / "page.md").write_text(PAGE, encoding="utf-8")
@@ -221,7 +222,7 @@ def test_every_file_is_there_and_every_bar_judged(out: Path) -> None:
     assert facts["threads"] == "1"
     assert all(facts.values())
     verdicts = bars.verdicts(results.read_results(out))
-    assert len(verdicts) == 14
+    assert len(verdicts) == 21
     assert all(verdict.reached is not None for verdict in verdicts)
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.kernels.cases import FILL, LISTING, LISTING_COMPILED, OURS, SHIFTED_COMPILED
+from benchmarks.kernels.cases import (
+    DICE_CE,
+    DICE_CE_COMPILED,
+    DICE_CE_MONAI,
+    FILL,
+    FUSED,
+    FUSED_JOINT,
+    LISTING,
+    LISTING_COMPILED,
+    OURS,
+    SHIFTED_COMPILED,
+)
 from benchmarks.kernels.results import (
     BOTH,
     FORWARD,
@@ -116,6 +127,41 @@ def _peak(results: Results) -> float:
     return max(results.find(group, OURS).peak_per_logit for group in ("2D", "3D"))
 
 
+LOSS_GROUPS = ("loss 2D", "loss 3D")
+
+
+def _loss_against(group: str, *peers: str) -> Measure:
+    """How many times longer the fused loss takes than the faster of the peers."""
+
+    def measure(results: Results) -> list[Ratio]:
+        fastest = min(
+            (results.find(group, peer) for peer in peers), key=lambda r: r.milliseconds(BOTH)
+        )
+        return [ratio(results.find(group, FUSED), fastest, BOTH)]
+
+    return measure
+
+
+def _joint(results: Results) -> list[Ratio]:
+    return [
+        ratio(results.find(group, FUSED_JOINT), results.find(group, FUSED), BOTH)
+        for group in LOSS_GROUPS
+    ]
+
+
+def _kept_by_loss(results: Results) -> float:
+    """Bytes per logit, less 4 per pixel."""
+    records = [results.find(group, name) for group in LOSS_GROUPS for name in (FUSED, FUSED_JOINT)]
+    return max(((r.saved_bytes or 0) - 4 * (r.logits // r.shape[1])) / r.logits for r in records)
+
+
+def _peak_of_loss(results: Results) -> float:
+    return max(
+        results.find(group, FUSED).peak_per_logit / results.find(group, DICE_CE).peak_per_logit
+        for group in LOSS_GROUPS
+    )
+
+
 def _dtype_bar(dtype: str) -> _Bar:
     groups = ("2D dtypes", "3D dtypes")
     measure = _ours(groups, {"dtype": dtype}, {"dtype": "float32"})
@@ -154,4 +200,26 @@ _BARS = (
         _call_overhead,
     ),
     _Bar("channels_last against contiguous, 2D; 3D", 1.5, False, _layout),
+    *(
+        _Bar(
+            f"{dimensions}, SCNPDiceCELoss against plain Dice+CE, {which}",
+            limit,
+            False,
+            _loss_against(f"loss {dimensions}", *peers),
+        )
+        for which, peers in (
+            ("the faster of eager and compiled", (DICE_CE, DICE_CE_COMPILED)),
+            ("MONAI's", (DICE_CE_MONAI,)),
+        )
+        for dimensions, limit in (("2D", 0.5), ("3D", 0.3))
+    ),
+    _Bar("SCNPDiceCELoss joint against SCNPDiceCELoss, 2D; 3D", 1.4, False, _joint),
+    _Bar(
+        "SCNPDiceCELoss: saved for backward, less 4 B per pixel",
+        1,
+        False,
+        _kept_by_loss,
+        " B per logit",
+    ),
+    _Bar("SCNPDiceCELoss: peak of tensors against plain Dice+CE", 0.25, False, _peak_of_loss),
 )

@@ -18,6 +18,13 @@ FILL = "fill"  # allocate and fill the three results
 OURS = "scnp cpu"
 OURS_REFERENCE = "scnp reference"
 
+# Whole losses.
+DICE_CE, DICE_CE_COMPILED, DICE_CE_MONAI = "Dice+CE", "Dice+CE compiled", "Dice+CE of MONAI"
+LISTING_DICE_CE, LISTING_DICE_CE_COMPILED = "listing, Dice+CE", "listing, Dice+CE compiled"
+SCNP_DICE_CE = "scnp, Dice+CE"  # two steps
+FUSED, FUSED_JOINT, FUSED_PLAIN = "SCNPDiceCELoss", "SCNPDiceCELoss joint", "SCNPDiceCELoss plain"
+LOSSES_WITHOUT_SCNP = (DICE_CE, DICE_CE_COMPILED, DICE_CE_MONAI)
+
 LABELS, FLOAT_MASKS, BOOL_MASKS = "labels", "float masks", "bool masks"
 
 
@@ -31,6 +38,7 @@ class Case:
     target: str = LABELS  # what ours is given; the peers always take their one-hot masks, ready
     channels_last: bool = False
     threads: int | None = None  # None: those of the run
+    of_loss: bool = False  # Dice + cross entropy, not SCNP alone
 
     @property
     def dimensions(self) -> int:
@@ -59,6 +67,7 @@ class Case:
         parts += [self.target.replace(" ", "_")]
         parts += ["channels_last"] if self.channels_last else []
         parts += [f"{self.threads}_threads"] if self.threads is not None else []
+        parts += ["loss"] if self.of_loss else []
         return "-".join(parts)
 
 
@@ -81,6 +90,7 @@ class Shapes:
     windows_3d: tuple[int, ...] = (1, 2, 96, 96, 96)  # the listing is too slow for more
     classes_spatial: tuple[int, ...] = (512, 512)
     classes: tuple[int, ...] = (2, 3, 4, 8)
+    classes_of_loss: tuple[int, ...] = (2, 4, 8, 16)
     one_channel: tuple[tuple[int, ...], ...] = ((1, 1, 2048, 2048), (1, 1, 160, 128, 112))
     small: tuple[int, ...] = (1, 2, 64, 64)
     windows: dict[int, tuple[int, ...]] = field(
@@ -96,6 +106,7 @@ QUICK = Shapes(  # to see that the suite works; its numbers mean nothing
     windows_3d=(1, 2, 12, 12, 12),
     classes_spatial=(32, 32),
     classes=(2, 3),
+    classes_of_loss=(2, 3),
     one_channel=((1, 1, 64, 64),),
     small=(1, 2, 16, 16),
 )
@@ -103,6 +114,15 @@ QUICK = Shapes(  # to see that the suite works; its numbers mean nothing
 _PEERS = (LISTING, LISTING_COMPILED)
 _ALL = (*_PEERS, SHIFTED_COMPILED, OURS)
 _HALF_TYPES = (torch.bfloat16, torch.float16)
+_LOSSES = (
+    *LOSSES_WITHOUT_SCNP,
+    LISTING_DICE_CE,
+    LISTING_DICE_CE_COMPILED,
+    SCNP_DICE_CE,
+    FUSED,
+    FUSED_JOINT,
+    FUSED_PLAIN,
+)
 
 
 def groups(shapes: Shapes) -> tuple[Group, ...]:
@@ -153,6 +173,27 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
             tuple(
                 (Case((1, count, *shapes.classes_spatial)), (*_PEERS, OURS))
                 for count in shapes.classes
+            ),
+        ),
+        Group(
+            "loss 2D",
+            "Dice + cross entropy on the paper's 2D shape",
+            ((Case(shapes.paper_2d, of_loss=True), _LOSSES),),
+        ),
+        Group(
+            "loss 3D",
+            "Dice + cross entropy on the paper's 3D shape",
+            ((Case(shapes.paper_3d, of_loss=True), _LOSSES),),
+        ),
+        Group(
+            "loss classes",
+            "Dice + cross entropy of 2 to 16 classes",
+            tuple(
+                (
+                    Case((1, count, *shapes.classes_spatial), of_loss=True),
+                    (DICE_CE, DICE_CE_COMPILED, SCNP_DICE_CE, FUSED, FUSED_JOINT),
+                )
+                for count in shapes.classes_of_loss
             ),
         ),
         _ours_only(

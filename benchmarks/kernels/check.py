@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.kernels import peers
-from benchmarks.kernels.cases import Case
+from benchmarks.kernels import loss_peers, peers
+from benchmarks.kernels.cases import FUSED_JOINT, FUSED_PLAIN, LOSSES_WITHOUT_SCNP, Case
 from benchmarks.kernels.implementations import OURS_PREFIX, Run
 from benchmarks.kernels.inputs import Buffer
+
+LOSS_TOLERANCE = 1e-5  # of float32, which the peers add up in
 
 
 class WrongResultError(AssertionError):
@@ -59,6 +61,31 @@ def check(name: str, case: Case, run: Run, buffer: Buffer, answer: Expected) -> 
     if not agrees:
         difference = _difference(gradient, answer.gradient)
         raise WrongResultError(f"{name} on {case.name}, gradient: {difference}")
+
+
+def check_loss(name: str, case: Case, run: Run, buffer: Buffer) -> None:
+    """Run forward and backward once, and compare with the composition in float64.
+
+    Raises:
+        WrongResultError: It does not agree.
+    """
+    value = run(buffer)
+    (gradient,) = torch.autograd.grad(value, buffer.logits)
+    logits = buffer.logits.detach().double().requires_grad_()
+    on_penalized = loss_peers.listing_dice_ce(logits, buffer.labels, case.kernel_size)
+    plain = loss_peers.dice_ce(logits, buffer.labels)
+    if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
+        exact = plain
+    else:
+        exact = on_penalized + plain if name == FUSED_JOINT else on_penalized
+    (exact_gradient,) = torch.autograd.grad(exact, logits)
+    if abs(value.item() - exact.item()) > LOSS_TOLERANCE * abs(exact.item()):
+        raise WrongResultError(f"{name} on {case.name}: {value.item()}, exactly {exact.item()}")
+    largest = exact_gradient.abs().max()
+    if (gradient - exact_gradient).abs().max() > LOSS_TOLERANCE * largest:
+        raise WrongResultError(
+            f"{name} on {case.name}, gradient: {_difference(gradient, exact_gradient)}"
+        )
 
 
 def _difference(got: Tensor, wanted: Tensor) -> str:

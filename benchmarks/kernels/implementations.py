@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks.kernels import peers
+from benchmarks.kernels import loss_peers, peers
 from benchmarks.kernels.cases import (
     COPY,
+    DICE_CE,
+    DICE_CE_COMPILED,
+    DICE_CE_MONAI,
     FILL,
+    FUSED,
+    FUSED_JOINT,
+    FUSED_PLAIN,
     LISTING,
     LISTING_COMPILED,
+    LISTING_DICE_CE,
+    LISTING_DICE_CE_COMPILED,
+    SCNP_DICE_CE,
     SHIFTED_COMPILED,
     Case,
 )
 from benchmarks.kernels.inputs import Buffer
-from scnp_kernels import backends, scnp
+from scnp_kernels import SCNPLoss, backends, scnp, scnp_dice_ce_loss
 
 OURS_PREFIX = "scnp "  # followed by the name of a backend
 BASELINES = (COPY, FILL)  # memory traffic only: no result to check, nothing to differentiate
@@ -70,6 +80,9 @@ def build(implementation: str, case: Case) -> Run:
     if implementation == FILL:
         winners = winners_dtype(case)
         return lambda buffer: peers.allocate_and_fill(buffer.logits.detach(), winners)[0]
+    if case.of_loss:
+        loss = _loss(implementation, kernel_size)
+        return lambda buffer: loss(buffer.logits, buffer.labels)
     if implementation.startswith(OURS_PREFIX):
         backend = implementation.removeprefix(OURS_PREFIX)
         if implementation not in our_backends():
@@ -83,6 +96,33 @@ def build(implementation: str, case: Case) -> Run:
         SHIFTED_COMPILED: peers.compiled_shifted_comparisons,
     }[implementation]()
     return lambda buffer: peer(buffer.logits, buffer.one_hot(), kernel_size)
+
+
+def _loss(implementation: str, kernel_size: int) -> loss_peers.Loss:
+    def ours(scnp_weight: float, plain_weight: float) -> loss_peers.Loss:
+        return lambda logits, labels: scnp_dice_ce_loss(
+            logits,
+            labels,
+            kernel_size,
+            scnp_weight=scnp_weight,
+            plain_weight=plain_weight,
+            backend="cpu",
+        )
+
+    makers: dict[str, Callable[[], loss_peers.Loss]] = {
+        DICE_CE: lambda: loss_peers.dice_ce,
+        DICE_CE_COMPILED: loss_peers.compiled_dice_ce,
+        DICE_CE_MONAI: loss_peers.monai_dice_ce,
+        LISTING_DICE_CE: lambda: functools.partial(
+            loss_peers.listing_dice_ce, kernel_size=kernel_size
+        ),
+        LISTING_DICE_CE_COMPILED: lambda: loss_peers.compiled_listing_dice_ce(kernel_size),
+        SCNP_DICE_CE: lambda: SCNPLoss(loss_peers.dice_ce, kernel_size, backend="cpu"),
+        FUSED: lambda: ours(1, 0),
+        FUSED_JOINT: lambda: ours(1, 1),
+        FUSED_PLAIN: lambda: ours(0, 1),
+    }
+    return makers[implementation]()
 
 
 def winners_dtype(case: Case) -> torch.dtype:

@@ -24,7 +24,10 @@ class Buffer:
         self.case = case
         self.logits = self._laid_out(torch.randn(case.shape, generator=generator))
         self.logits.requires_grad_()  # [B, C, *spatial]
-        self.incoming = self._laid_out(torch.randn(case.shape, generator=generator))
+        if case.of_loss:
+            self.incoming = torch.ones(())  # a loss is one number
+        else:
+            self.incoming = self._laid_out(torch.randn(case.shape, generator=generator))
         self.labels = _regions(case.shape, generator)  # [B, *spatial] int64
         self._masks: dict[torch.dtype, Tensor] = {}
 
@@ -107,7 +110,7 @@ class Inputs:
 
 def _key(case: Case) -> tuple[object, ...]:
     """Cases that differ in the window, the kind of target or the threads share their buffers."""
-    return case.shape, case.dtype, case.channels_last
+    return case.shape, case.dtype, case.channels_last, case.of_loss
 
 
 def buffer_count(case: Case) -> int:

@@ -77,6 +77,11 @@ def least_bytes(case: Case) -> tuple[int, int]:
     incoming gradient and the winners, write the gradient.
     """
     values, winners = case.dtype.itemsize, winners_dtype(case).itemsize
+    if case.of_loss:
+        # Of SCNPDiceCELoss: both passes read logits and labels; one writes the winners, which the
+        # other reads to write the gradient.
+        read = case.logits * values + torch.int64.itemsize * (case.logits // case.shape[1])
+        return read + case.logits * winners, read + case.logits * (winners + values)
     if case.target == LABELS:
         target = torch.int64.itemsize * (case.logits // case.shape[1])
     else:

@@ -55,7 +55,7 @@ def compare_shifted(
 
 def compiled_listing() -> Peer:
     """The listing under torch.compile."""
-    return _compiled(listing)
+    return compiled(listing)
 
 
 def compiled_shifted_comparisons() -> Peer:
@@ -64,7 +64,7 @@ def compiled_shifted_comparisons() -> Peer:
     Compiled in two steps, the fastest of the forms that were tried: in one step, the compiler
     computes the padding anew for every comparison.
     """
-    pad, compare = _compiled(pad_signed), _compiled(compare_shifted)
+    pad, compare = compiled(pad_signed), compiled(compare_shifted)
 
     def shifted_comparisons(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
         padded_logits, padded_masks = pad(logits, one_hot, kernel_size)
@@ -74,7 +74,7 @@ def compiled_shifted_comparisons() -> Peer:
     return shifted_comparisons
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     # For these shapes and no others: what the compiler is best at.
     return torch.compile(function, dynamic=False, fullgraph=True)
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from benchmarks.kernels.bars import verdicts
 from benchmarks.kernels.cases import (
     COPY,
+    DICE_CE,
+    FUSED,
+    FUSED_JOINT,
+    FUSED_PLAIN,
     LISTING,
     LISTING_COMPILED,
     OURS,
+    SCNP_DICE_CE,
     SHIFTED_COMPILED,
 )
 from benchmarks.kernels.pictures import PICTURES
@@ -38,6 +43,7 @@ def tables(results: Results, folder: Path, beside: Path) -> dict[str, str]:
         "latency": latency_table(results),
         "speedup": speedup_table(results),
         "memory": memory_table(results),
+        "loss": loss_table(results),
         "slices": slices_table(results),
         "machine": machine_table(results),
         "pictures": picture_links(folder, beside),
@@ -111,6 +117,38 @@ def memory_table(results: Results) -> str:
     return _table(
         ("shape", "implementation", "saved for backward, B per logit", "peak, B per logit"), rows
     )
+
+
+def loss_table(results: Results) -> str:
+    """Dice + cross entropy: time and memory, plain, on SCNP in two steps, and fused."""
+    rows = []
+    for group in ("loss 2D", "loss 3D", "loss classes"):
+        records = [r for r in results.in_group(group) if r.saved_bytes is not None]
+        for record in sorted(records, key=lambda r: (r.shape, r.milliseconds(BOTH))):
+            plain = results.find(group, DICE_CE, shape=record.shape)
+            rows.append(
+                [
+                    shape_of(record),
+                    f"**{record.implementation}**"
+                    if record.implementation in OUR_LOSSES
+                    else record.implementation,
+                    _time(record, FORWARD),
+                    _time(record, BOTH),
+                    times(ratio(record, plain, BOTH).of_medians),
+                    f"{record.saved_per_logit:.2f}",
+                    f"{record.peak_per_logit:.2f}",
+                ]
+            )
+    return _table(
+        (
+            *("shape", "loss", "forward, no gradient wanted", "forward + backward, ms"),
+            *("against Dice+CE", "saved for backward, B per logit", "peak, B per logit"),
+        ),
+        rows,
+    )
+
+
+OUR_LOSSES = (SCNP_DICE_CE, FUSED, FUSED_JOINT, FUSED_PLAIN)
 
 
 def slices_table(results: Results) -> str:

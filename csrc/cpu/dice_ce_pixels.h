@@ -49,6 +49,9 @@ struct ProbabilityBlock {
 
   // shared[0] becomes the total of a pixel's exponentials.
   void softmax(int64_t classes) {
+    if (classes == 2) {
+      return softmax_of_two();
+    }
     Real* most = shared[1];
     Real* total = shared[0];
     std::copy_n(logit, kBlock, most);
@@ -69,6 +72,27 @@ struct ProbabilityBlock {
         e[i] = exp_of_nonpositive(z[i]);
         total[i] += e[i];
       }
+    }
+  }
+
+ private:
+  // The same numbers with one exponential instead of two: the larger logit's is 1. NaN stays NaN
+  // in the total.
+  void softmax_of_two() {
+    Real* z0 = logit;
+    Real* z1 = logit + kBlock;
+    Real* e0 = exponential;
+    Real* e1 = exponential + kBlock;
+    SCNP_VECTORIZE
+    for (int64_t i = 0; i < kBlock; ++i) {
+      const Real difference = z0[i] - z1[i];
+      const bool first_is_less = difference < 0;
+      const Real e = exp_of_nonpositive(-std::abs(difference));
+      z0[i] = keep_if(first_is_less, difference);
+      z1[i] = keep_if(!first_is_less, -difference);
+      e0[i] = keep_if(first_is_less, e) + keep_if(!first_is_less, Real{1});
+      e1[i] = keep_if(!first_is_less, e) + keep_if(first_is_less, Real{1});
+      shared[0][i] = 1 + e;
     }
   }
 };

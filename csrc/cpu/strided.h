@@ -44,4 +44,17 @@ inline void spread_row(const T* from, int64_t n, int64_t stride, T* to) {
   });
 }
 
+// Asks for memory that will be read soon. A hint: it may lie anywhere, even outside of the tensor.
+template <class T>
+inline void fetch_ahead(const T* from, int64_t n) {
+#if defined(__GNUC__)
+  constexpr int64_t cache_line = 64 / sizeof(T);
+  for (int64_t i = 0; i < n; i += cache_line) {
+    __builtin_prefetch(from + i, 0, 2);
+  }
+#else
+  (void)from, (void)n;
+#endif
+}
+
 }  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -60,6 +60,10 @@ class LogitsAtWinners {
     const Key* row =
         reinterpret_cast<const Key*>(logits_.data) + logits_.offset(b, k, z, y, columns.begin);
     const int64_t stride = logits_.axis[kInner];
+    // The row that the next plane's windows reach first: winners lead there in no order that the
+    // machine foresees.
+    fetch_ahead(row + (geometry_.reach(kOuter) + 1) * logits_.axis[kOuter],
+                columns.length() * stride);
     if (!few_taps_) {
       for (int64_t i = 0; i < columns.length(); ++i) {
         out[i] = row[i * stride + checked(taps[i * tap_stride], z, y, columns.begin + i)];

@@ -1,0 +1,69 @@
+"""Dice + cross entropy as people write it, plain and on the listing's logits: the loss's peers.
+
+Shares no code with scnp_kernels. Softmax, mean over images and classes, smooth 1e-5.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceCELoss
+from torch import Tensor
+
+from benchmarks.kernels import peers
+
+SMOOTH = 1e-5
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, C, *spatial], label map [B, *spatial]
+
+
+def dice_ce(logits: Tensor, labels: Tensor) -> Tensor:
+    """The fastest form of those that were tried in plain PyTorch: masks by comparison."""
+    return _dice_ce_of_masks(logits, labels, _masks(logits, labels))
+
+
+def listing_dice_ce(logits: Tensor, labels: Tensor, kernel_size: int) -> Tensor:
+    """The same on the paper's listing, which needs the masks anyway."""
+    masks = _masks(logits, labels)
+    return _dice_ce_of_masks(peers.listing(logits, masks, kernel_size), labels, masks)
+
+
+def monai_dice_ce() -> Loss:
+    """The library's, which most people train with."""
+    criterion = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        value: Tensor = criterion(logits, labels.unsqueeze(1))
+        return value
+
+    return loss
+
+
+def compiled_dice_ce() -> Loss:
+    """Under torch.compile."""
+    compiled: Loss = peers.compiled(dice_ce)
+    return compiled
+
+
+def compiled_listing_dice_ce(kernel_size: int) -> Loss:
+    """Under torch.compile, as a whole."""
+    compiled = peers.compiled(listing_dice_ce)
+    return functools.partial(compiled, kernel_size=kernel_size)
+
+
+def _masks(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B, C, *spatial], in the dtype of the logits."""
+    classes = torch.arange(logits.shape[1]).view(-1, *(1,) * (logits.dim() - 2))
+    return (labels.unsqueeze(1) == classes).to(logits.dtype)
+
+
+def _dice_ce_of_masks(logits: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+    probability = logits.softmax(dim=1)
+    spatial = tuple(range(2, logits.dim()))
+    intersection = (probability * masks).sum(spatial)
+    cardinality = probability.sum(spatial) + masks.sum(spatial)
+    dice = (2 * intersection + SMOOTH) / (cardinality + SMOOTH)
+    return F.cross_entropy(logits, labels) + 1 - dice.mean()
