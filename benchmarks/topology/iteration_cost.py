@@ -206,12 +206,13 @@ def _seconds(shape: Shape, subject: str) -> float:
 def _memory(shape: Shape, subject: str) -> tuple[int, int]:
     """The most bytes of tensors, and of arrays, at once in an iteration, beyond its input."""
     given = _next_example(shape)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        _run(shape, subject, given)
     tracemalloc.start()
     try:
-        _run(shape, subject, given)
-        arrays = tracemalloc.get_traced_memory()[1]
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            tracemalloc.reset_peak()
+            held, _ = tracemalloc.get_traced_memory()  # by the profiler
+            _run(shape, subject, given)
+            _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return peak_of(profiler), arrays
+    return peak_of(profiler), peak - held
