@@ -132,7 +132,10 @@ def draw(
     image_shown = read_pixels_to_show(data, split, name)  # [channels, *spatial]
     pixels = stretched(np.moveaxis(_section(image_shown, depth, channels=True), 0, -1))
     columns = max(2, len(methods))
-    figure = Figure(figsize=(4.6 * columns, 10.6), layout=ConstrainedLayoutEngine(h_pad=0.06))
+    figure = Figure(
+        figsize=(4.6 * columns, 1.8 + 2 * 4.4 * window.height / window.width),
+        layout=ConstrainedLayoutEngine(h_pad=0.06),
+    )
     FigureCanvasAgg(figure)
     (image_axes, truth_axes, *empty), method_axes = figure.subplots(2, columns)
     show(
@@ -190,7 +193,7 @@ def _title(
     results: Results, seed: int, split: str, name: str, depth: int | None, chosen: bool
 ) -> str:
     section = "" if depth is None else f", section {depth}"
-    why = ", chosen because the Betti-0 error falls the most on it" if chosen else ""
+    why = ", chosen because SCNP does best there beside the plain loss" if chosen else ""
     return f"{results.name}, seed {seed}: {split} image {name}{section}{why}"
 
 
