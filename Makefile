@@ -8,6 +8,8 @@
 # make fuzz   the property tests on 50,000 new examples; SEED=... draws the same ones again
 # make long-life   20,000 training steps in constant memory
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
+# make test-large      more than 2**31 elements; needs 15 GiB of memory
+# make test-versions   the sdist installed and tested on several versions of Python, torch and triton
 # make lint   ruff, mypy, clang-format
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
@@ -20,6 +22,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean
+.PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
@@ -139,6 +142,24 @@ long-life: $(VENV)/native.installed
 sanitize: $(VENV)/native.installed
 	$(BIN)/python -m tests.sanitize $(PYTEST_OPTIONS)
 
+test-large: $(VENV)/native.installed
+	$(BIN)/python -m pytest -s tests/large $(PYTEST_OPTIONS)
+
+# Interpreters on PATH, each with a torch; some of them are CUDA builds of several gigabytes.
+VERSIONS ?= python3.11=torch==2.13.0 python3.13=torch==2.13.0 python3.11=torch==2.14.1 \
+	python3.13=torch==2.14.1
+
+test-versions: $(VENV)/native.installed test-triton-versions
+	$(BIN)/python -m tests.versions $(VERSIONS)
+
+# The kernels compile ahead of time; the newest and the oldest are `make gpu-check`'s.
+.venv-triton-between/triton.installed: .venv-triton-between/torch.installed
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "triton==3.8.0"
+	touch $@
+
+test-triton-versions: .venv-triton-between/triton.installed
+	.venv-triton-between/bin/python -m tests.gpu_check.ahead_of_time --fewer
+
 # Its tests are left alone by `make test`, where the frameworks are missing.
 test-integrations: $(CUDA_VENV)/integrations.installed
 	PATH="$(abspath $(CUDA_BIN)):$$PATH" TORCH_EXTENSIONS_DIR="$(abspath $(CUDA_VENV))/kernels" \
@@ -171,4 +192,4 @@ cuda-build: $(CUDA_VENV)/torch.installed
 	PYTHONPATH=$(CUDA_PACKAGE) $(CUDA_BIN)/python tests/cuda_check/show_registered.py 8.0 9.0
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-newest .venv-triton-oldest build *.egg-info scnp_kernels/_C*.so
+	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-* build *.egg-info scnp_kernels/_C*.so

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import gpu_loss
 from benchmarks.kernels import peers
 from benchmarks.kernels.cases import Case
 from benchmarks.kernels.memory import least_bytes
@@ -179,6 +180,7 @@ def main() -> int:
     lines = [*machine(), "", head, "|---" * 9 + "|"]
     for case in CASES:
         lines += rows(case)
+    lines += gpu_loss.table()
     replace_section(options.report, TITLE, lines)
     print(f"Wrote {options.report}")
     return 0

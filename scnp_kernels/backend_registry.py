@@ -149,9 +149,10 @@ def _triton(operation: str) -> Callable[..., Any]:
     """An operation of the Triton kernels, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        from .triton import operators
+        from .triton import dice_ce, operators
 
-        return getattr(operators, operation)(*arguments)
+        module = dice_ce if operation.startswith("dice_ce") else operators
+        return getattr(module, operation)(*arguments)
 
     return call
 
@@ -175,7 +176,13 @@ def _composed(*_arguments: Any) -> Any:
 
 _BACKENDS = {
     "triton": Backend(
-        "triton", _triton("forward"), _triton("scatter"), _triton("gather"), _composed, _composed, 0
+        "triton",
+        _triton("forward"),
+        _triton("scatter"),
+        _triton("gather"),
+        _triton("dice_ce_forward"),
+        _triton("dice_ce_backward"),
+        2**31 - 1,  # as many as there are: they loop over the classes
     ),
     "reference": Backend(
         "reference",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -46,9 +47,39 @@ def source_directory() -> Path:
 
 
 def cached_binary() -> Path | None:
-    """The binary that an earlier first use compiled for exactly this environment."""
+    """The binary that an earlier first use compiled for exactly this environment.
+
+    Raises:
+        CannotCompileError: Others than this user could have put it there.
+    """
     file = _cache_directory() / f"{_MODULE}{EXTENSION_SUFFIXES[0]}"
-    return file if file.exists() else None
+    for place in (file.parent.parent, file.parent, file):
+        try:
+            _require_own(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CannotCompileError(f"the cache cannot be read ({error}); {_ELSEWHERE}") from error
+    return file
+
+
+_ELSEWHERE = "set TORCH_EXTENSIONS_DIR to a directory of your own"
+
+
+def _require_own(place: Path) -> None:
+    """What is loaded from the cache runs as this user, so nobody else may have written it."""
+    facts = place.stat()
+    if not hasattr(os, "geteuid"):
+        return  # Windows: the cache lies in the user's profile
+    if facts.st_uid != os.geteuid():
+        raise CannotCompileError(
+            f"the cache {place} belongs to another user (number {facts.st_uid}); {_ELSEWHERE}"
+        )
+    if stat.S_ISDIR(facts.st_mode) and facts.st_mode & 0o022:
+        raise CannotCompileError(
+            f"the cache {place} may be written by other users (mode {facts.st_mode & 0o777:o}); "
+            f"{_ELSEWHERE}, or take the permission away: chmod go-w"
+        )
 
 
 def reason_against_cuda() -> str | None:

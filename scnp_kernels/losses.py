@@ -21,6 +21,8 @@ from .checks import (
 )
 from .dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
 from .dice_ce_autograd import dice_ce_sums
+from .distributed import are_dtensors, gathered, replicated_like
+from .distributed import dice_ce_sums as dice_ce_sums_over_mesh
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -72,7 +74,8 @@ def scnp_dice_ce_loss(
             :func:`torch.nn.functional.binary_cross_entropy_with_logits` (``pos_weight``).
         distributed: With ``batch_dice``, sum Dice's parts over all ranks. None: when
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
-            every rank computes.
+            every rank computes. With DTensors the loss is that of the whole tensors, on every
+            rank, and True is an error.
 
     Returns:
         A scalar in float32 (float64 for float64 logits). The cross entropy is the mean over the
@@ -90,8 +93,17 @@ def scnp_dice_ce_loss(
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
     check_backend(backend)
+    on_mesh = are_dtensors(logits, target, mask)
+    if on_mesh and distributed:
+        raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
     options = _check_options(
-        activation, ce_weight, dice_weight, include_background, batch_dice, smooth, distributed
+        activation,
+        ce_weight,
+        dice_weight,
+        include_background,
+        batch_dice,
+        smooth,
+        False if on_mesh else distributed,
     )
     scnp_weight = check_weight("scnp_weight", scnp_weight)
     plain_weight = check_weight("plain_weight", plain_weight)
@@ -99,14 +111,15 @@ def scnp_dice_ce_loss(
     arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
     channels = logits.shape[1]
     weights = _check_class_weights(class_weights, logits)
+    if on_mesh and weights is not None:
+        weights = gathered(weights)
     if activation == "softmax" and channels == 1:
         raise ValueError('activation: got "softmax" with C = 1 class, takes "sigmoid" there')
     if not include_background and channels == 1:
         raise ValueError("include_background: got False with C = 1 class, takes True there")
 
-    sums = dice_ce_sums(
-        arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend
-    )
+    sums_of = dice_ce_sums_over_mesh if on_mesh else dice_ce_sums
+    sums = sums_of(arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend)
     weighted_mean = activation == "softmax" and not arguments.target_is_masks
     terms = [
         weight * loss_from_sums(unstack_sums(of_term), options, weights, weighted_mean)
@@ -114,7 +127,8 @@ def scnp_dice_ce_loss(
         if weight != 0
     ]
     total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
-    return total if logits.dtype == torch.float64 else total.float()
+    total = total if logits.dtype == torch.float64 else total.float()
+    return replicated_like(logits, total) if on_mesh else total
 
 
 class SCNPDiceCELoss(nn.Module):
@@ -261,8 +275,10 @@ def _as_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
     if weights.device.type == "meta":
         raise ValueError(f"class_weights: got a tensor on meta, {takes}")
     weights = weights if weights.is_floating_point() else weights.float()
-    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph.
-    if weights.device.type == "cpu" and not torch.compiler.is_compiling():
+    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph. Subclasses
+    # (DTensors, fake tensors) have none to look at.
+    has_values = type(weights) in (Tensor, nn.Parameter) and weights.device.type == "cpu"
+    if has_values and not torch.compiler.is_compiling():
         for weight in weights.tolist():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"class_weights: got {weight!r} among them, {takes}")

@@ -303,7 +303,9 @@ def faults(call: Call) -> set[str]:
     if call.ignore_index is not None and not _is_index(call.ignore_index):
         found.add("ignore_index")
     if not (_is_dense(logits) and logits.dtype in FLOATS and 3 <= logits.dim() <= 5):
-        return found | {"logits"}
+        # A module may be made for any number of axes, and refuses what fits none of them.
+        fits_some = any(_window(call.kernel_size, dimensions) for dimensions in (1, 2, 3))
+        return found | {"logits"} | (set() if fits_some else {"kernel_size"})
     if _window(call.kernel_size, logits.dim() - 2) is None:
         found.add("kernel_size")
     batch, channels, *spatial = logits.shape

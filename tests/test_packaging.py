@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 import torch
 
 import scnp_kernels
+from scnp_kernels import compile_on_first_use as jit
 from scnp_kernels import native
 
 CHECKOUT = Path(__file__).parent.parent
@@ -26,6 +29,24 @@ PENALIZE = (
 )
 
 
+# Every Python of these tests starts with it: no name is looked up, nobody is connected to. Whoever
+# tries is told so, and written down, in case the error is swallowed.
+NO_NETWORK = """
+import os, socket
+
+def refuse(what):
+    with open(os.environ["NETWORK_ATTEMPTS"], "a") as attempts:
+        attempts.write(f"{what}\\n")
+    raise OSError(f"no network here: {what}")
+
+def connect(self, address, plain=socket.socket.connect):
+    return plain(self, address) if self.family == socket.AF_UNIX else refuse(address)
+
+socket.socket.connect = connect
+socket.getaddrinfo = lambda *arguments, **options: refuse(arguments)
+"""
+
+
 def _environment(**changes: str) -> dict[str, str]:
     cleared = ("SCNP_", "CXX", "FORCE_CUDA", "CUDA_", "TORCH_CUDA_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(cleared)}
@@ -33,16 +54,27 @@ def _environment(**changes: str) -> dict[str, str]:
 
 
 def _try(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with these variables; it may fail."""
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=_environment(**changes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    """Run a command with these variables and without a network; it may fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sitecustomize.py").write_text(NO_NETWORK)
+        attempts = Path(folder) / "attempts"
+        environment = _environment(**changes)
+        path = [folder, environment.get("PYTHONPATH", "")]
+        result = subprocess.run(
+            command,
+            cwd=cwd,
+            env={
+                **environment,
+                "PYTHONPATH": os.pathsep.join(filter(None, path)),
+                "NETWORK_ATTEMPTS": str(attempts),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert not attempts.exists(), attempts.read_text()
+    return result
 
 
 def _run(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -176,6 +208,76 @@ def test_compiles_once_on_first_use(installed: Path, tmp_path: Path) -> None:
     # Nothing but the binary is left, and nobody else can write to where it lies.
     (binary,) = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
     assert binary.parent.stat().st_mode & 0o022 == 0
+
+
+def test_a_cache_that_others_can_write_is_not_loaded_from(installed: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    changes = {"PYTHONPATH": str(installed), "TORCH_EXTENSIONS_DIR": str(cache)}
+    code = (
+        "from scnp_kernels import compile_on_first_use as jit; place = jit._cache_directory(); "
+        "place.mkdir(parents=True, mode=0o700); place.parent.chmod(0o700); "
+        "binary = place / ('_C' + jit.EXTENSION_SUFFIXES[0]); binary.write_bytes(b'planted'); "
+        "assert jit.cached_binary() == binary; place.parent.chmod(0o777)"
+    )
+    _run(sys.executable, "-c", code, cwd=tmp_path, **changes)
+    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
+    assert "runs on its reference backend" in result.stdout
+    assert "may be written by other users (mode 777)" in result.stdout
+    assert "set TORCH_EXTENSIONS_DIR to a directory of your own" in result.stdout
+
+
+def test_a_cache_of_somebody_else_is_not_loaded_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "scnp_kernels" / "key"
+    place.mkdir(parents=True, mode=0o700)
+    place.parent.chmod(0o700)
+    binary = place / f"_C{EXTENSION_SUFFIXES[0]}"
+    binary.write_bytes(b"")
+    monkeypatch.setattr(jit, "_cache_directory", lambda: place)
+    assert jit.cached_binary() == binary
+    monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
+    with pytest.raises(jit.CannotCompileError, match="belongs to another user"):
+        jit.cached_binary()
+
+
+def test_the_cache_is_keyed_by_sources_torch_python_and_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {jit._key()}
+    assert jit._key() in keys  # the same facts, the same key
+
+    def another(**changes: object) -> None:
+        with monkeypatch.context() as patch:
+            for name, value in changes.items():
+                owner, _, attribute = name.rpartition("__")
+                if owner == "variable":
+                    patch.setenv(attribute, str(value))
+                else:
+                    patch.setattr({"torch": torch, "sys": sys, "jit": jit}[owner], attribute, value)
+            key = jit._key()
+        assert key not in keys, changes
+        keys.add(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", f"{torch.__version__}.post1")
+        assert jit._key() not in keys
+    another(sys__version="3.99.0")
+    another(variable__CXXFLAGS="-O1")
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho another compiler\n")
+    compiler.chmod(0o755)
+    another(variable__CXX=compiler)
+    shutil.copytree(CHECKOUT / "csrc", tmp_path / "csrc")
+    (tmp_path / "csrc" / "contract.h").open("a").write("// changed\n")
+    another(jit__source_directory=lambda: tmp_path / "csrc")
+
+
+def test_the_network_is_really_cut(tmp_path: Path) -> None:
+    """What the other tests of this file rely on."""
+    for code in ("socket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo('a.b', 80)"):
+        with pytest.raises(AssertionError, match=r"127\.0\.0\.1|a\.b"):
+            _try(sys.executable, "-c", f"import socket; {code}", cwd=tmp_path)
 
 
 def test_a_failed_first_compilation_is_told_with_the_compilers_words(

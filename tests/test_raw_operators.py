@@ -141,9 +141,9 @@ def test_a_view_into_a_storage_that_was_cut_is_told() -> None:
     needed = 4 * (view.storage_offset() + 1 + sum(
         (size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True)
     ))  # fmt: skip
-    whole.untyped_storage().resize_(needed)
+    whole.untyped_storage().resize_(int(needed))
     _forward("cpu", logits=view)
-    whole.untyped_storage().resize_(needed - 1)
+    whole.untyped_storage().resize_(int(needed - 1))
     with pytest.raises(ValueError, match="logits: got a tensor of shape"):
         _forward("cpu", logits=view)
 

@@ -15,6 +15,12 @@ from .images import Axes
 # Windows with a longer side than this take the plain path: what is unrolled grows with the window.
 LONGEST_MARCHING_SIDE = {2: 7, 3: 5}
 PLAIN_LANES = 128
+# Of the kernels of Dice + cross entropy that are not marches. Those that sum over their pixels are
+# one warp: that needs neither shared memory nor barriers.
+PIXELS_OF_A_THREAD = 4
+SUMMING_WARPS, OTHER_WARPS = 1, 4
+# Of march_sums, for what a lane carries along: the more there is to load, the less is left for it.
+_MOST_KEPT_REGISTERS = {True: 80, False: 45}
 PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
 
 # A march reads window - 1 planes more than it writes: long marches read less, short ones make more
@@ -102,3 +108,33 @@ def _march(
         planes //= 2
     programs = blocks * math.ceil(sizes.outer / planes)
     return March(together, strip, block_rows, columns, planes, programs, registers)
+
+
+def gradient_march(
+    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
+) -> March:
+    """The launch of Dice + cross entropy's backward pass, for one term or both."""
+    if window.middle == 1 and sizes.middle == 1:
+        # Two channels share what is read of a pixel: labels, and what all its channels share.
+        small = window.outer <= 3 and itemsize < 8
+        together = 2 if small and terms == 1 and channels > 1 else 1
+        return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
+    if itemsize == 8 or max(window) > 3:
+        return _march(batch, channels, sizes, 1, 1, 4, 64, None)
+    return _march(batch, channels, sizes, 1, 1, 4, 64, 80)
+
+
+def sums_march(
+    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
+) -> March | None:
+    """The launch of Dice + cross entropy's forward pass, for one term or both, all channels of a
+    pixel in one program; None where their rings and sums would not stay in registers."""
+    flat = window.middle == 1 and sizes.middle == 1
+    if not flat and max(window) > 3:
+        return None
+    ring = 5 * (window.outer // 2)
+    if itemsize == 8 or channels * (ring + 3 * terms + 4) > _MOST_KEPT_REGISTERS[flat]:
+        return None
+    if flat:
+        return _march(batch, channels, sizes, channels, 1, 1, 128, None)
+    return _march(batch, channels, sizes, channels, 1, 4, 64, 128)

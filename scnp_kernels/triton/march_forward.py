@@ -186,6 +186,118 @@ def open_window(
     return add_plane(best, bests[AT:], HALF * TAPS)
 
 
+@triton.jit
+def bests_of_plane(
+    logits,  # pointer to the plane, as are the others
+    logits_at,  # [LANES] offsets within it
+    logits_channel,
+    logits_middle,
+    logits_inner,
+    target,
+    target_at,
+    target_channel,
+    target_middle,
+    target_inner,
+    mask,
+    mask_at,
+    mask_middle,
+    mask_inner,
+    row,
+    rows_of_plane,  # 0 beyond the image's end, where there is nothing to read
+    column_inside,
+    channel,
+    channels,
+    label,
+    ignore_index,
+    TARGET_IS_MASKS: tl.constexpr,
+    HAS_IGNORE_INDEX: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    WINDOW_MIDDLE: tl.constexpr,
+    WINDOW_INNER: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    STRIP: tl.constexpr,
+):
+    """What the window of each (row of the strip, channel) has in this plane: (key, key, word)."""
+    HALF_MIDDLE: tl.constexpr = WINDOW_MIDDLE // 2
+    logits -= HALF_MIDDLE * logits_middle
+    target -= HALF_MIDDLE * target_middle
+    mask -= HALF_MIDDLE * mask_middle
+    bests = ()
+    for source in tl.static_range(STRIP + 2 * HALF_MIDDLE):
+        # `row + (source - HALF_MIDDLE)` is the row that is read.
+        row_inside = row + (source - HALF_MIDDLE) >= 0
+        for c in tl.static_range(CHANNELS):
+            if (c == 0) or TARGET_IS_MASKS:
+                values, usable = load_labels(
+                    target + c * target_channel,
+                    target_at,
+                    target_inner,
+                    mask,
+                    mask_at,
+                    mask_inner,
+                    row_inside & (row + (source - HALF_MIDDLE) < rows_of_plane),
+                    column_inside,
+                    ignore_index,
+                    HAS_IGNORE_INDEX,
+                    HAS_MASK,
+                    WINDOW_INNER,
+                )
+            # The last group of channels may be incomplete: what lies beyond is not read.
+            rows = tl.where(channel + c < channels, rows_of_plane, 0)
+            best = best_of_row(
+                logits + c * logits_channel,
+                logits_at,
+                logits_inner,
+                row_inside & (row + (source - HALF_MIDDLE) < rows),
+                column_inside,
+                values,
+                usable,
+                label + c,
+                TARGET_IS_MASKS,
+                WINDOW_INNER,
+            )
+            for result in tl.static_range(STRIP):
+                bests = add_row(
+                    bests,
+                    best,
+                    (result * CHANNELS + c) * 3,
+                    source - result,
+                    WINDOW_MIDDLE,
+                    WINDOW_INNER,
+                )
+        logits += logits_middle
+        target += target_middle
+        mask += mask_middle
+    return bests
+
+
+@triton.jit
+def windows_with_plane(
+    ring,
+    open_windows,
+    bests,
+    nobody,
+    RESULTS: tl.constexpr,
+    HALF_OUTER: tl.constexpr,
+    PLANE_TAPS: tl.constexpr,
+):
+    """(key, word) for each (middle plane, row of the strip, channel), one more plane read: the
+    first RESULTS of them are complete."""
+    windows = ()
+    for window in tl.static_range(HALF_OUTER):
+        for result in tl.static_range(RESULTS):
+            windows = windows + add_plane(
+                open_windows[2 * (window * RESULTS + result) :],
+                bests[3 * result :],
+                (2 * HALF_OUTER - window) * PLANE_TAPS,
+            )
+    for result in tl.static_range(RESULTS):
+        windows = windows + open_window(
+            ring, bests, nobody, 3 * result, 3 * RESULTS, HALF_OUTER, PLANE_TAPS
+        )
+    return windows
+
+
 @triton.jit(
     do_not_specialize=[
         "channels", "outer", "middle", "inner", "chunk",
@@ -200,7 +312,7 @@ def march_forward(
     logits,  # [channels, outer, middle, inner] of every image, by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
-    penalized,  # out; the winners have its strides
+    penalized,  # out, with the strides of the winners
     winners,  # out
     channels,
     outer,
@@ -231,6 +343,7 @@ def march_forward(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    WINNERS_ONLY: tl.constexpr,  # penalized is never written
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -245,7 +358,6 @@ def march_forward(
     DTYPE: tl.constexpr = logits.dtype.element_ty
     LANES: tl.constexpr = BLOCK_ROWS * COLUMNS
     HALF_OUTER: tl.constexpr = WINDOW_OUTER // 2
-    HALF_MIDDLE: tl.constexpr = WINDOW_MIDDLE // 2
     PLANE_TAPS: tl.constexpr = WINDOW_MIDDLE * WINDOW_INNER
     RESULTS: tl.constexpr = CHANNELS * STRIP
     batch, channel, first, end, row, column = place_of_program(
@@ -288,67 +400,17 @@ def march_forward(
         plane = start + step
         # Beyond the image's end there is nothing to read, only the ring to be emptied.
         rows_of_plane = tl.where(plane < outer, middle, 0)
-        logits_row = logits - HALF_MIDDLE * logits_middle
-        target_row = target - HALF_MIDDLE * target_middle
-        mask_row = mask - HALF_MIDDLE * mask_middle
-        bests = ()  # (key, key, word) for each (row of the strip, channel)
-        for source in tl.static_range(STRIP + 2 * HALF_MIDDLE):
-            # `row + (source - HALF_MIDDLE)` is the row that is read.
-            row_inside = row + (source - HALF_MIDDLE) >= 0
-            values, usable = load_labels(
-                target_row,
-                target_at,
-                target_inner,
-                mask_row,
-                mask_at,
-                mask_inner,
-                row_inside & (row + (source - HALF_MIDDLE) < rows_of_plane),
-                column_inside,
-                ignore_index,
-                HAS_IGNORE_INDEX,
-                HAS_MASK,
-                WINDOW_INNER,
-            )
-            for c in tl.static_range(CHANNELS):
-                # The last group of channels may be incomplete: what lies beyond is not read.
-                rows = tl.where(channel + c < channels, rows_of_plane, 0)
-                best = best_of_row(
-                    logits_row + c * logits_channel,
-                    logits_at,
-                    logits_inner,
-                    row_inside & (row + (source - HALF_MIDDLE) < rows),
-                    column_inside,
-                    values,
-                    usable,
-                    label + c,
-                    TARGET_IS_MASKS,
-                    WINDOW_INNER,
-                )
-                for result in tl.static_range(STRIP):
-                    bests = add_row(
-                        bests,
-                        best,
-                        (result * CHANNELS + c) * 3,
-                        source - result,
-                        WINDOW_MIDDLE,
-                        WINDOW_INNER,
-                    )
-            logits_row += logits_middle
-            target_row += target_middle
-            mask_row += mask_middle
-
-        windows = ()  # (key, word) for each (middle plane, row of the strip, channel)
-        for window in tl.static_range(HALF_OUTER):
-            for result in tl.static_range(RESULTS):
-                windows = windows + add_plane(
-                    open_windows[2 * (window * RESULTS + result) :],
-                    bests[3 * result :],
-                    (2 * HALF_OUTER - window) * PLANE_TAPS,
-                )
-        for result in tl.static_range(RESULTS):
-            windows = windows + open_window(
-                ring, bests, nobody, 3 * result, 3 * RESULTS, HALF_OUTER, PLANE_TAPS
-            )
+        bests = bests_of_plane(
+            logits, logits_at, logits_channel, logits_middle, logits_inner,
+            target, target_at, target_channel, target_middle, target_inner,
+            mask, mask_at, mask_middle, mask_inner,
+            row, rows_of_plane, column_inside, channel, channels, label, ignore_index,
+            TARGET_IS_MASKS, HAS_IGNORE_INDEX, HAS_MASK,
+            WINDOW_MIDDLE, WINDOW_INNER, CHANNELS, STRIP,
+        )  # fmt: skip
+        windows = windows_with_plane(
+            ring, open_windows, bests, nobody, RESULTS, HALF_OUTER, PLANE_TAPS
+        )
         open_windows = windows[2 * RESULTS :]
         ring = (ring + bests)[3 * RESULTS :]
 
@@ -364,21 +426,24 @@ def march_forward(
                 valid = (word & VALID_FLAG) != 0
                 rows = tl.where((plane - HALF_OUTER >= first) & (channel + c < channels), middle, 0)
                 write = (row + result < rows) & (column < inner)
-                logit = logit_of_key(key, foreground, DTYPE)
                 if HAS_IGNORE_INDEX or HAS_MASK:
-                    # An invalid pixel keeps its logit, which nobody carried along: read it again.
-                    own = tl.load(
-                        logits
-                        - HALF_OUTER * logits_outer.to(tl.int64)
-                        + c * logits_channel
-                        + result * logits_middle
-                        + logits_at,
-                        mask=write & (valid == 0),
-                        other=0,
-                    )
-                    logit = tl.where(valid, logit, own)
                     tap = tl.where(valid, tap, WINDOW_OUTER * PLANE_TAPS // 2)
-                tl.store(penalized_row + c * result_channel + result_at, logit, mask=write)
+                if not WINNERS_ONLY:
+                    logit = logit_of_key(key, foreground, DTYPE)
+                    if HAS_IGNORE_INDEX or HAS_MASK:
+                        # An invalid pixel keeps its logit, which nobody carried along: read it
+                        # again.
+                        own = tl.load(
+                            logits
+                            - HALF_OUTER * logits_outer.to(tl.int64)
+                            + c * logits_channel
+                            + result * logits_middle
+                            + logits_at,
+                            mask=write & (valid == 0),
+                            other=0,
+                        )
+                        logit = tl.where(valid, logit, own)
+                    tl.store(penalized_row + c * result_channel + result_at, logit, mask=write)
                 tl.store(
                     winners_row + c * result_channel + result_at,
                     tap.to(winners.dtype.element_ty),

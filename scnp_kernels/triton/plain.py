@@ -69,7 +69,7 @@ def plain_forward(
     logits,  # [B, channels, outer, middle, inner], by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
-    penalized,  # out; the winners have its strides
+    penalized,  # out, with the strides of the winners
     winners,  # out
     count,  # pixels of the whole tensor
     channels,
@@ -106,6 +106,7 @@ def plain_forward(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    WINNERS_ONLY: tl.constexpr,  # penalized is never written
     LANES: tl.constexpr,
     WIDE_OFFSETS: tl.constexpr,
 ):
@@ -162,9 +163,10 @@ def plain_forward(
                 tap = (step_outer * window_middle + step_middle) * window_inner + step_inner
                 best, winner = first_best(best, winner, key, tap)
     # An invalid pixel saw nobody: its winner is itself.
-    logit = tl.where(valid, logit_of_key(best, foreground, DTYPE), own)
     result_at = pixel_offset(result_strides, batch, channel, plane, row, column)
-    tl.store(penalized + result_at, logit, mask=here)
+    if not WINNERS_ONLY:
+        logit = tl.where(valid, logit_of_key(best, foreground, DTYPE), own)
+        tl.store(penalized + result_at, logit, mask=here)
     tl.store(winners + result_at, (winner + centre).to(winners.dtype.element_ty), mask=here)
 
 

@@ -22,6 +22,7 @@ SHARDS = 4  # of the interpreter's cases
 # Not the options of `make test`, which leaves these files out.
 PYTEST = ["pytest", "-o", "addopts=--import-mode=importlib -q", "-p", "no:cacheprovider"]
 INTERPRETED = {"TRITON_INTERPRET": "1"}
+FEWER_FUSED = "2d or volume or window_9 or classes_17"
 
 
 class Rung(NamedTuple):
@@ -45,6 +46,7 @@ def rungs(newest: str, oldest: str) -> list[Rung]:
     """All of them, the longest first, so that no core waits long for the others at the end."""
     compiler = ["-m", "tests.gpu_check.ahead_of_time"]
     traffic = ["-m", "tests.gpu_check.traffic"]
+    fused = ["-m", *PYTEST, "tests/gpu_check/fused_loss.py"]
     interpreter = [
         Rung(
             f"interpreter {shard + 1}/{SHARDS}",
@@ -57,6 +59,8 @@ def rungs(newest: str, oldest: str) -> list[Rung]:
         Rung("ahead of time, newest triton", [newest, *compiler], {}),
         Rung("ahead of time, oldest triton", [oldest, *compiler, "--fewer"], {}),
         *reversed(interpreter),  # the last shard is the longest
+        Rung("fused loss, newest triton", [newest, *fused], INTERPRETED),
+        Rung("fused loss, oldest triton", [oldest, *fused, "-k", FEWER_FUSED], INTERPRETED),
         Rung("traffic, oldest triton", [oldest, *traffic], INTERPRETED),
         Rung("traffic, newest triton", [newest, *traffic], INTERPRETED),
         Rung("planted faults", [newest, "-m", "tests.gpu_check.faults"], {}),

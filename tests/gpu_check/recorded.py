@@ -10,9 +10,25 @@ import torch
 from torch import Tensor
 
 from scnp_kernels.geometry import winner_dtype
-from scnp_kernels.triton import operators
+from scnp_kernels.triton import dice_ce, launching, operators
 
-KERNELS = ("march_forward", "march_scatter", "plain_forward", "plain_scatter", "gather_winners")
+KERNELS = {
+    operators: (
+        "march_forward",
+        "march_scatter",
+        "plain_forward",
+        "plain_scatter",
+        "gather_winners",
+    ),
+    dice_ce: (
+        "march_sums",
+        "pixel_sums",
+        "pixel_common",
+        "pixel_gradient",
+        "march_gradient",
+        "plain_gradient",
+    ),
+}
 
 
 class Launch(NamedTuple):
@@ -39,14 +55,16 @@ class _Recorder:
 def recorded() -> Iterator[list[Launch]]:
     """Launches within are listed, not run."""
     launches: list[Launch] = []
-    kernels = {name: getattr(operators, name) for name in KERNELS}
-    for name, kernel in kernels.items():
-        setattr(operators, name, _Recorder(kernel, launches))
+    kernels = [
+        (module, name, getattr(module, name)) for module in KERNELS for name in KERNELS[module]
+    ]
+    for module, name, kernel in kernels:
+        setattr(module, name, _Recorder(kernel, launches))
     try:
         yield launches
     finally:
-        for name, kernel in kernels.items():
-            setattr(operators, name, kernel)
+        for module, name, kernel in kernels:
+            setattr(module, name, kernel)
 
 
 def launch_of(
@@ -57,7 +75,7 @@ def launch_of(
     rocm: bool = False,
 ) -> Launch:
     """The launch of "forward", "scatter" or "gather" for contiguous tensors and int64 labels."""
-    operators._ON_ROCM = rocm
+    launching.ON_ROCM = rocm
     window = (kernel_size,) * (len(shape) - 2)
     logits = torch.empty(shape, dtype=dtype, device="meta")
     winners = torch.empty(shape, dtype=winner_dtype(window), device="meta")
@@ -68,4 +86,29 @@ def launch_of(
         else:
             getattr(operators, operation)(logits, winners, window)
     (launch,) = launches
+    return launch
+
+
+def dice_ce_launch_of(
+    kernel: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    kernel_size: int,
+    *,
+    softmax: bool = True,
+    of_penalized: bool = True,
+    of_plain: bool = False,
+    rocm: bool = False,
+) -> Launch:
+    """The launch of one of the kernels of Dice + cross entropy, likewise."""
+    launching.ON_ROCM = rocm
+    window = (kernel_size,) * (len(shape) - 2)
+    logits = torch.empty(shape, dtype=dtype, device="meta")
+    labels = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
+    arguments = (labels, None, window, False, 0, shape[1], None, False)
+    terms = (softmax, of_penalized, of_plain)
+    with recorded() as launches:
+        sums, winners = dice_ce.dice_ce_forward(logits, *arguments, *terms)
+        dice_ce.dice_ce_backward(sums, winners, logits, *arguments, *terms)
+    (launch,) = (found for found in launches if found.kernel.__name__ == kernel)
     return launch

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from scnp_kernels.geometry import winner_dtype
-from scnp_kernels.triton import operators
+from scnp_kernels.triton import dice_ce, operators
 from tests import generators as g
 from tests.calls import assert_same
 from tests.cases import Case, expected
+from tests.fused_loss_cases import FusedCase, assert_agrees, outcome_by, outcome_of
 from tests.oracle import brute_force_gather, brute_force_gradient
 
 IGNORING: dict[str, Any] = {"target": g.labels(ignored=-1), "ignore_index": -1}
@@ -46,6 +47,16 @@ CASES = [
     Case("plain_2d", "", (1, 2, 9, 21), 17, mask=g.valid_pixels(), **IGNORING),
     Case("plain_3d", "", (1, 1, 4, 5, 7), 7, target=g.masks(torch.uint8)),
 ]
+FUSED = [
+    FusedCase(Case("fused_2d", "", (2, 3, 5, 131)), of_plain=True),
+    FusedCase(Case("fused_many", "", (1, 9, 5, 7), target=g.masks()), torch.bfloat16,
+              softmax=False, of_plain=True),
+    FusedCase(Case("fused_many_classes", "", (2, 9, 5, 7), mask=g.valid_pixels(), **IGNORING)),
+    FusedCase(Case("fused_3d", "", (1, 2, 4, 9, 6), mask=g.valid_pixels(), **IGNORING),
+              torch.float16, of_plain=True),
+    FusedCase(Case("fused_plain", "", (1, 3, 4, 5, 7), 7), torch.float64, of_plain=True),
+    FusedCase(Case("fused_lean", "", (2, 3, 9, 7)), of_penalized=False, of_plain=True),
+]  # fmt: skip
 # One dtype each, in turn: how a dtype compares is the interpreter's rung.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -96,3 +107,9 @@ def test_sums_of_half_values_round_once(dtype: torch.dtype) -> None:
     wanted = torch.zeros_like(values)
     wanted[..., ::2] = (values[..., ::2].float() + values[..., 1::2].float()).to(dtype)
     assert_same(gradient, wanted)
+
+
+@pytest.mark.parametrize("fused", FUSED, ids=lambda fused: fused.name)
+def test_fused_loss(fused: FusedCase) -> None:
+    outcome = outcome_by(dice_ce.dice_ce_forward, dice_ce.dice_ce_backward, fused, fused.dtype)
+    assert_agrees(outcome, outcome_of("exact", fused), fused)

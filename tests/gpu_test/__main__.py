@@ -14,6 +14,7 @@ from tests.gpu_test.report import machine, replace_section
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE = "## make gpu-test"
+FILES = ("tests/gpu_test/contract.py", "tests/gpu_test/fused_loss.py")
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
     options = parser.parse_args()
     command = [sys.executable, "-m", "pytest", "-o", "addopts=--import-mode=importlib -q -ra"]
     result = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "tests/gpu_test/contract.py"],
+        [*command, "-p", "no:cacheprovider", *FILES],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,0 +1,1 @@
+"""On several processes: gloo, two and four of them."""

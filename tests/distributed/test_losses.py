@@ -1,0 +1,131 @@
+"""Promise: the loss of DTensors, and its gradient, is that of the whole tensors everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module
+from torch.distributed.tensor.placement_types import Placement
+
+from scnp_kernels import SCNPDiceCELoss, scnp, scnp_dice_ce_loss
+from tests.distributed.group import Group
+from tests.distributed.pieces import of_map, place
+from tests.generators import seeded
+
+SHAPE = (3, 4, 9, 7)
+IGNORED = 255
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {"batch_dice": False},
+    {"batch_dice": True, "plain_weight": 1.0, "class_weights": [0.5, 1.0, 2.0, 1.5]},
+    {"scnp_weight": 0.0, "plain_weight": 1.0, "include_background": False},
+    {"kernel_size": (5, 3), "batch_dice": True, "smooth": 0.0},
+)
+
+
+def _compare(
+    mesh: DeviceMesh, placements: list[Placement], target: Tensor, options: dict[str, Any]
+) -> None:
+    logits = torch.randn(SHAPE, dtype=torch.float64, generator=seeded(1))
+    valid = torch.rand(SHAPE[0], *SHAPE[2:], generator=seeded(2)) < 0.8
+    whole = logits.clone().requires_grad_()
+    expected = scnp_dice_ce_loss(whole, target, mask=valid, distributed=False, **options)
+    (expected_gradient,) = torch.autograd.grad(expected, whole)
+    sharded = place(logits, mesh, placements).requires_grad_()
+    loss = scnp_dice_ce_loss(
+        sharded,
+        place(target, mesh, of_map(placements, logits, target)),
+        mask=place(valid, mesh, of_map(placements, logits, valid)),
+        **options,
+    )
+    assert isinstance(loss, DTensor)
+    assert loss.placements == (Replicate(),) * mesh.ndim
+    torch.testing.assert_close(loss.to_local(), expected)
+    (gradient,) = torch.autograd.grad(loss, sharded)
+    assert isinstance(gradient, DTensor)
+    assert gradient.placements == tuple(placements)
+    torch.testing.assert_close(gradient.full_tensor(), expected_gradient)
+
+
+def check_softmax() -> None:
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    labels[torch.rand(labels.shape, generator=seeded(4)) < 0.1] = IGNORED
+    for placement in (Replicate(), Shard(0), Shard(2), Shard(3)):
+        for options in OPTIONS:
+            _compare(mesh, [placement], labels, {"ignore_index": IGNORED, **options})
+
+
+def test_softmax(group: Group) -> None:
+    group.run(check_softmax)
+
+
+def check_sigmoid() -> None:
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    masks = torch.rand(SHAPE, generator=seeded(0)) < 0.4
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    for placement in (Shard(0), Shard(1), Shard(2)):
+        for options in OPTIONS:
+            for target in (masks, labels):
+                _compare(mesh, [placement], target, {"activation": "sigmoid", **options})
+
+
+def test_sigmoid_channels_too(group: Group) -> None:
+    group.run(check_sigmoid)
+
+
+def check_meshes_of_two_dimensions() -> None:
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("images", "space"))
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    for first, second in ((Shard(0), Shard(3)), (Shard(2), Shard(3)), (Shard(0), Replicate())):
+        _compare(mesh, [first, second], labels, {"batch_dice": True, "plain_weight": 1.0})
+    _compare(mesh, [Shard(1), Shard(2)], labels, {"activation": "sigmoid"})
+
+
+def test_meshes_of_two_dimensions(four: Group) -> None:
+    four.run(check_meshes_of_two_dimensions)
+
+
+def check_against_torch() -> None:
+    """Cross entropy alone, of gathered penalized logits, as torch computes it."""
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    logits = torch.randn(SHAPE, generator=seeded(1))
+    sharded, target = place(logits, mesh, [Shard(2)]), place(labels, mesh, [Shard(1)])
+    loss = SCNPDiceCELoss(dice_weight=0.0)(sharded, target)
+    assert isinstance(loss, DTensor)
+    penalized = scnp(sharded, target)
+    assert isinstance(penalized, DTensor)
+    expected = F.cross_entropy(penalized.full_tensor(), labels)
+    torch.testing.assert_close(loss.to_local(), expected)
+    # Class weights of a distributed module are DTensors themselves.
+    weighted = SCNPDiceCELoss(dice_weight=0.0, class_weights=[1.0, 2.0, 3.0, 4.0])
+    loss = distribute_module(weighted, mesh)(sharded, target)
+    assert isinstance(loss, DTensor)
+    expected = F.cross_entropy(
+        penalized.full_tensor(), labels, weight=torch.tensor([1.0, 2.0, 3.0, 4.0])
+    )
+    torch.testing.assert_close(loss.to_local(), expected)
+
+
+def test_cross_entropy_is_that_of_torch(group: Group) -> None:
+    group.run(check_against_torch)
+
+
+def check_errors() -> None:
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    logits = torch.randn(SHAPE, generator=seeded(1))
+    target = place(labels, mesh, [Replicate()])
+    with pytest.raises(ValueError, match=r"logits: got the placements .* with softmax"):
+        scnp_dice_ce_loss(place(logits, mesh, [Shard(1)]), target)
+    with pytest.raises(ValueError, match="distributed: got True with DTensors"):
+        scnp_dice_ce_loss(place(logits, mesh, [Shard(0)]), target, distributed=True)
+
+
+def test_what_cannot_be_taken_is_one_error(group: Group) -> None:
+    group.run(check_errors)

@@ -1,0 +1,1 @@
+"""What needs more memory than a test may take: `make test-large`."""
