@@ -1,4 +1,5 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
+# make topology DATA=folder   the paper's comparison of losses, with and without SCNP, on your images
 # make test   the test suite, on the kernels built from this checkout
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
@@ -20,7 +21,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean
+.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean
 .PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
@@ -36,7 +37,7 @@ $(VENV)/torch.installed: | $(BIN)/python
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
-	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,test,bench]"
+	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,topology,test,bench]"
 	touch $@
 
 # The tools alone: the package is there already, and building it again would take a minute.
@@ -104,6 +105,26 @@ DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 
 demo: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.demo $(DEMO_OPTIONS)
+
+TOPOLOGY := $(BIN)/python -m benchmarks.topology
+TOPOLOGY_OUT := $(or $(OUT),topology_output)
+TOPOLOGY_OPTIONS := $(if $(LOSSES),--losses $(LOSSES)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
+	$(if $(DEVICE),--device $(DEVICE)) $(RUN_OPTIONS)
+
+# The reports about one loss take the first one asked for.
+comma := ,
+TOPOLOGY_REPORTED := --loss $(or $(filter-out all,$(firstword $(subst $(comma), ,$(LOSSES)))),ce_dice)
+
+topology: $(VENV)/native.installed
+	@test -n "$(DATA)" || { echo "make topology needs DATA=folder; see benchmarks/topology/README.md" >&2; exit 1; }
+	$(TOPOLOGY) thickness "$(DATA)"
+	$(TOPOLOGY) run --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_OPTIONS)
+	$(TOPOLOGY) benchmark "$(TOPOLOGY_OUT)"
+	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
+	$(TOPOLOGY) summary "$(TOPOLOGY_OUT)"
+	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
+	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 
 test: $(VENV)/native.installed
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -1,3 +1,3 @@
-"""What `pytest benchmarks` leaves alone: the demo holds no benchmarks, and needs more packages."""
+"""What `pytest benchmarks` leaves alone: it holds no pytest benchmarks, and needs more packages."""
 
-collect_ignore = ["demo"]
+collect_ignore = ["common", "demo", "topology"]

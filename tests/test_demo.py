@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.demo import comparison, data, measures, picture, report, training, vessels
+from benchmarks.common import panels
+from benchmarks.common.files import written_whole
+from benchmarks.common.images import BoolMask
+from benchmarks.common.marks import Marks, find_marks
+from benchmarks.demo import comparison, data, measures, report, training, vessels
 from benchmarks.demo.__main__ import main
-from benchmarks.demo.files import written_whole
-from benchmarks.demo.marks import Marks, find_marks
 from benchmarks.demo.methods import JOINT, METHODS, PLAIN, SCNP, build_loss
 from benchmarks.demo.network import build_network
-from benchmarks.demo.samples import BoolMask
 
 SIDE = 32
 
@@ -103,10 +104,11 @@ def test_the_window_shows_where_scnp_removes_marks() -> None:
     none = np.zeros((900, 700), np.bool_)
     plain = Marks([(10.0, 10.0)], [(850.0, 600.0), (840.0, 610.0)], [], none, none)
     better = Marks([(10.0, 10.0)], [], [], none, none)
-    window = picture.most_telling_window((900, 700), {PLAIN: plain, SCNP: better, JOINT: better})
+    marks = {PLAIN: plain, SCNP: better, JOINT: better}
+    window = panels.most_telling_window((900, 700), marks, PLAIN)
     assert window.holds((850.0, 600.0))
     assert window.holds((840.0, 610.0))
-    assert (window.height, window.width) == (picture.LARGEST_SIDE, picture.LARGEST_SIDE)
+    assert (window.height, window.width) == (panels.LARGEST_SIDE, panels.LARGEST_SIDE)
     assert window.of(none).shape == (window.height, window.width)
 
 

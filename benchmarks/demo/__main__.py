@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.common.images import LAYOUT, DataError
 from benchmarks.demo.comparison import compare
-from benchmarks.demo.data import LAYOUT, DataError, read_folder
+from benchmarks.demo.data import read_folder
 from benchmarks.demo.network import SIDE_MULTIPLE
 from benchmarks.demo.picture import draw_picture
 from benchmarks.demo.report import summarise, table, verdict, write_scores, write_summaries

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.common.images import BoolMask
 from benchmarks.demo.measures import betti0_error, cldice, dice
 from benchmarks.demo.methods import METHODS, PLAIN, build_loss
-from benchmarks.demo.samples import BoolMask, Sample, Splits
+from benchmarks.demo.samples import Sample, Splits
 from benchmarks.demo.training import Curve, Recipe, segment, train
 
 # Watching the training must not take longer than the training.

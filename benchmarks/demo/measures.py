@@ -6,7 +6,7 @@ import numpy as np
 from skimage.measure import label
 from skimage.morphology import skeletonize
 
-from benchmarks.demo.samples import BoolMask
+from benchmarks.common.images import BoolMask
 
 
 def dice(prediction: BoolMask, truth: BoolMask) -> float:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.demo.files import written_whole
+from benchmarks.common.files import written_whole
 from benchmarks.kernels.readme import update_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from benchmarks.common.files import write_csv
 from benchmarks.demo.comparison import Run
-from benchmarks.demo.files import write_csv
 from benchmarks.demo.methods import METHODS, PLAIN
 
 MEAN = "mean"

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-FloatImage = npt.NDArray[np.float32]
-BoolMask = npt.NDArray[np.bool_]
+from benchmarks.common.images import BoolMask, FloatImage
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common.images import BoolMask, FloatImage
 from benchmarks.demo.measures import betti0_error
 from benchmarks.demo.network import SIDE_MULTIPLE, build_network
-from benchmarks.demo.samples import BoolMask, FloatImage, Sample
+from benchmarks.demo.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from skimage.filters import gaussian
 
-from benchmarks.demo.samples import BoolMask, Sample, Splits
+from benchmarks.common.images import BoolMask
+from benchmarks.demo.samples import Sample, Splits
 
 TITLE = "synthetic vessels"
 IMAGE_SIDE = 256

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from benchmarks.demo.files import written_whole
+from benchmarks.common.files import written_whole
 from benchmarks.kernels.cases import (
     COPY,
     LABELS,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.demo.files import written_whole
+from benchmarks.common.files import written_whole
 from benchmarks.kernels.bars import verdicts
 from benchmarks.kernels.cases import FULL, QUICK, Group, groups
 from benchmarks.kernels.check import WrongResultError

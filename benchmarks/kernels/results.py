@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.demo.files import write_csv, written_whole
+from benchmarks.common.files import write_csv, written_whole
 from benchmarks.kernels.cases import COPY, Case
 
 FORWARD, RECORDING, BACKWARD, BOTH = "forward", "recording forward", "backward", "both"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 from skimage.measure import label
 
-from benchmarks.demo.samples import BoolMask
+from benchmarks.common.images import BoolMask
 
 Place = tuple[float, float]  # row, column
 Labels = npt.NDArray[np.int64]  # [height, width], 0 where background

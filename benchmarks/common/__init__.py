@@ -1,0 +1,1 @@
+"""What the demo and the benchmarks share: files, image folders, marks of topological mistakes."""

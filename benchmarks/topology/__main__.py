@@ -1,0 +1,69 @@
+"""The topology benchmark: does SCNP improve segmentations, with which loss and window?
+
+    python -m benchmarks.topology run --data FOLDER --losses ce_dice --scnp off,on,joint
+    python -m benchmarks.topology benchmark topology_output
+
+Every command and option: python -m benchmarks.topology --help, and README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from benchmarks.common.images import DataError
+from benchmarks.topology import (
+    ablation,
+    benchmark,
+    closing,
+    convergence,
+    cost,
+    qualitative,
+    run_command,
+    sensitivity,
+    summary,
+    thickness,
+)
+from benchmarks.topology.errors import UsageError
+
+COMMANDS: dict[str, ModuleType] = {
+    "run": run_command,
+    "benchmark": benchmark,
+    "ablation": ablation,
+    "convergence": convergence,
+    "sensitivity": sensitivity,
+    "closing": closing,
+    "qualitative": qualitative,
+    "cost": cost,
+    "thickness": thickness,
+    "summary": summary,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, or 1 after one line on stderr that says what is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.topology",
+        description=(__doc__ or "").split("\n")[0],
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").strip().split("\n")[0]
+        sub = commands.add_parser(name, help=summary, description=summary)
+        module.add_arguments(sub)
+    options = parser.parse_args(arguments)
+    try:
+        COMMANDS[options.command].run(options)
+    except (UsageError, DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""`ablation`: what SCNP changes in each loss, over all data sets (Table 2)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.common.files import written_whole
+from benchmarks.topology import losses
+from benchmarks.topology.benchmark import Cell, cell, verdict
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.options import add_results_arguments
+from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.results import (
+    LOSS_TITLES,
+    MODE_TITLES,
+    TITLES,
+    Method,
+    Results,
+    comparable,
+    plain,
+    read_results,
+)
+from benchmarks.topology.tables import write_table
+
+MEASURES = ("betti0_error", "dice", "cldice")
+HATCHES = {"on": "", "joint": "//"}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+Change = tuple[Results, Method, dict[str, Cell]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ablation`."""
+    add_results_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write ablation.md, .csv and .png into --to, or beside the data sets' folders."""
+    changes = [
+        change
+        for folder in data_set_folders(options.out)
+        for change in changes_of(read_results(folder))
+    ]
+    if not changes:
+        raise UsageError(
+            f"{options.out}: no loss has finished runs with SCNP and without on the same seed"
+        )
+    target = options.to or options.out
+    write_table(
+        target,
+        "ablation",
+        ["data set", "split", "loss", "SCNP", "seeds"]
+        + [f"{TITLES[m]}: {part}" for m in MEASURES for part in ("without", "change", "p")],
+        [_row(change) for change in changes],
+        before="What SCNP changes in each loss, on the first scored split of each data set.",
+        after="Over the seeds that both have finished; p as in the benchmark's tables. "
+        "**Bold**: better at p < 0.05; _italic_: worse at p < 0.05.",
+    )
+    draw(changes, target / "ablation.png")
+
+
+def changes_of(results: Results) -> list[Change]:
+    """Every loss on SCNP with its plain version, compared on the first scored split."""
+    split = results.configuration.tests[0]
+    return [
+        (
+            results,
+            method,
+            {
+                measure: cell(results, method, split, measure)
+                for measure in MEASURES
+                if measure in results.configuration.measures
+            },
+        )
+        for method in comparable(results)
+        if method.mode != "off" and results.seeds(method, plain(method))
+    ]
+
+
+def _row(change: Change) -> list[object]:
+    results, method, cells = change
+    split = results.configuration.tests[0]
+    seeds = results.seeds(method, plain(method))
+    row: list[object] = [
+        results.name,
+        split,
+        LOSS_TITLES[method.loss],
+        MODE_TITLES[method.mode],
+        len(seeds),
+    ]
+    for measure in MEASURES:
+        if measure not in cells or cells[measure].difference is None:
+            row += ["", "", ""]
+            continue
+        without = results.values(plain(method), split, measure, seeds).mean()
+        digits = 2 if measure == "betti0_error" else 4
+        mark = {"better": "**", "worse": "_"}.get(verdict(cells[measure], measure), "")
+        row += [
+            f"{without:.{digits}f}",
+            f"{mark}{cells[measure].difference:+.{digits}f}{mark}",
+            f"{cells[measure].p_value:.4f}",
+        ]
+    return row
+
+
+def draw(changes: list[Change], file: Path) -> None:
+    """The change of the Betti-0 error in percent and of Dice, one bar per data set and mode."""
+    series = list(dict.fromkeys((results.name, method.mode) for results, method, _ in changes))
+    data_sets = list(dict.fromkeys(name for name, _ in series))
+    names = [name for name in losses.LOSSES if any(m.loss == name for _, m, _ in changes)]
+    figure = Figure(figsize=(10, 1.5 + 0.25 * len(names) * len(series)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
+    height = 0.8 / len(series)
+    for index, (data_set, mode) in enumerate(series):
+        for axes, measure in zip(panels, ("betti0_error", "dice"), strict=True):
+            bars = {
+                names.index(method.loss): _change(results, method, measure)
+                for results, method, cells in changes
+                if (results.name, method.mode) == (data_set, mode) and measure in cells
+            }
+            axes.barh(
+                [row + (index + 0.5) * height - 0.4 for row in bars],
+                list(bars.values()),
+                height,
+                color=COLOURS[data_sets.index(data_set) % len(COLOURS)],
+                hatch=HATCHES[mode],
+                edgecolor="white",
+                label=f"{data_set}, {MODE_TITLES[mode]}",
+            )
+    panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
+    panels[0].invert_yaxis()
+    panels[0].set_xlabel("change of the Betti-0 error, % (negative is better)")
+    panels[1].set_xlabel("change of Dice (positive is better)")
+    panels[1].legend(fontsize=9)
+    for axes in panels:
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.grid(axis="x", alpha=0.3)
+    with written_whole(file) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _change(results: Results, method: Method, measure: str) -> float:
+    """In percent for the Betti-0 error, as it is for the others."""
+    split = results.configuration.tests[0]
+    seeds = results.seeds(method, plain(method))
+    after, before = (
+        float(np.mean(results.values(m, split, measure, seeds))) for m in (method, plain(method))
+    )
+    if measure == "betti0_error":
+        return 100 * (after / before - 1) if before else 0.0
+    return after - before

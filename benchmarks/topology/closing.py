@@ -1,0 +1,174 @@
+"""`closing`: does closing gaps afterwards do what SCNP does in training (Table E.3)?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_closing
+
+from benchmarks.topology import statistics
+from benchmarks.topology.benchmark import Cell, texts
+from benchmarks.topology.configuration import Configuration
+from benchmarks.topology.datasets import Labels
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.options import add_results_arguments, kernel_size, report_folder
+from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.results import (
+    LOSS_TITLES,
+    MODE_TITLES,
+    TITLES,
+    Method,
+    Results,
+    comparable,
+    read_results,
+)
+from benchmarks.topology.scoring import Score, score_image
+from benchmarks.topology.tables import write_table
+
+BACKGROUND = 0
+WINDOWS = ((3,), (5,), (7,))
+NOTES = (
+    "Mean ± standard deviation over the seeds of the mean over the test images. p: paired "
+    "permutation test (10,000 permutations) against the same predictions left as they are, over "
+    "images, each averaged over its seeds. **Bold**: better at p < 0.05; _italic_: worse."
+)
+
+Scores = dict[str, npt.NDArray[np.float64]]  # of every measure, [seeds, images]
+
+
+@dataclass(frozen=True)
+class Closed:
+    """One method's predictions, closed with one window or left as they are."""
+
+    method: Method
+    window: tuple[int, ...] | None
+    scores: Scores
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `closing`."""
+    add_results_arguments(parser)
+    parser.add_argument("--loss", default="ce_dice", help="whose predictions to close (ce_dice)")
+    parser.add_argument(
+        "--windows", type=kernel_size, default=WINDOWS, help="of the closing (3,5,7)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write closing-LOSS-SPLIT.md and .csv for every data set and scored split."""
+    written = 0
+    for folder in data_set_folders(options.out):
+        results = read_results(folder)
+        methods = [method for method in comparable(results) if method.loss == options.loss]
+        for split in results.configuration.tests if methods else ():
+            versions = [
+                version
+                for method in methods
+                for version in closed_versions(results, method, split, options.windows)
+            ]
+            write_closing(results, split, options.loss, versions, report_folder(options, folder))
+            written += 1
+    if not written:
+        raise UsageError(f"{options.out}: --loss: got {options.loss}, which has no finished run")
+
+
+def closed_versions(
+    results: Results, method: Method, split: str, windows: Sequence[tuple[int, ...]]
+) -> list[Closed]:
+    """The method's predictions as they are, then closed with every window."""
+    seeds = results.seeds(method)
+    measures = results.configuration.measures
+    plain = {measure: results.values(method, split, measure, seeds) for measure in measures}
+    versions = [Closed(method, None, plain)]
+    truth = {
+        key: label_map
+        for key, label_map in sorted(truths(results.folder).items())
+        if key.startswith(f"{split}/")
+    }
+    predictions = [results.runs[method][seed].predictions() for seed in seeds]
+    for window in windows:
+        of_seeds = [
+            _scores_closed(of_seed, truth, window, results.configuration) for of_seed in predictions
+        ]
+        scores = {measure: np.array([s[measure] for s in of_seeds]) for measure in measures}
+        versions.append(Closed(method, window, scores))
+    return versions
+
+
+def _scores_closed(
+    predictions: Mapping[str, Labels],
+    truth: Mapping[str, Labels],
+    window: tuple[int, ...],
+    configuration: Configuration,
+) -> dict[str, list[float]]:
+    """The scores of one run's closed predictions, by measure; images in the order of names."""
+    rows: list[Score] = []
+    for key, label_map in truth.items():
+        name = key.split("/", 1)[1]
+        rows += score_image(name, close(predictions[key], window), label_map, configuration)
+    rows.sort(key=lambda row: str(row["image"]))
+    return {m: [float(row[m]) for row in rows] for m in configuration.measures}
+
+
+def close(label_map: Labels, window: tuple[int, ...]) -> Labels:
+    """Every foreground class closed with a box, where it does not cover another class.
+
+    ``window``: its side, or one side per axis. Beyond the border the image is taken to go on, so
+    that closing adds pixels and never takes any away.
+
+    Example:
+        >>> close(np.array([[1, 1, 0, 1, 1, 0, 0]], np.uint8), (3,))
+        array([[1, 1, 1, 1, 1, 0, 0]], dtype=uint8)
+    """
+    sides = window * label_map.ndim if len(window) == 1 else window
+    closed = label_map.copy()
+    for label in range(1, int(label_map.max(initial=0)) + 1):
+        padded = np.pad(label_map == label, [(side, side) for side in sides], mode="edge")
+        filled = binary_closing(padded, np.ones(sides, np.bool_))
+        inside = tuple(slice(side, -side) for side in sides)
+        closed[(closed == BACKGROUND) & filled[inside]] = label
+    return closed
+
+
+def write_closing(
+    results: Results, split: str, loss: str, versions: Sequence[Closed], folder: Path
+) -> None:
+    """The table of one split."""
+    measures = results.configuration.measures
+    plain = {version.method: version for version in versions if version.window is None}
+    header = ["SCNP", "closing", "seeds"]
+    header += [name for m in measures for name in (TITLES[m], f"p ({TITLES[m]})")]
+    rows: list[list[object]] = []
+    for version in versions:
+        window = "x".join(map(str, version.window)) if version.window else "none"
+        row: list[object] = [MODE_TITLES[version.method.mode], window]
+        row.append(len(results.seeds(version.method)))
+        for measure in measures:
+            row += texts(_cell(version, plain[version.method], measure), measure)
+        rows.append(row)
+    write_table(
+        folder,
+        f"closing-{loss}-{split}",
+        header,
+        rows,
+        before=f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions as they are, and after "
+        "binary closing with a box of this side.",
+        after=NOTES,
+    )
+
+
+def _cell(version: Closed, plain: Closed, measure: str) -> Cell:
+    """Of one measure, compared with the same predictions as they are."""
+    scores, before = version.scores[measure], plain.scores[measure]
+    mean, deviation = statistics.over_seeds(scores)
+    if version is plain:
+        return Cell(mean, deviation, None, None)
+    p_value = statistics.permutation_test(
+        statistics.over_images(scores), statistics.over_images(before)
+    )
+    return Cell(mean, deviation, p_value, float(scores.mean() - before.mean()))

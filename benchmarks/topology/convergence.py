@@ -1,0 +1,116 @@
+"""`convergence`: validation over the iterations, with SCNP and without (Fig. D.1)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
+
+from benchmarks.common.files import written_whole
+from benchmarks.topology.benchmark import COLOURS, MARKERS
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.options import add_results_arguments, report_folder
+from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.results import (
+    LOSS_TITLES,
+    MODE_TITLES,
+    TITLES,
+    Method,
+    Results,
+    comparable,
+    read_results,
+)
+from benchmarks.topology.tables import write_table
+
+NEARLY = 0.99  # of the last Dice: where a training is as good as done
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `convergence`."""
+    add_results_arguments(parser)
+    parser.add_argument("--loss", default="ce_dice", help="whose curves to show (ce_dice)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write convergence-LOSS.md, .csv and .png for every data set."""
+    for folder in data_set_folders(options.out):
+        results = read_results(folder)
+        methods = [method for method in comparable(results) if method.loss == options.loss]
+        if not methods:
+            raise UsageError(f"{folder}: --loss: got {options.loss}, of which no run is finished")
+        write_convergence(results, methods, report_folder(options, folder))
+
+
+def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
+    """The table and the picture of one loss."""
+    measures: list[str] = [
+        m for m in ("dice", "betti0_error") if m in results.configuration.measures
+    ]
+    rows: list[list[object]] = []
+    for method in methods:
+        iterations, dice = curve(results, method, "dice")
+        near = int(np.argmax(dice >= NEARLY * dice[-1]))
+        row: list[object] = [
+            MODE_TITLES[method.mode],
+            len(results.seeds(method)),
+            int(iterations[near]),
+        ]
+        for measure in measures:
+            _, values = curve(results, method, measure)
+            row += [f"{values[near]:.4g}", f"{values[-1]:.4g}"]
+        rows.append(row)
+    name = f"convergence-{methods[0].loss}"
+    columns = [
+        f"{TITLES[measure]} {when}" for measure in measures for when in ("there", "at the end")
+    ]
+    write_table(
+        folder,
+        name,
+        ["SCNP", "seeds", f"iterations to {NEARLY:.0%} of the last Dice", *columns],
+        rows,
+        before=f"{results.name}, {LOSS_TITLES[methods[0].loss]}: validation images (the middle "
+        "256 pixels of at most ten), mean over the seeds, plain network output.",
+    )
+    draw(results, methods, measures, folder / f"{name}.png")
+
+
+def curve(
+    results: Results, method: Method, measure: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Iterations, and the measure there as the mean over the seeds."""
+    curves = [record.curve() for record in results.runs[method].values()]
+    iterations = np.array([int(float(point["iteration"])) for point in curves[0]])
+    values = np.array([[float(point[measure]) for point in points] for points in curves])
+    return iterations, values.mean(axis=0)
+
+
+def draw(results: Results, methods: list[Method], measures: list[str], file: Path) -> None:
+    """One panel per measure, one line per mode."""
+    figure = Figure(figsize=(5 * len(measures), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for method in methods:
+            axes.plot(
+                *curve(results, method, measure),
+                color=COLOURS[method.mode],
+                marker=MARKERS[method.mode],
+                label=MODE_TITLES[method.mode],
+            )
+        axes.set_xlabel("iteration")
+        axes.set_title(f"validation {TITLES[measure]}")
+        axes.grid(alpha=0.3)
+        if measure == "betti0_error":
+            axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
+            ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
+            axes.yaxis.set_major_locator(ticks)
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+    panels[0].legend()
+    figure.suptitle(f"{results.name}, {LOSS_TITLES[methods[0].loss]}")
+    with written_whole(file) as temporary:
+        figure.savefig(temporary, dpi=110)

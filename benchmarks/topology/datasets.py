@@ -1,0 +1,246 @@
+"""Read a data set, 2D folders or 3D volumes, and refuse a faulty one before training starts."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.common.images import (
+    LAYOUT,
+    DataError,
+    check_same_size,
+    image_pairs,
+    read_colour,
+    read_labels,
+    read_mask,
+)
+
+LAYOUT_3D = "{train,val,test}.npz or {train,val,test}/ID.npz, each with an image and a mask array"
+MASK_KEYS = ("mask", "interior", "label")
+
+Labels = npt.NDArray[np.uint8]
+Planes = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its ground truth."""
+
+    name: str
+    image: Planes  # [channels, *spatial], every channel with mean 0 and deviation 1
+    truth: Labels  # [*spatial], 0 where background
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The images to train on, to watch the training with, and to report, by folder."""
+
+    name: str
+    classes: int
+    train: list[Sample]
+    val: list[Sample]
+    tests: Mapping[str, list[Sample]]
+
+    @property
+    def spatial_dimensions(self) -> int:
+        """2 for images, 3 for volumes."""
+        return self.train[0].truth.ndim
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 3 for colour."""
+        return int(self.train[0].image.shape[0])
+
+
+def fingerprint(data: DataSet) -> str:
+    """A number that changes with any name, image or mask of the data set."""
+    digest = hashlib.sha256()
+    for split, samples in {"train": data.train, "val": data.val, **data.tests}.items():
+        for sample in samples:
+            digest.update(f"{split}/{sample.name} {sample.image.shape}".encode())
+            digest.update(sample.truth.tobytes())
+            digest.update(sample.image.tobytes())
+    return digest.hexdigest()
+
+
+def is_volumetric(path: Path) -> bool:
+    """Whether a data set holds 3D volumes (npz files) rather than image folders."""
+    return (path / "train.npz").exists() or any((path / "train").glob("*.npz"))
+
+
+def read_data_set(
+    path: Path,
+    tests: Sequence[str],
+    crop: Sequence[int],
+    classes: int = 2,
+    mask_key: str | None = None,
+) -> DataSet:
+    """The data set in ``path``: 2D folders ``{train,val,test}/{images,masks}/ID.*``, or volumes
+    ``{train,val,test}.npz`` (or ``{train,val,test}/ID.npz``) with ``image`` and a mask.
+
+    Args:
+        path: The folder.
+        tests: The splits to report, each as its own group of rows, such as ``["test"]``.
+        crop: Sides of the training crops, one per spatial axis: no training image may be smaller.
+        classes: 2 counts every nonzero pixel of a mask as foreground; more read it as labels.
+        mask_key: Name of the mask's array in the npz files; by default the first there is of
+            ``mask``, ``interior`` and ``label``.
+
+    Raises:
+        DataError: With the file at fault and what is wrong with it.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; --data takes a folder with {LAYOUT}")
+    anything = [1] * len(crop)
+    data_set = DataSet(
+        path.resolve().name,
+        classes,
+        train=read_split(path, "train", crop, classes, mask_key),
+        val=read_split(path, "val", anything, classes, mask_key),
+        tests={test: read_split(path, test, anything, classes, mask_key) for test in tests},
+    )
+    if not any(sample.truth.any() for sample in data_set.train):
+        raise DataError(f"{path / 'train'}: no mask has a foreground (nonzero) pixel")
+    _check_channels(path, data_set)
+    return data_set
+
+
+def read_split(
+    path: Path,
+    split: str,
+    smallest: Sequence[int] | None = None,
+    classes: int = 2,
+    mask_key: str | None = None,
+) -> list[Sample]:
+    """The images of one split, each at least as large as ``smallest``. Raises DataError."""
+    if is_volumetric(path):
+        return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
+    return _read_images(path / split, smallest or (1, 1), classes)
+
+
+def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
+    """One image of a split as it is stored, [channels, *spatial]: for pictures, not for training.
+
+    Raises DataError where there is no such image.
+    """
+    if is_volumetric(path):
+        for file in _volume_files(path, split):
+            if file.stem == name:
+                with np.load(file) as archive:
+                    image: Planes = archive["image"].astype(np.float32)
+                return image[None] if image.ndim == 3 else image
+    else:
+        for file, _ in image_pairs(path / split):
+            if file.stem == name:
+                return np.moveaxis(read_colour(file), -1, 0)
+    raise DataError(f"{path}: has no image {name} in {split}")
+
+
+def _check_channels(path: Path, data_set: DataSet) -> None:
+    splits = {"train": data_set.train, "val": data_set.val, **data_set.tests}
+    for split, samples in splits.items():
+        for sample in samples:
+            if sample.image.shape[0] != data_set.channels:
+                raise DataError(
+                    f"{path / split}: {sample.name} has {sample.image.shape[0]} channels, "
+                    f"but the first training image has {data_set.channels}"
+                )
+
+
+def _read_images(folder: Path, smallest: Sequence[int], classes: int) -> list[Sample]:
+    return [_read_image(*pair, smallest, classes) for pair in image_pairs(folder)]
+
+
+def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
+    image = read_colour(image_file)
+    truth = (
+        read_mask(mask_file).astype(np.uint8) if classes == 2 else read_labels(mask_file, classes)
+    )
+    check_same_size(image_file, image, mask_file, truth)
+    _check_side(image_file, truth.shape, smallest)
+    return Sample(image_file.stem, standardise(np.moveaxis(image, -1, 0)), truth)
+
+
+def _read_volumes(
+    path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
+) -> list[Sample]:
+    return [_read_volume(file, smallest, classes, mask_key) for file in _volume_files(path, split)]
+
+
+def _volume_files(path: Path, split: str) -> list[Path]:
+    single = path / f"{split}.npz"
+    files = [single] if single.exists() else sorted((path / split).glob("*.npz"))
+    if not files:
+        raise DataError(f"{single}: no such file; --data takes a folder with {LAYOUT_3D}")
+    return files
+
+
+def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file}: cannot be read as an npz file ({error})") from error
+    keys = MASK_KEYS if mask_key is None else (mask_key,)
+    key = next((key for key in keys if key in arrays), None)
+    if "image" not in arrays or key is None:
+        raise DataError(
+            f"{file}: holds {', '.join(sorted(arrays)) or 'nothing'}; takes an array called image "
+            f"and one called {' or '.join(keys)} (see --mask-key)"
+        )
+    image, mask = arrays["image"], arrays[key]
+    for name, array in (("image", image), (key, mask)):
+        if array.dtype.kind not in "buif":
+            raise DataError(f"{file}: {name} holds {array.dtype}, takes numbers")
+    planes = image[None] if image.ndim == 3 else image
+    if planes.ndim != 4 or mask.ndim != 3 or planes.shape[1:] != mask.shape or not mask.size:
+        raise DataError(
+            f"{file}: image has the shape {image.shape} and {key} {mask.shape}; takes "
+            "[depth, height, width] for both (image may have channels in front)"
+        )
+    for name, array in (("image", image), (key, mask)):
+        if not np.isfinite(array).all():
+            raise DataError(f"{file}: {name} holds values that are not finite")
+    _check_side(file, mask.shape, smallest)
+    truth = (mask != 0).astype(np.uint8) if classes == 2 else _as_labels(file, mask, classes)
+    return Sample(file.stem, standardise(planes.astype(np.float32)), truth)
+
+
+def _as_labels(file: Path, mask: npt.NDArray[np.generic], classes: int) -> Labels:
+    numbers = np.asarray(mask, np.float64)
+    if numbers.min() < 0 or numbers.max() >= classes or (numbers % 1).any():
+        raise DataError(
+            f"{file}: labels from {numbers.min():g} to {numbers.max():g}, takes whole numbers "
+            f"from 0 to {classes - 1} (--classes {classes})"
+        )
+    return numbers.astype(np.uint8)
+
+
+def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:
+    if len(shape) != len(smallest) or any(
+        side < least for side, least in zip(shape, smallest, strict=True)
+    ):
+        raise DataError(
+            f"{file}: has the size {_by(shape)}, smaller than the training crops of "
+            f"{_by(smallest)}; see --crop-size"
+        )
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def standardise(image: Planes) -> Planes:
+    """Every channel ([channels, *spatial]) with mean 0 and deviation 1; a constant one is 0."""
+    axes = tuple(range(1, image.ndim))
+    deviation = np.maximum(image.std(axis=axes, keepdims=True), 1e-6)
+    standardised: Planes = ((image - image.mean(axis=axes, keepdims=True)) / deviation).astype(
+        np.float32
+    )
+    return standardised

@@ -1,0 +1,75 @@
+"""What command-line options take, and how they say so."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, takes a whole number of at least 1")
+    return number
+
+
+def sides(text: str) -> tuple[int, ...]:
+    """Whole numbers joined by x, such as 128 or 32x48x48."""
+    return tuple(positive(part) for part in text.lower().split("x"))
+
+
+def kernel_size(text: str) -> tuple[tuple[int, ...], ...]:
+    """Windows, comma-separated; each an odd number or one per axis joined by x."""
+    windows = tuple(sides(part) for part in text.split(","))
+    if any(side % 2 == 0 for window in windows for side in window):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, takes odd numbers, such as 3, or 3,5,7 for several, or 1x3x3"
+        )
+    return windows
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Comma-separated words."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"got {text!r}, takes at least one word")
+    return found
+
+
+def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[str, ...]]:
+    """Comma-separated words out of ``known``; ``everything`` stands for all of them."""
+    names = tuple(known)
+
+    def parse(text: str) -> tuple[str, ...]:
+        if everything and text == everything:
+            return names
+        found = words(text)
+        for word in found:
+            if word not in names:
+                raise argparse.ArgumentTypeError(
+                    f"got {word!r}, takes {', '.join(names)}"
+                    + (f", or {everything}" if everything else "")
+                )
+        return found
+
+    return parse
+
+
+def add_results_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where finished runs lie, and where the report goes."""
+    parser.add_argument("out", type=Path, help="the --out of `run`, or one data set's folder in it")
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="write to DIR/DATA_SET (default: OUT/DATA_SET)"
+    )
+
+
+def report_folder(options: argparse.Namespace, folder: Path) -> Path:
+    """Where the report of one data set goes; made if need be."""
+    chosen: Path = options.to / folder.name if options.to else folder
+    chosen.mkdir(parents=True, exist_ok=True)
+    return chosen

@@ -1,0 +1,181 @@
+"""The output folder of a data set: what a finished run leaves, and reading it again.
+
+OUT/DATA_SET/configuration.json    recipe, versions, data, cores
+             truth.npz             the scored splits' truths, keys "split/image"
+             scores.csv            one row per image and finished run   (gathered from runs/)
+             curves.csv            one row per validation and finished run     (likewise)
+             runs/ID/checkpoint.pt   while unfinished
+                     predictions.npz, scores.csv, curve.csv
+                     run.json        written last: its presence makes the run finished
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common.files import write_csv, written_whole
+from benchmarks.topology.configuration import (
+    Configuration,
+    RunKey,
+    read_configuration,
+    write_json,
+)
+from benchmarks.topology.datasets import Labels
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.losses import MODES
+from benchmarks.topology.scoring import Score
+
+CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
+PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
+KEY_COLUMNS = ("loss", "scnp", "kernel_size", "seed")
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run."""
+
+    key: RunKey
+    folder: Path
+    seconds: float  # of its iterations
+    peak_mebibytes: float  # of its process
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss."""
+        return self.key.loss
+
+    @property
+    def mode(self) -> str:
+        """off, on or joint."""
+        return self.key.mode
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Side of the window, or one side per axis."""
+        return self.key.kernel_size
+
+    @property
+    def seed(self) -> int:
+        """Decides first weights and crops."""
+        return self.key.seed
+
+    def predictions(self) -> dict[str, Labels]:
+        """Label maps of every scored image, keys "split/image"."""
+        return read_label_maps(self.folder / PREDICTIONS)
+
+    def scores(self) -> list[Row]:
+        """One row per scored image: split, image, then the measures."""
+        return read_rows(self.folder / SCORES)
+
+    def curve(self) -> list[Row]:
+        """One row per validation."""
+        return read_rows(self.folder / CURVE)
+
+
+def finished_runs(folder: Path) -> list[RunRecord]:
+    """Every finished run of a data set's output folder, by loss, mode, window and seed."""
+    records = []
+    for file in (folder / "runs").glob(f"*/{RUN}"):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        key = RunKey(stored["loss"], stored["mode"], tuple(stored["kernel_size"]), stored["seed"])
+        records.append(RunRecord(key, file.parent, stored["seconds"], stored["peak_mebibytes"]))
+    return sorted(
+        records,
+        key=lambda r: (r.loss, MODES.index(r.mode), r.kernel_size, r.seed),
+    )
+
+
+def data_set_folders(out: Path) -> list[Path]:
+    """The data sets' output folders in ``out`` (or ``out`` itself) that have a finished run.
+
+    Raises UsageError where there is none.
+    """
+    if (out / CONFIGURATION).is_file():
+        return [out]
+    folders = sorted(file.parent for file in out.glob(f"*/{CONFIGURATION}"))
+    started = [folder for folder in folders if any(folder.glob(f"runs/*/{RUN}"))]
+    if not started:
+        raise UsageError(f"{out}: holds no finished run; start with `run --out {out}`")
+    return started
+
+
+def configuration_of(folder: Path) -> Configuration:
+    """How the runs of a data set's output folder were trained and scored."""
+    return read_configuration(folder / CONFIGURATION)
+
+
+def truths(folder: Path) -> dict[str, Labels]:
+    """The truth of every scored image, keys "split/image"."""
+    return read_label_maps(folder / TRUTH)
+
+
+def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
+    """Label maps, compressed; classes are few, so they shrink a hundredfold."""
+    with written_whole(file) as temporary:
+        np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # keys hold a slash
+
+
+def read_label_maps(file: Path) -> dict[str, Labels]:
+    """What write_label_maps wrote."""
+    with np.load(file) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def write_run(
+    folder: Path,
+    key: RunKey,
+    facts: Mapping[str, float],
+    predictions: Mapping[str, Labels],
+    scores: Mapping[str, list[Score]],
+    curve: list[dict[str, float]],
+) -> None:
+    """What a finished run leaves behind; run.json comes last and makes it finished.
+
+    ``scores`` are rows by split; ``facts`` are seconds and peak_mebibytes.
+    """
+    write_label_maps(folder / PREDICTIONS, predictions)
+    rows = [{"split": split, **score} for split, of_split in scores.items() for score in of_split]
+    _write_rows(folder / SCORES, rows)
+    _write_rows(folder / CURVE, curve)
+    write_json(folder / RUN, {**asdict(key), **facts})
+
+
+def gather(folder: Path) -> None:
+    """Make scores.csv and curves.csv anew from the finished runs, each whole."""
+    records = finished_runs(folder)
+    for name, rows_of in ((SCORES, RunRecord.scores), (CURVES, RunRecord.curve)):
+        _write_rows(
+            folder / name,
+            [{**_key_columns(record.key), **row} for record in records for row in rows_of(record)],
+        )
+
+
+def _key_columns(key: RunKey) -> Row:
+    values = (key.loss, key.mode, key.window, str(key.seed))
+    return dict(zip(KEY_COLUMNS, values, strict=True))
+
+
+def read_rows(file: Path) -> list[Row]:
+    """A CSV file's rows by column name."""
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def _write_rows(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    rows = list(rows)
+    if not rows:
+        return
+    header = tuple(rows[0])
+    write_csv(file, header, ([_as_text(row[name]) for name in header] for row in rows))
+
+
+def _as_text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""What the finished runs of a data set say: every measure by image and seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.topology import losses, statistics
+from benchmarks.topology.configuration import Configuration
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.records import RunRecord, configuration_of, finished_runs
+
+Window = tuple[int, ...]
+LOWER_IS_BETTER = {"betti0_error", "roundness_error"}
+TITLES = {
+    "dice": "Dice",
+    "betti0_error": "Betti-0 error",
+    "cldice": "clDice",
+    "roundness_error": "roundness error",
+}
+LOSS_TITLES = {
+    "ce": "CE",
+    "dice": "Dice",
+    "ce_dice": "CE+Dice",
+    "tversky": "Tversky",
+    "focal": "Focal",
+    "cldice": "clDice",
+    "skeleton_recall": "Skeleton Recall",
+    "topoloss": "TopoLoss",
+    "regionwise": "RegionWise",
+}
+MODE_TITLES = {"off": "plain", "on": "SCNP", "joint": "joint"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A loss, with SCNP or without: what a row of a table is about."""
+
+    loss: str
+    mode: str
+    window: Window  # (1,) when the mode is off
+
+    @property
+    def title(self) -> str:
+        """As tables name it."""
+        window = "" if self.mode == "off" else f", w = {'x'.join(map(str, self.window))}"
+        return f"{LOSS_TITLES.get(self.loss, self.loss)}, {MODE_TITLES[self.mode]}{window}"
+
+
+@dataclass
+class Results:
+    """The finished runs of one data set."""
+
+    folder: Path
+    configuration: Configuration
+    runs: dict[Method, dict[int, RunRecord]]  # by seed
+    _values: dict[tuple[Method, int, str], dict[str, dict[str, float]]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def name(self) -> str:
+        """The data set's."""
+        return self.folder.name
+
+    def methods(self) -> list[Method]:
+        """Those with at least one finished run: losses in the paper's order, off before on."""
+        loss_order, mode_order = list(losses.LOSSES), list(losses.MODES)
+        return sorted(
+            self.runs,
+            key=lambda m: (loss_order.index(m.loss), mode_order.index(m.mode), m.window),
+        )
+
+    def seeds(self, *methods: Method) -> list[int]:
+        """The seeds that every one of the methods has finished."""
+        common = set.intersection(*(set(self.runs.get(method, {})) for method in methods))
+        return sorted(common)
+
+    def values(
+        self, method: Method, split: str, measure: str, seeds: list[int] | None = None
+    ) -> npt.NDArray[np.float64]:
+        """[seeds, images] of one measure; images in the order of their names."""
+        chosen = self.seeds(method) if seeds is None else seeds
+        return np.array([self._of_run(method, seed, split, measure) for seed in chosen])
+
+    def images(self, method: Method, split: str) -> list[str]:
+        """The names of the scored images, in the order of ``values``."""
+        return sorted(self._scores(method, self.seeds(method)[0], split))
+
+    def p_value(self, method: Method, other: Method, split: str, measure: str) -> float | None:
+        """Of the paired permutation test over images, each averaged over the common seeds first.
+
+        None where the two have no seed in common.
+        """
+        seeds = self.seeds(method, other)
+        if not seeds:
+            return None
+        first, second = (
+            self.values(m, split, measure, seeds).mean(axis=0) for m in (method, other)
+        )
+        return float(statistics.permutation_test(first, second))
+
+    def _of_run(self, method: Method, seed: int, split: str, measure: str) -> list[float]:
+        scores = self._scores(method, seed, split)
+        return [scores[image][measure] for image in sorted(scores)]
+
+    def _scores(self, method: Method, seed: int, split: str) -> dict[str, dict[str, float]]:
+        key = (method, seed, split)
+        if key not in self._values:
+            self._values[key] = {
+                row["image"]: {
+                    measure: float(row[measure]) for measure in self.configuration.measures
+                }
+                for row in self.runs[method][seed].scores()
+                if row["split"] == split
+            }
+        return self._values[key]
+
+
+def read_results(folder: Path) -> Results:
+    """The finished runs in a data set's output folder. Raises UsageError where there is none."""
+    runs: dict[Method, dict[int, RunRecord]] = {}
+    for record in finished_runs(folder):
+        method = Method(record.loss, record.mode, record.kernel_size)
+        runs.setdefault(method, {})[record.seed] = record
+    if not runs:
+        raise UsageError(f"{folder}: holds no finished run; start with `run`")
+    return Results(folder, configuration_of(folder), runs)
+
+
+def common_window(results: Results) -> Window:
+    """The window that most runs with SCNP used: the one that comparisons between losses show."""
+    counts: dict[Window, int] = {}
+    for method, by_seed in results.runs.items():
+        if method.mode != "off":
+            counts[method.window] = counts.get(method.window, 0) + len(by_seed)
+    return max(counts, key=lambda window: (counts[window], -window[0]), default=(3,))
+
+
+def comparable(results: Results) -> list[Method]:
+    """Every plain loss, and those on SCNP with the common window."""
+    window = common_window(results)
+    return [m for m in results.methods() if m.mode == "off" or m.window == window]
+
+
+def plain(method: Method) -> Method:
+    """The same loss without SCNP."""
+    return Method(method.loss, "off", (1,))

@@ -1,0 +1,210 @@
+"""`run`: train and score a grid of losses, with SCNP and without, and keep every result."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.common.images import DataError
+from benchmarks.kernels.machine import machine_facts
+from benchmarks.topology import losses
+from benchmarks.topology.configuration import (
+    DEFAULTS,
+    Configuration,
+    grid,
+    read_configuration,
+    write_json,
+)
+from benchmarks.topology.datasets import DataSet, fingerprint, is_volumetric, read_data_set
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
+from benchmarks.topology.options import kernel_size, one_of, positive, sides, words
+from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
+from benchmarks.topology.runner import Job, run_all
+from benchmarks.topology.scoring import MEASURES
+
+CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
+# Options that override a setting of the configuration, by the setting's name.
+SETTINGS = (
+    "iterations",
+    "crop",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "features",
+    "validations",
+    "classes",
+    "mask_key",
+    "tests",
+    "connectivity",
+    "measures",
+    "tile",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run`."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="2D folders or 3D npz volumes")
+    add("--out", type=Path, default=Path("topology_output"), metavar="DIR")
+    add(
+        "--losses",
+        type=one_of(losses.LOSSES, "all"),
+        default=("ce_dice",),
+        help=f"comma-separated: {', '.join(losses.LOSSES)}; or all (default ce_dice)",
+    )
+    add(
+        "--scnp",
+        type=one_of(losses.MODES),
+        default=losses.MODES,
+        help="comma-separated: off, on, joint (all)",
+    )
+    add(
+        "--kernel-size",
+        type=kernel_size,
+        default=((3,),),
+        metavar="W",
+        help="window's side, comma-separated for several; 1x3x3 for a side per axis (3)",
+    )
+    add("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (3)")
+    add("--workers", type=positive, metavar="N", help="runs at a time (cores; with a GPU 1)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
+    add("--configuration", type=Path, metavar="FILE", help="start from this configuration.json")
+    add("--iterations", type=positive, metavar="N", help="per training")
+    add("--crop-size", dest="crop", type=sides, metavar="N", help="training crops, 128 or 32x64x64")
+    add("--batch-size", type=positive, metavar="N")
+    add("--optimizer", choices=("sgd", "adam"))
+    add("--learning-rate", type=float, metavar="X")
+    add("--features", type=sides, metavar="NxN..", help="channels of the network's levels")
+    add("--validations", type=positive, metavar="N", help="measures and checkpoints per training")
+    add("--classes", type=positive, metavar="N", help="2: nonzero is foreground; more: labels")
+    add("--mask-key", metavar="NAME", help="name of the masks in npz files")
+    add("--tests", type=words, metavar="SPLITS", help="splits to score, comma-separated (test)")
+    add("--connectivity", type=positive, help="neighbours of a pixel: 4, 8; in 3D 6, 18, 26")
+    add("--measures", type=one_of(MEASURES), help=f"comma-separated: {', '.join(MEASURES)}")
+    add("--tile", type=int, metavar="N", help="side of the cubes that volumes are scored on")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check everything that can be checked, then train what is not finished."""
+    configuration = _configuration(options)
+    data = read_data_set(
+        options.data,
+        configuration.tests,
+        configuration.crop,
+        configuration.classes,
+        configuration.mask_key,
+    )
+    device = _device(options.device)
+    dimensions = data.spatial_dimensions
+    for window in options.kernel_size:
+        if len(window) not in (1, dimensions):
+            raise UsageError(
+                f"--kernel-size: got {'x'.join(map(str, window))}, takes one odd number, or "
+                f"{dimensions} of them for this data"
+            )
+    folder = options.out / data.name
+    _write_description(folder, configuration, data, options)
+    workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+    keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
+    job = Job(options.data.resolve(), configuration, folder, options.device)
+    failures = run_all(job, keys, workers)
+    if failures:
+        raise UsageError(f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures))
+    print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    """The defaults for the data's dimension, or a file's, with the options given put in."""
+    if not options.data.is_dir():
+        raise DataError(f"{options.data}: no such folder; --data takes a folder")
+    base = (
+        read_configuration(options.configuration)
+        if options.configuration
+        else DEFAULTS[3 if is_volumetric(options.data) else 2]
+    )
+    given = {
+        name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None
+    }
+    configuration = dataclasses.replace(base, **given)
+    dimensions = configuration.spatial_dimensions
+    crop = configuration.crop
+    if len(crop) == 1:
+        crop = crop * dimensions
+    multiple = SIDE_MULTIPLE
+    if len(crop) != dimensions or any(side % multiple or side < 2 * multiple for side in crop):
+        raise UsageError(
+            f"--crop-size: got {'x'.join(map(str, crop))}, takes one side or {dimensions}, each a "
+            f"multiple of {multiple} and at least {2 * multiple}"
+        )
+    if len(configuration.features) != LEVELS + 1:
+        raise UsageError(
+            f"--features: got {len(configuration.features)} numbers, takes {LEVELS + 1}: the "
+            f"channels of {LEVELS} levels and of the last layer"
+        )
+    if configuration.connectivity not in CONNECTIVITIES[dimensions]:
+        raise UsageError(
+            f"--connectivity: got {configuration.connectivity}, takes "
+            f"{' or '.join(map(str, CONNECTIVITIES[dimensions]))} for {dimensions}D data"
+        )
+    if configuration.classes < 2:
+        raise UsageError(f"--classes: got {configuration.classes}, takes 2 or more")
+    if configuration.tile < 0:
+        raise UsageError(f"--tile: got {configuration.tile}, takes 0 (whole volumes) or more")
+    return dataclasses.replace(configuration, crop=crop)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device: got {name}, which does not work here ({reason})") from error
+    return device
+
+
+def _write_description(
+    folder: Path, configuration: Configuration, data: DataSet, options: argparse.Namespace
+) -> None:
+    """The configuration beside the results; refuses to mix two in one folder."""
+    file = folder / CONFIGURATION
+    mark = fingerprint(data)
+    if file.exists():
+        differences = configuration_of(folder).differences(configuration)
+        if differences:
+            raise UsageError(
+                f"{file}: holds runs with other settings ({'; '.join(differences)}); "
+                "give the same settings or another --out"
+            )
+        if json.loads(file.read_text(encoding="utf-8")).get("data", mark) != mark:
+            raise UsageError(
+                f"{file}: holds runs on other images or masks of the same name than those in "
+                f"{options.data}; give another --out"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_label_maps(
+        folder / TRUTH,
+        {f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples},
+    )
+    write_json(
+        file,
+        {
+            "configuration": configuration.to_json(),
+            "images": {
+                "train": len(data.train),
+                "val": len(data.val),
+                **{split: len(samples) for split, samples in data.tests.items()},
+            },
+            "data": mark,
+            "device": options.device,
+            "machine": machine_facts(threads=1),
+        },
+    )

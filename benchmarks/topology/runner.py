@@ -1,0 +1,228 @@
+"""Train and score many runs, several at a time; what is finished is never done again."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.topology import losses
+from benchmarks.topology.configuration import Configuration, RunKey
+from benchmarks.topology.datasets import DataSet, read_data_set
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.records import RUN, gather, write_run
+from benchmarks.topology.scoring import Score, score_image
+from benchmarks.topology.training import (
+    TrainingError,
+    segment,
+    train,
+)
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker needs, small enough to send."""
+
+    data: Path
+    configuration: Configuration
+    out: Path  # the data set's output folder
+    device: str
+
+
+@dataclass
+class Worker:
+    """What one worker process keeps from run to run."""
+
+    job: Job
+    data: DataSet
+    advances: Queue[int]
+    stopping: Event
+    parent: int
+
+    def check_wanted(self) -> None:
+        """Go no further once the parent says so (TrainingError) or is gone (the process ends)."""
+        if os.getppid() != self.parent:
+            os._exit(1)  # nobody would collect the results
+        if self.stopping.is_set():
+            raise TrainingError("interrupted")
+
+
+_worker: Worker | None = None  # of this process, if it is a worker
+
+
+def run_all(job: Job, keys: Sequence[RunKey], workers: int) -> list[str]:
+    """Do every run that is not finished yet; returns a line for each one that failed.
+
+    Progress goes to stderr: a bar over all iterations, with the time that is left, and a line
+    per finished run. Raises UsageError if another process works in the same folder.
+    """
+    with only_one(job.out / ".lock"):
+        gather(job.out)
+        todo = [key for key in keys if not (job.out / "runs" / key.identifier / RUN).exists()]
+        print(
+            f"{job.out.name}: {len(keys)} runs, {len(keys) - len(todo)} of them finished before",
+            file=sys.stderr,
+        )
+        return _run_pool(job, todo, workers) if todo else []
+
+
+def _run_pool(job: Job, todo: Sequence[RunKey], workers: int) -> list[str]:
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+    advances: Queue[int] = context.Queue()
+    stopping = context.Event()
+    failures: list[str] = []
+    terminal = sys.stderr.isatty()
+    with (
+        tqdm(
+            total=len(todo) * job.configuration.iterations,
+            unit="it",
+            smoothing=0,
+            mininterval=0.5 if terminal else 60,
+            desc=job.out.name,
+        ) as bar,
+        ProcessPoolExecutor(
+            min(workers, len(todo)),
+            context,
+            initializer=_start_worker,
+            initargs=(job, advances, stopping, os.getpid()),
+        ) as pool,
+    ):
+        try:
+            pending = {pool.submit(_run, key): key for key in todo}
+            while pending:
+                done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                _drain(advances, bar)
+                for future in done:
+                    key = pending.pop(future)
+                    problem = _problem(future)
+                    if problem:
+                        failures.append(f"{key.identifier}: {problem}")
+                    else:
+                        gather(job.out)
+                    bar.write(f"{key.identifier}: {problem or future.result()}", file=sys.stderr)
+        except BaseException:  # Ctrl-C: no further run, and those under way end at once
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failures
+
+
+def _problem(future: Future[str]) -> str | None:
+    try:
+        future.result()
+    except TrainingError as error:
+        return str(error)
+    except BrokenProcessPool:
+        return "its process, or one beside it, was killed (out of memory?); run again to go on"
+    except Exception as error:  # one run that fails must not take the others with it
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return None
+
+
+def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
+    while not advances.empty():
+        bar.update(advances.get())
+
+
+def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
+    """Runs once in every worker process."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
+    torch.set_num_threads(1)
+    configuration = job.configuration
+    data = read_data_set(
+        job.data,
+        configuration.tests,
+        configuration.crop,
+        configuration.classes,
+        configuration.mask_key,
+    )
+    _worker = Worker(job, data, advances, stopping, parent)
+
+
+def _run(key: RunKey) -> str:
+    """One run, in a worker process: train, segment, score, and write all of it."""
+    if _worker is None:
+        raise RuntimeError("a run outside of a worker process")
+    worker = _worker
+    worker.check_wanted()
+    job, data = worker.job, worker.data
+    folder = job.out / "runs" / key.identifier
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device(job.device)
+    start = time.perf_counter()
+    with only_one(folder / ".lock"):
+        loss = losses.penalized(
+            losses.LOSSES[key.loss](data.classes, data.spatial_dimensions),
+            key.mode,
+            key.kernel_size[0] if len(key.kernel_size) == 1 else key.kernel_size,
+        )
+
+        def advance(iterations: int) -> None:
+            worker.check_wanted()
+            worker.advances.put(iterations)
+
+        progress = train(
+            loss, data, job.configuration, key.seed, device, folder / CHECKPOINT, advance
+        )
+        predictions, scores = {}, {}
+        for split, samples in data.tests.items():
+            rows: list[Score] = []
+            for sample in samples:
+                prediction = segment(progress.network, sample.image, job.configuration, device)
+                predictions[f"{split}/{sample.name}"] = prediction
+                rows += score_image(sample.name, prediction, sample.truth, job.configuration)
+            scores[split] = rows
+        facts = {"seconds": progress.seconds, "peak_mebibytes": _peak_mebibytes(device)}
+        write_run(folder, key, facts, predictions, scores, progress.curve)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    first = scores[job.configuration.tests[0]]
+    measured = ", ".join(
+        f"{name} {sum(float(row[name]) for row in first) / len(first):.4g}"
+        for name in job.configuration.measures
+    )
+    return f"{measured} after {time.perf_counter() - start:.0f} s"
+
+
+def _peak_mebibytes(device: torch.device) -> float:
+    """The most memory so far: of the GPU, or of this process with its data and libraries."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+@contextmanager
+def only_one(file: Path) -> Iterator[None]:
+    """Hold the file's lock; the system gives it back even if this process is killed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        for attempt in range(20):  # a worker whose parent was killed ends within an iteration
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == 19:
+                    raise UsageError(
+                        f"{file.parent}: another process is at work here; give another --out"
+                    ) from None
+                time.sleep(0.5)
+        yield

@@ -1,0 +1,120 @@
+"""`sensitivity`: which window, next to how thick the structures are (Table 1)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.common.files import written_whole
+from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.options import add_results_arguments, report_folder
+from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.results import (
+    LOSS_TITLES,
+    MODE_TITLES,
+    TITLES,
+    Method,
+    Results,
+    read_results,
+)
+from benchmarks.topology.tables import write_table
+from benchmarks.topology.thickness import structure_thickness, suggested_window
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `sensitivity`."""
+    add_results_arguments(parser)
+    parser.add_argument("--loss", default="ce_dice", help="whose windows to compare (ce_dice)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write sensitivity-LOSS.md, .csv and .png for every data set with several windows."""
+    written = 0
+    for folder in data_set_folders(options.out):
+        results = read_results(folder)
+        methods = [method for method in results.methods() if method.loss == options.loss]
+        if len({method.window for method in methods if method.mode != "off"}) > 1:
+            write_sensitivity(results, methods, report_folder(options, folder))
+            written += 1
+    if not written:
+        raise UsageError(
+            f"{options.out}: --loss: got {options.loss}, of which no data set has finished runs "
+            "with two windows or more; run with --kernel-size 3,5,7"
+        )
+
+
+def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> None:
+    """The table and the picture of one data set."""
+    split = results.configuration.tests[0]
+    measures = results.configuration.measures
+    thickness = measured_thickness(results)
+    names = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
+    rows: list[list[object]] = [
+        [
+            _window(method),
+            MODE_TITLES[method.mode],
+            len(results.seeds(method)),
+            *(text for m in measures for text in texts(cell(results, method, split, m), m)),
+        ]
+        for method in methods
+    ]
+    write_table(
+        folder,
+        f"sensitivity-{methods[0].loss}",
+        ["w", "SCNP", "seeds", *(name for pair in names for name in pair)],
+        rows,
+        before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. Thickness of the "
+        f"structures in the scored masks: {thickness:.1f} pixels; suggested window: "
+        f"{suggested_window(thickness)}.",
+        after=NOTES,
+    )
+    draw(results, methods, thickness, folder / f"sensitivity-{methods[0].loss}.png")
+
+
+def measured_thickness(results: Results) -> float:
+    """The median thickness over the truths of the first scored split, in pixels."""
+    split = results.configuration.tests[0]
+    measured = [
+        structure_thickness(truth != 0)
+        for key, truth in truths(results.folder).items()
+        if key.startswith(f"{split}/")
+    ]
+    return float(np.nanmedian(measured))
+
+
+def draw(results: Results, methods: list[Method], thickness: float, file: Path) -> None:
+    """Every measure over the window; the plain loss as a level, the thickness as a line."""
+    split = results.configuration.tests[0]
+    measures = results.configuration.measures
+    figure = Figure(figsize=(4.2 * len(measures), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for mode in ("off", "on", "joint"):
+            shown = [method for method in methods if method.mode == mode]
+            means = [results.values(method, split, measure).mean() for method in shown]
+            style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
+            if mode == "off":
+                for level in means:
+                    axes.axhline(level, linestyle="--", **style)
+            elif shown:
+                widths = [max(method.window) for method in shown]
+                axes.plot(widths, means, marker=MARKERS[mode], **style)
+                axes.set_xticks(sorted({*axes.get_xticks().tolist(), *widths} & {*widths}))
+        axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
+        axes.set_xlabel("w, pixels")
+        axes.set_title(TITLES[measure])
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize=9)
+    figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
+    with written_whole(file) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _window(method: Method) -> str:
+    return "" if method.mode == "off" else "x".join(map(str, method.window))

@@ -1,0 +1,156 @@
+"""`summary`: where SCNP helps and where it does not, in sentences, with the hours it all took."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.common.files import written_whole
+from benchmarks.kernels.readme import update_file
+from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, texts, verdict
+from benchmarks.topology.options import add_results_arguments, report_folder
+from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES, data_set_folders
+from benchmarks.topology.results import (
+    LOSS_TITLES,
+    MODE_TITLES,
+    TITLES,
+    Method,
+    Results,
+    comparable,
+    plain,
+    read_results,
+)
+from benchmarks.topology.tables import markdown
+
+USUAL_LOSS = "ce_dice"
+NOTICEABLE_DICE = 0.01  # a smaller change of Dice goes without saying
+MACHINE = ("CPU", "cores", "memory", "torch", "scnp_kernels", "git revision")
+BEGINNING = (
+    "Written by `python -m benchmarks.topology summary`. What the figures mean, and what limits "
+    "them: [benchmarks/topology](../../topology/README.md). A difference counts here at "
+    f"p < {SIGNIFICANT}, in the paired permutation test over the images. Every row says how many "
+    "seeds it stands for. To repeat trainings, give `run` the data set's `configuration.json`: "
+    "`python -m benchmarks.topology run --data FOLDER --configuration FILE --losses ce_dice`."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `summary`."""
+    add_results_arguments(parser)
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="rewrite its blocks topology-DATA_SET too"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write README.md, and copy what the tables are made from to --to if that is given."""
+    parts = ["# Results of the topology benchmark", BEGINNING]
+    blocks = {}
+    for folder in data_set_folders(options.out):
+        results = read_results(folder)
+        blocks[f"topology-{results.name}"] = _block(results)
+        parts += [_heading(results), *_findings(results)]
+        if options.to:
+            target = report_folder(options, folder)
+            for name in (CONFIGURATION, SCORES, CURVES):
+                with written_whole(target / name) as temporary:
+                    shutil.copyfile(folder / name, temporary)
+    file = (options.to or options.out) / "README.md"
+    with written_whole(file) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    if options.readme:
+        update_file(options.readme, blocks)
+
+
+def _block(results: Results) -> str:
+    """The rows of the loss that everybody uses, on the first scored split."""
+    split, measures = results.configuration.tests[0], results.configuration.measures
+    columns = [name for m in measures for name in (TITLES[m], "p")]
+    rows = [
+        [
+            method.title,
+            len(results.seeds(method)),
+            *(text for m in measures for text in texts(cell(results, method, split, m), m)),
+        ]
+        for method in comparable(results)
+        if method.loss == USUAL_LOSS
+    ]
+    return markdown(["", "seeds", *columns], rows)
+
+
+def _heading(results: Results) -> str:
+    stored = json.loads((results.folder / CONFIGURATION).read_text(encoding="utf-8"))
+    machine = stored.get("machine", {})
+    facts = ", ".join(f"{name} {machine[name]}" for name in MACHINE if name in machine)
+    records = [record for by_seed in results.runs.values() for record in by_seed.values()]
+    hours = sum(record.seconds for record in records) / 3600
+    images = ", ".join(f"{count} {split}" for split, count in stored.get("images", {}).items())
+    return (
+        f"## {results.name}\n\n"
+        f"{len(records)} trainings of {results.configuration.iterations} iterations, {hours:.2f} "
+        f"hours in all (one core each, of a machine that did other work too). Images: {images}. "
+        f"{facts}."
+    )
+
+
+def _findings(results: Results) -> Iterable[str]:
+    """A paragraph per scored split: what falls, what rises, what stays."""
+    methods = [
+        method
+        for method in comparable(results)
+        if method.mode != "off" and results.seeds(method, plain(method))
+    ]
+    for split in results.configuration.tests:
+        lines = [f"On {split}:"]
+        for mode in ("on", "joint"):
+            of_mode = [method for method in methods if method.mode == mode]
+            if of_mode:
+                lines.append(f"- {MODE_TITLES[mode]}: {_sentence(results, of_mode, split)}")
+        yield "\n".join([lines[0], "", *lines[1:]]) if len(lines) > 1 else f"{lines[0]} nothing."
+
+
+def _sentence(results: Results, methods: list[Method], split: str) -> str:
+    cells = {method: cell(results, method, split, "betti0_error") for method in methods}
+    clauses = []
+    for kind, words in (
+        ("better", "lower Betti-0 error"),
+        ("worse", "**higher** Betti-0 error"),
+        ("", "no significant change of the Betti-0 error"),
+    ):
+        found = [m for m, of_m in cells.items() if verdict(of_m, "betti0_error") == kind]
+        if found:
+            changes = ", ".join(
+                f"{LOSS_TITLES[m.loss]} ({_change(cells[m])}{_seeds(results, m)})" for m in found
+            )
+            clauses.append(f"{words} with {changes}")
+    if "dice" in results.configuration.measures:
+        dice = {method: cell(results, method, split, "dice") for method in methods}
+        lost = [
+            f"{LOSS_TITLES[method.loss]} ({of_method.difference:+.3f})"
+            for method, of_method in dice.items()
+            if of_method.difference is not None and of_method.difference < -NOTICEABLE_DICE
+        ]
+        if lost:
+            clauses.append(f"{TITLES['dice']} **falls** by more than 0.01 with {', '.join(lost)}")
+        else:
+            clauses.append(f"{TITLES['dice']} falls nowhere by more than 0.01")
+    images = len(results.images(methods[0], split))
+    if 2.0 / 2**images >= SIGNIFICANT:
+        clauses.append(f"with {images} images no test can reach p < {SIGNIFICANT}")
+    return "; ".join(clauses) + "."
+
+
+def _change(of_method: Cell) -> str:
+    if of_method.difference is None:
+        return "no common seed"
+    before = of_method.mean - of_method.difference
+    percent = f", {100 * of_method.difference / before:+.0f} %" if before > 0 else ""
+    return f"{of_method.difference:+.2f}{percent}"
+
+
+def _seeds(results: Results, method: Method) -> str:
+    count = len(results.seeds(method, plain(method)))
+    return f", {count} seed{'s' if count > 1 else ''}"

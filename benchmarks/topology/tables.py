@@ -1,0 +1,40 @@
+"""Tables as Markdown to read and CSV to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.common.files import write_csv, written_whole
+
+
+def write_table(
+    folder: Path,
+    name: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    before: str = "",
+    after: str = "",
+) -> None:
+    """``name.md`` and ``name.csv`` in ``folder``; the Markdown has text before and after."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / f"{name}.csv", header, rows)
+    parts = [before, markdown(header, rows), after]
+    with written_whole(folder / f"{name}.md") as temporary:
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table.
+
+    >>> print(markdown(("loss", "Dice"), [("ce", 0.9)]))
+    | loss | Dice |
+    |---|---|
+    | ce | 0.9 |
+    """
+    lines = [_line(header), "|" + "---|" * len(header)]
+    return "\n".join(lines + [_line(row) for row in rows])
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

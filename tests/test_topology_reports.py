@@ -1,0 +1,219 @@
+"""The topology benchmark's reports: tables against the rows that they stand for, and pictures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.topology import benchmark, convergence
+from benchmarks.topology.benchmark import Cell, verdict
+from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
+from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
+from benchmarks.topology.results import Method, common_window, read_results
+from benchmarks.topology.scoring import Score
+from benchmarks.topology.statistics import permutation_test
+from tests.topology_data import TOY, command, failing, write_images, write_volumes
+
+IMAGES = 8
+PLAIN, ON = Method("ce_dice", "off", (1,)), Method("ce_dice", "on", (3,))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of real runs on a toy data set: two losses, all modes, two windows, two seeds."""
+    root = tmp_path_factory.mktemp("trained")
+    write_images(root / "bars")
+    command(
+        *("run", "--data", root / "bars", "--out", root / "out", *TOY, "--iterations", 2),
+        *("--losses", "ce,ce_dice", "--kernel-size", "3,5", "--seeds", 2),
+    )
+    return root
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def is_picture(file: Path) -> bool:
+    with Image.open(file) as picture:
+        grey = np.asarray(picture.convert("L"))
+    return min(grey.shape) > 200 and len(np.unique(grey)) > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "file"),
+    [
+        ("benchmark", (), "bars/benchmark-test"),
+        ("ablation", (), "ablation"),
+        ("convergence", (), "bars/convergence-ce_dice"),
+        ("convergence", ("--loss", "ce"), "bars/convergence-ce"),
+        ("sensitivity", (), "bars/sensitivity-ce_dice"),
+    ],
+)
+def test_every_report_writes_a_table_and_a_picture(
+    trained: Path, tmp_path: Path, name: str, arguments: tuple[str, ...], file: str
+) -> None:
+    command(name, trained / "out", "--to", tmp_path, *arguments)
+    assert (tmp_path / f"{file}.md").read_text().count("\n|") >= 3
+    assert rows_of(tmp_path / f"{file}.csv")
+    assert is_picture(tmp_path / f"{file}.png")
+
+
+def test_summary(trained: Path, tmp_path: Path) -> None:
+    command("summary", trained / "out", "--to", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert "## bars" in text
+    assert (
+        "20 trainings of 2 iterations" in text
+    )  # 2 seeds of 2 losses: off, on and joint with 3, 5
+    for name in ("scores.csv", "curves.csv", "configuration.json"):
+        assert (tmp_path / "bars" / name).read_bytes() == (
+            trained / "out" / "bars" / name
+        ).read_bytes()
+
+
+def test_the_summary_says_where_scnp_does_not_help(tmp_path: Path) -> None:
+    errors = {("off", 0): [2.0] * IMAGES, ("on", 0): [5.0] * IMAGES, ("joint", 0): [1.0] * IMAGES}
+    made_up(tmp_path, errors)
+    command("summary", tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    readme = tmp_path / "front.md"
+    edges = [f"<!-- benchmark:topology-made_up {edge} -->" for edge in ("begin", "end")]
+    readme.write_text("\n".join(edges))
+    command("summary", tmp_path, "--readme", readme)
+    assert "| CE+Dice, SCNP, w = 3 | 1 | 0.5000 | 1.0000 | _5.00_ | 0.0078 |" in readme.read_text()
+    assert (
+        "- SCNP: **higher** Betti-0 error with CE+Dice (+3.00, +150 %, 1 seed); Dice falls" in text
+    )
+    assert "- joint: lower Betti-0 error with CE+Dice (-1.00, -50 %, 1 seed)" in text
+
+
+def test_qualitative_picture(trained: Path, tmp_path: Path) -> None:
+    data = trained / "bars"
+    command("qualitative", trained / "out", "--data", data, "--to", tmp_path, "--image", "1")
+    assert is_picture(tmp_path / "bars" / "qualitative-ce_dice.png")
+
+
+def test_qualitative_picture_of_a_volume(tmp_path: Path) -> None:
+    data = write_volumes(tmp_path / "plates")
+    out = tmp_path / "out"
+    toy = (*TOY, "--iterations", 1, "--validations", 1, "--seeds", 1)
+    command("run", "--data", data, "--out", out, *toy, "--scnp", "off,on")
+    command("qualitative", out, "--data", data)
+    assert is_picture(out / "plates" / "qualitative-ce_dice.png")
+
+
+def made_up(out: Path, errors: dict[tuple[str, int], list[float]], **settings: object) -> Path:
+    """Runs that nobody trained: Betti-0 errors by (mode, seed), one per image; Dice is 0.5."""
+    folder = out / "made_up"
+    folder.mkdir(parents=True)
+    configuration = {**DEFAULTS[2].to_json(), "measures": ["dice", "betti0_error"], **settings}
+    write_json(folder / CONFIGURATION, {"configuration": configuration})
+    pixels = np.eye(8, dtype=np.uint8)
+    write_label_maps(folder / TRUTH, {"test/0": pixels})
+    for (mode, seed), values in errors.items():
+        key = RunKey("ce_dice", mode, (1,) if mode == "off" else (3,), seed)
+        scores: list[Score] = [
+            {"image": f"{index}", "dice": 0.5, "betti0_error": value}
+            for index, value in enumerate(values)
+        ]
+        curve = [
+            {"iteration": 10.0 * step, "dice": dice, "betti0_error": 9.0 - step}
+            for step, dice in enumerate((0.2, 0.495, 0.5), start=1)
+        ]
+        run_folder = folder / "runs" / key.identifier
+        run_folder.mkdir(parents=True)
+        facts = {"seconds": 1.0, "peak_mebibytes": 1.0}
+        write_run(run_folder, key, facts, {"test/0": pixels}, {"test": scores}, curve)
+    gather(folder)
+    return folder
+
+
+def test_the_test_is_over_images_averaged_over_common_seeds(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    errors = {
+        (mode, seed): (random.integers(0, 5, IMAGES) + (3 if mode == "off" else 0)).tolist()
+        for mode, seed in (("off", 0), ("off", 1), ("off", 2), ("on", 0), ("on", 2))
+    }
+    results = read_results(made_up(tmp_path, errors))
+    cell = benchmark.cell(results, ON, "test", "betti0_error")
+    of_mode = {mode: np.mean([errors[mode, 0], errors[mode, 2]], axis=0) for mode in ("off", "on")}
+    assert cell.p_value == permutation_test(of_mode["on"], of_mode["off"])
+    assert cell.difference == pytest.approx(of_mode["on"].mean() - of_mode["off"].mean())
+    seeds = [np.mean(errors["on", seed]) for seed in (0, 2)]
+    assert cell.mean == pytest.approx(np.mean(seeds))
+    assert cell.deviation == pytest.approx(np.std(seeds, ddof=1))
+    plain = benchmark.cell(results, PLAIN, "test", "betti0_error")
+    assert plain.p_value is None
+    assert plain.mean == pytest.approx(np.mean([errors["off", seed] for seed in range(3)]))
+
+
+def test_the_table_says_what_is_better_and_how_many_seeds(tmp_path: Path) -> None:
+    errors = {("off", 0): [5.0] * IMAGES, ("off", 1): [5.0] * IMAGES, ("on", 0): [2.0] * IMAGES}
+    folder = made_up(tmp_path, errors)
+    command("benchmark", tmp_path)
+    plain, with_scnp = rows_of(folder / "benchmark-test.csv")
+    assert (plain["seeds"], with_scnp["seeds"]) == ("2", "1")
+    assert plain["Betti-0 error"] == "5.00 ± 0.00"
+    assert with_scnp["Betti-0 error"] == "**2.00**"  # one seed has no deviation
+    assert with_scnp["p (Betti-0 error)"] == "0.0078"  # 2 of 2^8
+    assert "joint" not in (folder / "benchmark-test.md").read_text()
+
+
+def test_too_few_images_are_told(tmp_path: Path) -> None:
+    folder = made_up(tmp_path, {("off", 0): [3.0] * 4, ("on", 0): [1.0] * 4})
+    command("benchmark", tmp_path)
+    assert "below 0.125" in (folder / "benchmark-test.md").read_text()
+    assert "**1.00**" not in (folder / "benchmark-test.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("measure", "difference", "p_value", "expected"),
+    [
+        ("betti0_error", -1.0, 0.01, "better"),
+        ("betti0_error", 1.0, 0.01, "worse"),
+        ("dice", -0.1, 0.01, "worse"),
+        ("dice", 0.1, 0.01, "better"),
+        ("dice", 0.1, 0.05, ""),
+    ],
+)
+def test_verdict(measure: str, difference: float, p_value: float, expected: str) -> None:
+    assert verdict(Cell(1.0, 0.1, p_value, difference), measure) == expected
+
+
+def test_convergence_counts_iterations(tmp_path: Path) -> None:
+    folder = made_up(tmp_path, {("off", 0): [1.0], ("off", 1): [2.0], ("on", 0): [0.0]})
+    results = read_results(folder)
+    iterations, errors = convergence.curve(results, PLAIN, "betti0_error")
+    assert (iterations.tolist(), errors.tolist()) == ([10, 20, 30], [8.0, 7.0, 6.0])
+    command("convergence", tmp_path)
+    rows = rows_of(folder / "convergence-ce_dice.csv")
+    assert [row["iterations to 99% of the last Dice"] for row in rows] == ["20", "20"]
+
+
+def test_the_common_window_is_the_one_with_most_runs(tmp_path: Path) -> None:
+    folder = made_up(tmp_path, {("off", 0): [1.0], ("on", 0): [1.0], ("on", 1): [1.0]})
+    results = read_results(folder)
+    results.runs[Method("ce_dice", "on", (5,))] = {0: results.runs[ON][0]}
+    assert common_window(results) == (3,)
+
+
+@pytest.mark.parametrize("name", ["benchmark", "ablation", "convergence", "sensitivity"])
+def test_reports_without_runs_say_so(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert str(tmp_path) in failing(capsys, name, tmp_path)
+
+
+def test_reports_name_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up(tmp_path, {("off", 0): [1.0]})
+    assert "on the same seed" in failing(capsys, "ablation", tmp_path)
+    assert "--kernel-size" in failing(capsys, "sensitivity", tmp_path)
+    assert "--loss: got focal" in failing(capsys, "convergence", tmp_path, "--loss", "focal")
+    error = failing(capsys, "qualitative", tmp_path, "--data", tmp_path / "made_up")
+    assert "needs finished runs" in error

@@ -1,0 +1,449 @@
+"""The topology benchmark's runs: every loss, killed and resumed, and nothing on faulty data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.common.images import DataError, read_labels
+from benchmarks.topology import datasets, losses, runner, scoring, training
+from benchmarks.topology.__main__ import main
+from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, grid
+from benchmarks.topology.network import build_network
+from benchmarks.topology.records import finished_runs, truths
+from tests.topology_data import SIDE, TOY, command, failing, save, write_images, write_volumes
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 900  # seconds: a busy machine may start a process slowly
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "bars")
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    return write_volumes(tmp_path / "plates")
+
+
+def rows_of(file: Path) -> Rows:
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def run_arguments(data: Path, out: Path, *more: object) -> list[str]:
+    return [str(a) for a in ("run", "--data", data, "--out", out, *TOY, *more)]
+
+
+def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(
+        images, tmp_path / "out", "--losses", "all", "--seeds", 1, "--iterations", 3, "--workers", 2
+    )
+    command(*arguments)
+    out = tmp_path / "out" / "bars"
+    rows = rows_of(out / "scores.csv")
+    expected = {
+        (loss, mode, "" if mode == "off" else "3", "0", "test", image)
+        for loss in losses.LOSSES
+        for mode in losses.MODES
+        for image in "01"
+    }
+    keys = ("loss", "scnp", "kernel_size", "seed", "split", "image")
+    assert Counter(tuple(row[key] for key in keys) for row in rows) == Counter(expected)
+    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+    description = json.loads((out / "configuration.json").read_text())
+    assert description["configuration"]["iterations"] == 3
+    assert description["machine"]["torch"] == torch.__version__
+    before = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")}
+    command(*arguments)  # everything is there already
+    assert {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")} == before
+    assert rows_of(out / "scores.csv") == rows
+
+
+def test_volumes_are_scored_on_cubes(volumes: Path, tmp_path: Path) -> None:
+    command(
+        *run_arguments(
+            volumes, tmp_path / "out", "--scnp", "on", "--kernel-size", "1x3x3", "--seeds", 1
+        ),
+        *("--iterations", 2, "--tile", 32),
+    )
+    out = tmp_path / "out" / "plates"
+    rows = rows_of(out / "scores.csv")
+    assert [row["image"] for row in rows] == ["test[0,0,0]", "test[0,0,8]"]
+    assert {row["kernel_size"] for row in rows} == {"1x3x3"}
+    (record,) = finished_runs(out)
+    prediction = record.predictions()["test/test"]
+    assert prediction.shape == (SIDE, SIDE, SIDE + 8)
+    truth = truths(out)["test/test"]
+    part = (slice(None), slice(None), slice(8, 40))
+    expected = scoring.MEASURES["dice"](prediction[part] == 1, truth[part] == 1, 6)
+    assert float(rows[1]["dice"]) == pytest.approx(expected, abs=1e-5)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def children_of(process: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process and fields[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> None:
+    def arguments(out: str) -> list[str]:
+        grid_options = ("--losses", "ce", "--scnp", "off,on,joint", "--seeds", 1)
+        return run_arguments(
+            images, tmp_path / out, *grid_options, "--iterations", 60, "--validations", 20
+        )
+
+    command(*arguments("whole"))
+    out = tmp_path / "killed" / "bars"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.topology", *arguments("killed")],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = out / "runs" / "ce-on-w3-seed0" / runner.CHECKPOINT
+    wait_until(checkpoint.exists, PATIENCE)
+    workers = children_of(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(map(is_alive, workers)), PATIENCE)
+    assert [record.key.mode for record in finished_runs(out)] == ["off"]
+    stopped_at = torch.load(checkpoint, weights_only=True)["iteration"]
+    assert 0 < stopped_at < 60
+    finished = out / "runs" / "ce-off-seed0" / "run.json"
+    before = finished.stat().st_mtime_ns
+    command(*arguments("killed"))
+    assert finished.stat().st_mtime_ns == before  # was not done again
+    assert not checkpoint.exists()
+    for name in ("scores.csv", "curves.csv"):
+        killed, whole = (rows_of(tmp_path / o / "bars" / name) for o in ("killed", "whole"))
+        for row in killed + whole:
+            row.pop("seconds", None)
+        assert killed == whole
+
+
+def test_one_run_that_fails_does_not_take_the_others_with_it(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = run_arguments(images, tmp_path / "out", "--losses", "ce,dice", "--scnp", "off")
+    out = tmp_path / "out" / "bars" / "runs"
+    (out / "ce-off-seed0").mkdir(parents=True)
+    (out / "ce-off-seed0" / runner.CHECKPOINT).write_text("no checkpoint")
+    error = failing(capsys, *arguments, "--seeds", 1, "--iterations", 2)
+    assert "1 of 2 runs failed: ce-off-seed0" in error
+    assert str(out / "ce-off-seed0" / runner.CHECKPOINT) in error
+    assert [record.loss for record in finished_runs(out.parent)] == ["dice"]
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = run_arguments(images, out, "--losses", "ce", "--scnp", "off", "--seeds", 1)
+    command(*arguments, "--iterations", 2)
+    error = failing(capsys, *arguments, "--iterations", 3)
+    assert "iterations 2 and 3" in error
+    file = out / "bars" / "configuration.json"
+    command("run", "--data", images, "--out", out, "--losses", "ce", "--scnp", "off", "--seeds", 1,
+            "--configuration", file)  # fmt: skip
+
+
+def test_other_masks_of_the_same_name_are_refused(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.topology.run_command.run_all", lambda *_: [])
+    arguments = run_arguments(images, tmp_path / "out")
+    command(*arguments)
+    command(*arguments)
+    save(images / "test" / "masks" / "1.png", np.ones((SIDE, SIDE)))
+    assert "other images or masks" in failing(capsys, *arguments)
+
+
+def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test suite in a shell's background passes on that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    wait_until((tmp_path / "bars" / "runs" / "ce-off-seed0" / ".lock").exists, PATIENCE)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in error
+    assert "Traceback" not in error
+    assert [folder.name for folder in (tmp_path / "bars" / "runs").iterdir()] == ["ce-off-seed0"]
+
+
+def test_two_programs_in_one_folder_are_refused(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with runner.only_one(tmp_path / "out" / "bars" / ".lock"):
+        error = failing(capsys, *run_arguments(images, tmp_path / "out"))
+    assert "another process is at work" in error
+
+
+def remove_mask(root: Path) -> Path:
+    (root / "test" / "masks" / "1.png").unlink()
+    return root / "test" / "images" / "1.jpg"
+
+
+def unreadable_image(root: Path) -> Path:
+    file = root / "val" / "images" / "0.jpg"
+    file.write_bytes(file.read_bytes()[:200])
+    return file
+
+
+def empty_folder(root: Path) -> Path:
+    for file in (root / "train" / "images").iterdir():
+        file.unlink()
+    return root / "train" / "images"
+
+
+def other_size(root: Path) -> Path:
+    save(root / "val" / "masks" / "0.png", np.ones((SIDE, SIDE + 1)))
+    return root / "val" / "masks" / "0.png"
+
+
+def no_test_split(root: Path) -> Path:
+    (root / "test").rename(root / "tests")
+    return root / "test" / "images"
+
+
+def small_image(root: Path) -> Path:
+    save(root / "train" / "images" / "0.jpg", np.ones((SIDE, SIDE - 1)))
+    save(root / "train" / "masks" / "0.png", np.ones((SIDE, SIDE - 1)))
+    return root / "train" / "images" / "0.jpg"
+
+
+def no_folder(root: Path) -> Path:
+    root.rename(root.with_name("elsewhere"))
+    return root
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        remove_mask,
+        unreadable_image,
+        empty_folder,
+        other_size,
+        no_test_split,
+        small_image,
+        no_folder,
+    ],
+)
+def test_faulty_images_are_named_before_training(
+    images: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    culprit = damage(images)
+    monkeypatch.setattr("benchmarks.topology.run_command.run_all", None)  # training would raise
+    assert str(culprit) in failing(capsys, *run_arguments(images, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def other_shape(root: Path) -> str:
+    np.savez(root / "val.npz", image=np.ones((40, 40, 40)), interior=np.ones((40, 40, 41)))
+    return "val.npz: image has the shape (40, 40, 40) and interior (40, 40, 41)"
+
+
+def flat_volume(root: Path) -> str:
+    np.savez(root / "test.npz", image=np.ones((40, 40)), interior=np.ones((40, 40)))
+    return "test.npz: image has the shape (40, 40)"
+
+
+def small_volume(root: Path) -> str:
+    np.savez(root / "train.npz", image=np.ones((40, 40, 8)), interior=np.ones((40, 40, 8)))
+    return "train.npz: has the size 40 x 40 x 8"
+
+
+def no_mask_array(root: Path) -> str:
+    np.savez(root / "train.npz", image=np.ones((40, 40, 40)))
+    return "train.npz: holds image"
+
+
+def not_finite(root: Path) -> str:
+    np.savez(root / "val.npz", image=np.full((40, 40, 40), np.nan), mask=np.ones((40, 40, 40)))
+    return "val.npz: image holds values that are not finite"
+
+
+def unreadable_volume(root: Path) -> str:
+    (root / "test.npz").write_bytes(b"no archive")
+    return "test.npz: cannot be read"
+
+
+def no_volume(root: Path) -> str:
+    (root / "val.npz").unlink()
+    return "val.npz: no such file"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        other_shape,
+        flat_volume,
+        small_volume,
+        no_mask_array,
+        not_finite,
+        unreadable_volume,
+        no_volume,
+    ],
+)
+def test_faulty_volumes_are_named_before_training(
+    volumes: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = damage(volumes)
+    monkeypatch.setattr("benchmarks.topology.run_command.run_all", None)  # training would raise
+    assert str(volumes / expected) in failing(capsys, *run_arguments(volumes, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--crop-size", "40", "multiple of 16"),
+        ("--connectivity", "6", "4 or 8"),
+        ("--classes", "1", "2 or more"),
+        ("--features", "8x8", "takes 6"),
+        ("--kernel-size", "3x3x3", "or 2 of them"),
+        ("--device", "nowhere", "does not work here"),
+        ("--configuration", "missing.json", "no configuration"),
+    ],
+)
+def test_wrong_options_are_named(
+    images: Path,
+    tmp_path: Path,
+    option: str,
+    value: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = failing(capsys, *run_arguments(images, tmp_path / "out", option, value))
+    assert reason in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--losses", "hinge"), ("--scnp", "maybe"), ("--kernel-size", "4"), ("--seeds", "0")],
+)
+def test_wrong_words_are_named(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--data", ".", option, value])
+    error = capsys.readouterr().err
+    assert option in error
+    assert value in error
+
+
+def test_labels_of_several_classes(images: Path) -> None:
+    for file in images.glob("*/masks/*.png"):
+        labels = np.zeros((SIDE, SIDE))
+        labels[:10], labels[20:] = 1, 2
+        save(file, labels)
+    data = datasets.read_data_set(images, ["test"], (SIDE, SIDE), classes=3)
+    assert np.unique(data.train[0].truth).tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="labels up to 2, takes labels from 0 to 1"):
+        read_labels(images / "train" / "masks" / "0.png", classes=2)
+
+
+def test_the_first_seed_comes_first() -> None:
+    keys = grid(["ce", "dice"], ["off", "on"], [(3,), (5,)], range(2))
+    assert [key.identifier for key in keys[:6]] == [
+        "ce-off-seed0",
+        "ce-on-w3-seed0",
+        "ce-on-w5-seed0",
+        "dice-off-seed0",
+        "dice-on-w3-seed0",
+        "dice-on-w5-seed0",
+    ]
+    assert len(keys) == len(set(keys)) == 12
+    assert RunKey("ce", "on", (1, 3, 3), 4).identifier == "ce-on-w1x3x3-seed4"
+
+
+def test_cubes_overlap_and_cover_the_volume() -> None:
+    shape = (50, 100, 205)
+    covered = np.zeros(shape, np.int64)
+    for _, part in scoring.parts(shape, 50):
+        assert covered[part].shape == (50, 50, 50)
+        covered[part] += 1
+    assert covered.min() == 1
+    assert covered.max() > 1
+
+
+def test_crops_keep_image_and_label_together() -> None:
+    labels = (np.random.default_rng(0).random((40, 50)) < 0.3).astype(np.uint8)
+    sample = datasets.Sample("", np.stack([labels] * 3).astype(np.float32), labels)
+    configuration = DEFAULTS[2]
+    for crop in ((32, 32), (16, 32)):
+        configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": crop, "batch_size": 16})
+        crops, targets = training.draw_crops([sample], configuration, np.random.default_rng(1))
+        assert crops.shape == (16, 3, *crop)
+        assert torch.equal(crops[:, 1].long(), targets)
+        assert len({tuple(target.flatten().tolist()) for target in targets}) > 8
+
+
+def test_standardised_channels() -> None:
+    image = np.random.default_rng(0).random((3, 9, 9), np.float32) * 7 + 3
+    image[2] = 4  # a constant channel
+    standard = datasets.standardise(image)
+    np.testing.assert_allclose(standard.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(standard.std(axis=(1, 2)), [1, 1, 0], atol=1e-5)
+
+
+def test_large_images_are_segmented_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": (32, 32)})
+    network = build_network(0, 2, 3, 2, (2, 2, 2, 2, 2, 2))
+    image = np.random.default_rng(0).random((3, 137, 261), np.float32)
+    monkeypatch.setattr(training, "WHOLE_AT_ONCE", 1000)
+    labels = training.segment(network, image, configuration, torch.device("cpu"))
+    assert labels.shape == (137, 261)
+    assert network.training

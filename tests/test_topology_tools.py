@@ -1,0 +1,289 @@
+"""The topology benchmark's window adviser, its closing of predictions, and what losses cost."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.topology.__main__ import main
+from benchmarks.topology.closing import close
+from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, write_json
+from benchmarks.topology.datasets import Labels
+from benchmarks.topology.iteration_cost import SCNP_FORMS, example, iteration, measure
+from benchmarks.topology.losses import LOSSES
+from benchmarks.topology.measures import Mask
+from benchmarks.topology.records import TRUTH, write_label_maps, write_run
+from benchmarks.topology.results import LOSS_TITLES
+from benchmarks.topology.scoring import score_image
+from benchmarks.topology.thickness import (
+    structure_thickness,
+    suggested_window,
+    suggested_windows,
+)
+
+
+def bar(width: int, shape: tuple[int, ...] = (30, 60)) -> Mask:
+    """A bar this wide across the whole image."""
+    mask = np.zeros(shape, np.bool_)
+    mask[10 : 10 + width] = True
+    return mask
+
+
+@pytest.mark.parametrize(("width", "expected"), [(1, 2), (2, 2), (3, 4), (4, 4), (7, 8), (8, 8)])
+def test_thickness_of_a_bar(width: int, expected: float) -> None:
+    assert structure_thickness(bar(width)) == expected
+
+
+def test_thickness_of_a_rod_and_of_a_plate_in_three_dimensions() -> None:
+    rod = np.zeros((15, 15, 40), np.bool_)
+    rod[5:8, 5:8] = True
+    assert structure_thickness(rod) == 4
+    assert structure_thickness(bar(3, (24, 20, 20))) == 4
+
+
+def test_thickness_of_nothing_and_of_everything() -> None:
+    assert np.isnan(structure_thickness(np.zeros((4, 4), np.bool_)))
+    assert structure_thickness(np.ones((4, 6), np.bool_)) == 4
+
+
+@pytest.mark.parametrize(
+    ("thickness", "windows"),
+    [
+        (1.0, (3,)),
+        (2.8, (3,)),
+        (3.4, (3,)),
+        (4.5, (3, 5)),
+        (5.1, (3, 5)),
+        (6.0, (5, 7)),
+        (30, (7,)),
+    ],
+)
+def test_windows_for_a_thickness(thickness: float, windows: tuple[int, ...]) -> None:
+    assert suggested_windows(thickness) == windows
+    assert suggested_window(thickness) == windows[0]
+
+
+def test_the_window_without_a_thickness() -> None:
+    assert suggested_window(float("nan")) == 3
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def save_masks(root: Path, masks: list[Mask]) -> Path:
+    for folder in ("images", "masks"):
+        (root / "train" / folder).mkdir(parents=True)
+    for index, mask in enumerate(masks):
+        for folder in ("images", "masks"):
+            file = root / "train" / folder / f"{index}.png"
+            Image.fromarray(mask.astype(np.uint8) * 255).save(file)
+    return root
+
+
+def test_the_adviser_names_the_thinnest_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = save_masks(tmp_path / "bars", [bar(4), bar(5)])  # measure 4 and 6
+    assert main(["thickness", str(data), "--to", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "| 1 | 2 | 5.0 | 4.0 to 6.0 | 3 or 5 |" in output
+    assert "Thinnest is the class 1, 5.0 pixels: start with w = 3, then try 5." in output
+    assert "Thinnest is the class 1" in (tmp_path / "thickness.md").read_text()
+    rows = read_table(tmp_path / "thickness.csv")
+    assert [row["class"] for row in rows] == ["background", "1"]
+
+
+def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = save_masks(tmp_path / "gaps", [~bar(2)])
+    assert main(["thickness", str(data)]) == 0
+    assert "Thinnest is the background, 2.0 pixels: start with w = 3." in capsys.readouterr().out
+
+
+def test_the_adviser_reads_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interior = ~bar(3, (24, 20, 20))
+    np.savez(tmp_path / "train.npz", image=interior.astype(np.uint8), interior=interior)
+    assert main(["thickness", str(tmp_path)]) == 0
+    assert "Thinnest is the background, 4.0 pixels" in capsys.readouterr().out
+
+
+def test_the_adviser_names_a_folder_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["thickness", str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err
+    assert error == (
+        f"error: {tmp_path / 'none'}: no such folder; thickness takes a data set's folder\n"
+    )
+
+
+def labels(*rows: str) -> Labels:
+    return np.array([[int(pixel) for pixel in row.replace(".", "0")] for row in rows], np.uint8)
+
+
+def test_closing_fills_gaps_narrower_than_the_window() -> None:
+    broken = labels("......", "11.111", "......")
+    assert close(broken, (3,)).tolist() == labels("......", "111111", "......").tolist()
+    wide = labels(".......", "11...11", ".......")
+    assert close(wide, (3,)).tolist() == wide.tolist()
+    assert close(wide, (5,))[1].all()
+    assert close(broken, (3, 1)).tolist() == broken.tolist()  # along columns alone
+
+
+def test_closing_keeps_what_touches_the_border() -> None:
+    corner = labels("11...", "1....", ".....")
+    assert (close(corner, (3,)) >= corner).all()
+
+
+def test_closing_one_class_spares_the_other() -> None:
+    both = labels("1.1", "121", "1.1")
+    assert close(both, (3,)).tolist() == labels("111", "121", "111").tolist()
+
+
+def test_closing_a_volume() -> None:
+    rod = np.zeros((5, 5, 9), np.uint8)
+    rod[2, 2] = 1
+    broken = rod.copy()
+    broken[2, 2, 4] = 0
+    assert (close(broken, (3,)) == rod).all()
+
+
+CONFIGURATION: Configuration = replace(DEFAULTS[2], measures=("dice", "betti0_error"))
+LINE = labels("........", "11111111", "........")
+BROKEN = labels("........", "111.1111", "........")
+
+
+def output_folder(root: Path, predictions: dict[int, list[Labels]]) -> Path:
+    """What a `run` leaves: one image of LINE per prediction; predictions by seed."""
+    folder = root / "out" / "lines"
+    folder.mkdir(parents=True)
+    write_json(
+        folder / "configuration.json", {"configuration": CONFIGURATION.to_json(), "versions": {}}
+    )
+    names = [f"image{index}" for index in range(len(predictions[0]))]
+    write_label_maps(folder / TRUTH, {f"test/{name}": LINE for name in names})
+    for seed, of_seed in predictions.items():
+        run = folder / "runs" / f"ce_dice-off-seed{seed}"
+        run.mkdir(parents=True)
+        scores = [
+            row
+            for name, prediction in zip(names, of_seed, strict=True)
+            for row in score_image(name, prediction, LINE, CONFIGURATION)
+        ]
+        write_run(
+            run,
+            RunKey("ce_dice", "off", (1,), seed),
+            {"seconds": 1.0, "peak_mebibytes": 1.0},
+            {f"test/{name}": p for name, p in zip(names, of_seed, strict=True)},
+            {"test": scores},
+            [{"iteration": 1, "dice": 0.0}],
+        )
+    return root / "out"
+
+
+def test_the_table_of_closing(tmp_path: Path) -> None:
+    # Six images, all broken with the seed 0 and whole with the seed 1.
+    out = output_folder(tmp_path, {0: [BROKEN] * 6, 1: [LINE] * 6})
+    assert main(["closing", str(out), "--windows", "1,3", "--to", str(tmp_path / "report")]) == 0
+    report = tmp_path / "report" / "lines" / "closing-ce_dice-test.csv"
+    plain, of_one, of_three = read_table(report)
+    assert (plain["closing"], of_one["closing"], of_three["closing"]) == ("none", "1", "3")
+    assert plain["Betti-0 error"] == of_one["Betti-0 error"] == "0.50 ± 0.71"
+    assert plain["p (Betti-0 error)"] == ""
+    assert of_one["p (Betti-0 error)"] == "1.0000"
+    # Six differences of the same sign: 2 of 64 swaps are as large.
+    assert of_three["Betti-0 error"] == "**0.00 ± 0.00**"
+    assert of_three["p (Betti-0 error)"] == "0.0312"
+    assert of_three["Dice"] == "**1.0000 ± 0.0000**"
+
+
+def test_closing_of_a_loss_that_did_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = output_folder(tmp_path, {0: [LINE]})
+    assert main(["closing", str(out), "--loss", "focal"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: {out}: --loss: got focal, which has no finished run\n"
+
+
+TOY_COST = ["cost", "--one-process", "--seconds", "0", "--threads", "1"]
+
+
+def test_the_tables_of_cost(tmp_path: Path) -> None:
+    shapes = ["1x2x32x24", "1x3x12x10x8"]
+    assert main([*TOY_COST, "--out", str(tmp_path), "--shapes", *shapes]) == 0
+    for shape in shapes:
+        rows = read_table(tmp_path / f"cost-{shape}.csv")
+        assert [row["loss"] for row in rows] == [LOSS_TITLES[name] for name in LOSSES]
+        assert rows[2]["of CE+Dice"] == "1x"
+        assert all(float(row["tensors, MiB"]) > 0 for row in rows)
+        forms = read_table(tmp_path / f"cost-scnp-{shape}.csv")
+        assert forms[0]["CE+Dice"] == "plain"
+        assert len(forms) == 1 + len(SCNP_FORMS)
+        assert (tmp_path / f"cost-{shape}.png").stat().st_size > 0
+
+
+def test_the_cost_of_some_losses_keeps_what_they_are_compared_with(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--shapes", "1x2x16x16", "--losses", "focal"]
+    assert main([*TOY_COST, *options]) == 0
+    rows = read_table(tmp_path / "cost-1x2x16x16.csv")
+    assert [row["loss"] for row in rows] == ["CE+Dice", "Focal"]
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 24, 20), (1, 3, 8, 10, 9)])
+def test_the_three_forms_of_scnp_are_one_loss(shape: tuple[int, ...]) -> None:
+    # What is compared in the table computes the same, forward and backward.
+    given = example(shape, seed=1)
+    values = [iteration(form, shape, 3)(given) for form in SCNP_FORMS]
+    gradients = [torch.autograd.grad(value, given.logits)[0] for value in values]
+    for value, gradient in zip(values[1:], gradients[1:], strict=True):
+        torch.testing.assert_close(value, values[0])
+        torch.testing.assert_close(gradient, gradients[0])
+    assert values[0].item() > iteration("ce_dice", shape, 3)(given).item()
+
+
+def test_the_example_is_mostly_right() -> None:
+    given = example((2, 3, 64, 64), seed=0)
+    right = (given.logits.argmax(1) == given.label_map).float().mean()
+    assert 0.7 < float(right) < 0.99
+    assert given.masks.sum(1).eq(1).all()
+
+
+def test_memory_of_a_loss_in_numpy_and_of_one_in_tensors() -> None:
+    shape = (1, 2, 64, 64)
+    costs = measure([shape], ["ce", "regionwise"], 3, 0, 1, own_processes=False, say=print)
+    of = {cost.subject: cost for cost in costs}
+    logits = 2 * 64 * 64 * 4  # bytes; the gradient alone is as many
+    assert of["ce"].tensors >= logits
+    assert of["regionwise"].arrays > logits > of["ce"].arrays
+
+
+def test_a_process_of_its_own_measures_the_same_memory() -> None:
+    shape = (1, 2, 32, 32)
+    own, here = (
+        measure([shape], ["ce"], 3, 0, 1, own_processes=own, say=print)[0] for own in (True, False)
+    )
+    assert own.tensors == here.tensors
+    assert len(own.seconds) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--shapes", "2x2x64"], "--shapes: got 2x2x64, takes BxCxHxW or BxCxDxHxW"),
+        (["--shapes", "2x1x8x8"], "--shapes: got 2x1x8x8, takes"),
+        (["--kernel-size", "4"], "--kernel-size: got 4, takes an odd number"),
+    ],
+)
+def test_what_cost_refuses(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cost", "--out", str(tmp_path), *options]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {words}")

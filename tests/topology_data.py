@@ -1,0 +1,59 @@
+"""Toy data sets for the topology benchmark, and the options to train on them in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.demo import vessels
+from benchmarks.topology.__main__ import main
+
+SIDE = 32
+# One crop of a network with next to no channels, in one process: starting one takes seconds.
+TOY = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2", "--workers", "1"]
+
+
+def write_images(root: Path) -> Path:
+    """Two images with masks in every split, as {train,val,test}/{images,masks}/ID.* ."""
+    for number, split in enumerate(("train", "val", "test")):
+        for index in range(2):
+            sample = vessels.vessel_sample("", (number, index), SIDE)
+            save(root / split / "images" / f"{index}.jpg", sample.image * 255)
+            save(root / split / "masks" / f"{index}.png", sample.truth)
+    return root
+
+
+def write_volumes(root: Path) -> Path:
+    """A volume of two plates in every split, as {train,val,test}.npz with image and interior."""
+    root.mkdir(parents=True)
+    for number, split in enumerate(("train", "val", "test")):
+        random = np.random.default_rng(number)
+        interior = np.ones((SIDE, SIDE, SIDE + 8), np.uint8)
+        interior[:, 12 + number] = 0
+        image = (interior * 100 + random.integers(0, 50, interior.shape)).astype(np.uint8)
+        np.savez(root / f"{split}.npz", image=image, interior=interior)
+    return root
+
+
+def save(file: Path, pixels: np.ndarray) -> None:
+    """An image file with its folders."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
+
+
+def command(*arguments: object) -> None:
+    """One command of the benchmark, which must succeed."""
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """One command that must fail with one line, after any progress; returns the line."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert not any(line.startswith("Traceback") for line in lines)
+    return lines[-1]
