@@ -192,7 +192,8 @@ def test_a_killed_compilation_is_recovered_from(first_use: FirstUse) -> None:
 def test_an_interrupted_compilation_can_be_tried_again(first_use: FirstUse) -> None:
     """Ctrl-C: the process lives on, without a lock, a verdict or a folder from the first try."""
     code = f"""
-import os
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs of the background
 try:
     import torch, scnp_kernels as s
     s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]]))
