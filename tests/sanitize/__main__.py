@@ -87,7 +87,7 @@ def _take_reports(folder: Path, reports: str) -> str:
     """What was reported under this name since the last call."""
     text = ""
     for report in sorted(folder.glob(f"{reports}.*")):
-        text += report.read_text()
+        text += report.read_text(encoding="utf-8", errors="replace")
         report.unlink()
     return text
 
@@ -101,6 +101,7 @@ def check_canaries(folder: Path) -> None:
             env=_environment(folder, "canary"),
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             check=False,
         )
         report = _take_reports(folder, "canary") + result.stderr
@@ -127,6 +128,7 @@ def run_suite(folder: Path, run: Run, options: list[str]) -> bool:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         check=False,
     )
     report = _take_reports(folder, reports)
