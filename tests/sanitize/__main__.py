@@ -98,13 +98,13 @@ def check_canaries(folder: Path) -> None:
         code = f"import ctypes; ctypes.CDLL({str(folder / 'canary.so')!r}).{call}"
         result = subprocess.run(
             [sys.executable, "-c", code],
-            env=_environment(folder, "canary"),
+            env=_environment(folder, "report-canary"),
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             check=False,
         )
-        report = _take_reports(folder, "canary") + result.stderr
+        report = _take_reports(folder, "report-canary") + result.stderr
         if result.returncode == 0 or words not in report:
             raise SystemExit(f"canary {call}: not caught ({result.returncode})\n{report}")
         print(f"canary {call}: caught, {words}", flush=True)
