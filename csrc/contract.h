@@ -58,6 +58,9 @@ struct Geometry {
   SCNP_HOST_DEVICE int64_t pixels() const {
     return size[kOuter] * size[kMiddle] * size[kInner];
   }
+  SCNP_HOST_DEVICE int64_t logits() const {
+    return batch * channels * pixels();
+  }
 };
 
 // A tensor as kernels see it: a pointer and strides, counted in elements. A stride of 0 repeats.

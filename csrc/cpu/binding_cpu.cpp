@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
@@ -11,8 +10,8 @@
 #include <tuple>
 
 #include "../torch_tensors.h"
-#include "huge_pages.h"
 #include "kernels.h"
+#include "result_tensors.h"
 
 namespace scnp::cpu {
 namespace {
@@ -20,13 +19,6 @@ namespace {
 Workers torch_threads() {
   return {at::get_num_threads(),
           [](int64_t items, const auto& body) { at::parallel_for(0, items, 1, body); }};
-}
-
-// A new tensor of the same shape and memory format.
-at::Tensor result_like(const at::Tensor& tensor, at::ScalarType type) {
-  at::Tensor result = at::empty_like(tensor, tensor.options().dtype(type));
-  prefer_huge_pages(result.mutable_data_ptr(), result.nbytes());
-  return result;
 }
 
 std::tuple<at::Tensor, at::Tensor> forward_op(const at::Tensor& logits, const at::Tensor& target,

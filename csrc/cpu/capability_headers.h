@@ -16,8 +16,12 @@
 
 #include "capability.h"
 #include "instruction_sets.h"
+#if SCNP_AVX512_BLOCKS && SCNP_X86_CAPABILITIES
+#include <immintrin.h>
+#endif
 #include "kernels.h"
 #include "scratch.h"
+#include "streaming.h"
 #include "tiles.h"
 #include "vectorize.h"
 #include "winners.h"

@@ -18,40 +18,43 @@
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
-// The last pass over three sources of both classes, and of these the pixel's
-// own: the bits of the winning logit, and the winner's tap.
-template <class Sources, class Tap, class Key, class Winner>
-void first_best_of_own_class(const Sources& sources, const uint8_t* codes, uint8_t own_code,
-                             Tap centre_tap, int64_t n, Key* logits, Winner* winners) {
-  for (int64_t block = 0; block < n; block += kBlock) {
-    // Copies: a store to bytes may change anything that lies behind a
-    // reference.
-    const auto background_a = sources[kBackground][0].from(block);
-    const auto background_b = sources[kBackground][1].from(block);
-    const auto background_c = sources[kBackground][2].from(block);
-    const auto foreground_a = sources[kForeground][0].from(block);
-    const auto foreground_b = sources[kForeground][1].from(block);
-    const auto foreground_c = sources[kForeground][2].from(block);
-    const uint8_t* code = codes + block;
-    Key* logit = logits + block;
-    Winner* winner = winners + block;
-    SCNP_VECTORIZE
-    for (int64_t i = 0; i < kBlock; ++i) {
-      Key best = background_a.key[i];
-      Tap tap = background_a.tap(i);
-      replace_if_better(background_b, i, best, tap);
-      replace_if_better(background_c, i, best, tap);
-      Key foreground_best = foreground_a.key[i];
-      Tap foreground_tap = foreground_a.tap(i);
-      replace_if_better(foreground_b, i, foreground_best, foreground_tap);
-      replace_if_better(foreground_c, i, foreground_best, foreground_tap);
-      const bool own = code[i] == own_code;
-      best = own ? static_cast<Key>(~foreground_best) : best;
-      tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(own)), centre_tap,
-                  lane_mask<Tap>(code[i] == kInvalidPixel));
-      logit[i] = flip_negative(best);
-      winner[i] = static_cast<Winner>(tap);
-    }
+// The last pass over three sources of both classes, each time of the pixel's own class: the bits of
+// the winning logit, and the winner's tap. Sources of the two classes are displaced alike.
+template <class Key, class Tap, class Winner>
+inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background)[3],
+                                    const CandidateSource<Key, Tap> (&foreground)[3],
+                                    const uint8_t* codes, uint8_t own_code, Tap centre_tap,
+                                    Key* logits, Winner* winners) {
+#if SCNP_AVX512_BLOCKS
+  if constexpr (sizeof(Tap) == 1) {
+    const __mmask64 own = places_with(codes, own_code);
+    BestOfBlock<Key> best(background[0], foreground[0], own);
+    best.replace_if_better(background[1], foreground[1], own);
+    best.replace_if_better(background[2], foreground[2], own);
+    return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners);
+  }
+#endif
+  // Copies: a store to bytes may change anything that lies behind a reference.
+  const auto background_a = background[0], background_b = background[1],
+             background_c = background[2];
+  const auto foreground_a = foreground[0], foreground_b = foreground[1],
+             foreground_c = foreground[2];
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < kBlock; ++i) {
+    Key best = background_a.key[i];
+    Tap tap = background_a.tap(i);
+    replace_if_better(background_b, i, best, tap);
+    replace_if_better(background_c, i, best, tap);
+    Key foreground_best = foreground_a.key[i];
+    Tap foreground_tap = foreground_a.tap(i);
+    replace_if_better(foreground_b, i, foreground_best, foreground_tap);
+    replace_if_better(foreground_c, i, foreground_best, foreground_tap);
+    const bool own = codes[i] == own_code;
+    best = own ? static_cast<Key>(~foreground_best) : best;
+    tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(own)), centre_tap,
+                lane_mask<Tap>(codes[i] == kInvalidPixel));
+    logits[i] = flip_negative(best);
+    winners[i] = static_cast<Winner>(tap);
   }
 }
 
@@ -84,18 +87,60 @@ class PenalizedPlanes {
   template <class Codes>
   void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners) {
     const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
-    while (sliding_.next() < needed.end) {
-      const int64_t next = sliding_.next();
-      reduction_.reduce(logits_ + next * strides_[kOuter], {strides_[kMiddle], strides_[kInner]},
-                        codes(next), own_code_, sliding_.plane());
+    // The last plane is reduced in step with the last pass, where that takes planes as they are.
+    const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
+    while (sliding_.next() < needed.end - in_step) {
+      start_reduction(codes);
+      reduction_.reduce(layout_.own_places());
       sliding_.append();
     }
-    first_best_of_own_class(sliding_.sources(z, needed), codes(z) + layout_.centre(), own_code_,
-                            static_cast<Tap>(geometry_.centre_tap()), layout_.own_places(),
-                            penalized, winners);
+    const bool reduces = sliding_.next() < needed.end;
+    if (reduces) {
+      start_reduction(codes);
+    }
+    const auto sources = sliding_.sources(z, needed);
+    const uint8_t* own_codes = codes(z) + layout_.centre();
+    const Key* ahead = start_of_plane(std::min(needed.end, geometry_.size[kOuter] - 1));
+    // What the passes hand each other of a strip stays in the first cache.
+    constexpr int64_t strip = 64 * kBlock / sizeof(Key);
+    // Copies: a store to bytes may change anything that lies behind a pointer.
+    const int64_t places = layout_.own_places();
+    const int64_t stride = strides_[kInner];
+    const uint8_t own_code = own_code_;
+    const auto centre_tap = static_cast<Tap>(geometry_.centre_tap());
+    for (int64_t begin = 0; begin < places; begin += strip) {
+      const int64_t end = std::min(begin + strip, places);
+      if (reduces) {
+        reduction_.reduce(end);
+      }
+      for (int64_t block = begin; block < end; block += kBlock) {
+        // What the next plane begins with. Little by little: many requests at once would wait.
+        fetch_ahead(ahead + block * stride, kBlock);
+        const auto& background = sources[kBackground];
+        const auto& foreground = sources[kForeground];
+        first_best_of_own_class<Key, Tap, Winner>(
+            {background[0].from(block), background[1].from(block), background[2].from(block)},
+            {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
+            own_codes + block, own_code, centre_tap, penalized + block, winners + block);
+      }
+    }
+    if (reduces) {
+      sliding_.append();
+    }
   }
 
  private:
+  const Key* start_of_plane(int64_t z) const {
+    return logits_ + z * strides_[kOuter] + layout_.own_rows.begin * strides_[kMiddle] +
+           layout_.own_columns.begin * strides_[kInner];
+  }
+  template <class Codes>
+  void start_reduction(const Codes& codes) {
+    const int64_t next = sliding_.next();
+    reduction_.start(logits_ + next * strides_[kOuter], {strides_[kMiddle], strides_[kInner]},
+                     codes(next), own_code_, sliding_.plane());
+  }
+
   const Geometry& geometry_;
   const Tile& tile_;
   const PlaneLayout& layout_;

@@ -28,6 +28,9 @@ namespace scnp::cpu::SCNP_CAPABILITY {
 template <class Format, class Key = typename Format::Bits>
 inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code, Key* background,
                       Key* foreground) {
+#if SCNP_AVX512_BLOCKS
+  return make_keys_of_block<Format>(logits, codes, own_code, background, foreground);
+#endif
   SCNP_VECTORIZE
   for (int64_t i = 0; i < kBlock; ++i) {
     const bool own = codes[i] == own_code;
@@ -60,31 +63,53 @@ class PlaneReduction {
     }
   }
 
-  // logits: of pixel (y, x) at y * strides[0] + x * strides[1]. codes: flat,
-  // see PlaneLayout.
-  void reduce(const Key* logits, std::array<int64_t, 2> strides, const uint8_t* codes,
-              uint8_t own_code, const Both& out) {
-    // In ascending order: behind its last pixel, a block may overwrite what the
-    // next row writes anew.
-    for (int64_t y = layout_.rows.begin; y < layout_.rows.end; ++y) {
-      read_row(logits + y * strides[0] + layout_.columns.begin * strides[1], strides[1],
-               layout_.place(y, layout_.columns.begin), codes, own_code);
-    }
+  // Begins a plane. logits: of pixel (y, x) at y * strides[0] + x * strides[1]. codes: flat, see
+  // PlaneLayout.
+  void start(const Key* logits, std::array<int64_t, 2> strides, const uint8_t* codes,
+             uint8_t own_code, const Both& out) {
+    logits_ = logits;
+    strides_ = strides;
+    codes_ = codes;
+    own_code_ = own_code;
+    out_ = out;
+    next_row_ = layout_.rows.begin;
+    row_places_ = 0;
+    own_places_ = 0;
+  }
+
+  // Goes on until the first `places` own places, whole blocks of them, are in `out`. What one pass
+  // has just written is then still in the first cache when the next one reads it.
+  void reduce(int64_t places) {
     const int64_t window = geometry_.window[kInner];
+    const int64_t columns = 2 * layout_.reach[1] + 1;
+    const int64_t rows = 2 * layout_.reach[0] + 1;
+    if (columns > 3 || rows > 3) {
+      places = layout_.own_places();  // doubling overwrites what the next places would need
+    }
+    if (places <= own_places_) {
+      return;
+    }
+    const int64_t row_places =
+        has_middle_pass() ? std::min(whole_blocks(places + 2 * layout_.reach[0] * layout_.pitch),
+                                     layout_.row_places())
+                          : places;
+    read_rows(row_places + 2 * layout_.reach[1]);
     const int64_t first_tap =
         (geometry_.window[kMiddle] / 2 - layout_.reach[0]) * window + window / 2 - layout_.reach[1];
     for (int c = 0; c < kClasses; ++c) {
       const PixelSource<Key, Tap> pixels{keys_[c], static_cast<Tap>(first_tap)};
-      const auto rows = has_middle_pass() ? reduced_rows_.plane(0)[c] : out[c];
-      const int64_t places = has_middle_pass() ? layout_.row_places() : layout_.own_places();
-      first_best_of_rows(pixels, spans_.plane(0)[c], 2 * layout_.reach[1] + 1, 1, Tap{1}, places,
-                         rows);
+      const auto reduced = has_middle_pass() ? reduced_rows_.plane(0)[c] : out_[c];
+      first_best_of_rows(pixels.from(row_places_), spans_.plane(0)[c], columns, 1, Tap{1},
+                         row_places - row_places_, reduced.from(row_places_));
       if (has_middle_pass()) {
-        first_best_of_rows(CandidateSource<Key, Tap>{rows.key, rows.tap, 0}, rows,
-                           2 * layout_.reach[0] + 1, layout_.pitch, static_cast<Tap>(window),
-                           layout_.own_places(), out[c]);
+        const auto from = reduced.from(own_places_);
+        first_best_of_rows(CandidateSource<Key, Tap>{from.key, from.tap, 0}, from, rows,
+                           layout_.pitch, static_cast<Tap>(window), places - own_places_,
+                           out_[c].from(own_places_));
       }
     }
+    row_places_ = row_places;
+    own_places_ = places;
   }
 
  private:
@@ -94,22 +119,33 @@ class PlaneReduction {
     return layout_.reach[0] > 0;
   }
 
-  void read_row(const Key* logits, int64_t stride, int64_t place, const uint8_t* codes,
-                uint8_t own_code) {
+  // All rows with pixels at the first `places` places. In ascending order: behind its last pixel, a
+  // block may overwrite what the next row writes anew.
+  void read_rows(int64_t places) {
+    for (; next_row_ < layout_.rows.end; ++next_row_) {
+      const int64_t place = layout_.place(next_row_, layout_.columns.begin);
+      if (place >= places) {
+        return;
+      }
+      read_row(logits_ + next_row_ * strides_[0] + layout_.columns.begin * strides_[1], place);
+    }
+  }
+  void read_row(const Key* logits, int64_t place) {
     const int64_t length = layout_.columns.length();
+    const int64_t stride = strides_[1];
     int64_t done = 0;
     if (stride == 1) {
       for (; done + kBlock <= length; done += kBlock) {
-        make_keys_at(logits + done, place + done, codes, own_code);
+        make_keys_at(logits + done, place + done);
       }
     }
     gather_row(logits + done * stride, stride, length - done, row_ + done);
     for (; done < length; done += kBlock) {
-      make_keys_at(row_ + done, place + done, codes, own_code);
+      make_keys_at(row_ + done, place + done);
     }
   }
-  void make_keys_at(const Key* logits, int64_t place, const uint8_t* codes, uint8_t own_code) {
-    make_keys<Format>(logits, codes + place, own_code, keys_[kBackground] + place,
+  void make_keys_at(const Key* logits, int64_t place) {
+    make_keys<Format>(logits, codes_ + place, own_code_, keys_[kBackground] + place,
                       keys_[kForeground] + place);
   }
 
@@ -119,6 +155,16 @@ class PlaneReduction {
   std::array<Key*, kClasses> keys_;         // [places], of single pixels
   CandidatePlanes<Key, Tap> reduced_rows_;  // 1 plane, after the row pass (3D)
   CandidatePlanes<Key, Tap> spans_;         // 1 plane, for the row pass of large windows
+
+  // Of the plane that is being reduced.
+  const Key* logits_ = nullptr;
+  std::array<int64_t, 2> strides_{};
+  const uint8_t* codes_ = nullptr;  // [places]
+  uint8_t own_code_ = 0;
+  Both out_{};              // [own places] of both classes
+  int64_t next_row_ = 0;    // to be read
+  int64_t row_places_ = 0;  // through the row pass
+  int64_t own_places_ = 0;  // in `out`
 };
 
 }  // namespace scnp::cpu::SCNP_CAPABILITY

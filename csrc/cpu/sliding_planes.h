@@ -51,16 +51,20 @@ class SlidingPlanes {
     return planes_.plane(next_ % depth_);
   }
   void append() {
-    if (depth_ > 3) {
+    if (!sources_are_planes()) {
       merge_into_back(next_);
     }
     ++next_;
   }
 
+  // Whether sources are the planes as they are, which may then be read while the last is written.
+  bool sources_are_planes() const {
+    return depth_ <= 3;
+  }
   // Of the window around plane z, which is `needed` inside the image.
   Sources sources(int64_t z, Span needed) {
     Sources sources;
-    if (depth_ <= 3) {
+    if (sources_are_planes()) {
       for (int c = 0; c < kClasses; ++c) {
         sources[c] = {at(needed.begin, z, c), at(std::min(needed.begin + 1, needed.end - 1), z, c),
                       at(needed.end - 1, z, c)};
@@ -99,14 +103,14 @@ class SlidingPlanes {
       const auto back = back_.plane(0)[c];
       const Source merged =
           plane == front_end_ ? displaced(plane, 0, c) : Source{back.key, back.tap, 0};
-      first_best(merged, displaced(plane, plane - front_end_, c), places_, back);
+      first_best(places_, back, merged, displaced(plane, plane - front_end_, c));
     }
   }
   void back_becomes_front(Span needed) {
     for (int64_t plane = needed.end - 2; plane >= needed.begin; --plane) {
       for (int c = 0; c < kClasses; ++c) {
-        first_best(displaced(plane, 0, c), displaced(plane + 1, 1, c), places_,
-                   planes_.plane(plane % depth_)[c]);
+        first_best(places_, planes_.plane(plane % depth_)[c], displaced(plane, 0, c),
+                   displaced(plane + 1, 1, c));
       }
     }
     front_end_ = needed.end;

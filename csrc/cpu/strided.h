@@ -33,9 +33,12 @@ inline void gather_row(const T* from, int64_t stride, int64_t n, T* to) {
   });
 }
 
-// The other way round.
+// The other way round; a contiguous row of a streamed result goes around the cache.
 template <class T>
-inline void spread_row(const T* from, int64_t n, int64_t stride, T* to) {
+inline void spread_row(const T* from, int64_t n, int64_t stride, T* to, bool streamed = false) {
+  if (streamed && stride == 1) {
+    return stream_bytes(from, static_cast<size_t>(n) * sizeof(T), to);
+  }
   with_stride(stride, [&](auto step) {
     SCNP_VECTORIZE
     for (int64_t i = 0; i < n; ++i) {

@@ -16,6 +16,7 @@ class TileForward {
   TileForward(const ForwardCall& call, const Tile& tile)
       : call_(call),
         tile_(tile),
+        streamed_(is_streamed(call.geometry.logits() * static_cast<int64_t>(sizeof(Key)))),
         layout_(call.geometry, tile_),
         codes_(scratch_, call.target, call.geometry, tile_, layout_),
         penalized_(scratch_.array<Key>(layout_.own_places())),
@@ -32,6 +33,7 @@ class TileForward {
     for (int64_t first = tile_.channels.begin; first < tile_.channels.end; first += together) {
       march({first, std::min(first + together, tile_.channels.end)});
     }
+    finish_streaming();
     return codes_.fault();
   }
 
@@ -51,8 +53,8 @@ class TileForward {
   }
 
   void write_plane(PenalizedPlanes<Format, Tap, Winner>& planes, int64_t channel, int64_t z) {
-    // Whole blocks in one contiguous row need no detour.
-    const bool in_place = layout_.own_places() == layout_.own_columns.length() &&
+    // Whole blocks in one contiguous row need no detour, but streaming takes one.
+    const bool in_place = !streamed_ && layout_.own_places() == layout_.own_columns.length() &&
                           layout_.own_rows.length() == 1 && call_.penalized.axis[kInner] == 1 &&
                           call_.winners.axis[kInner] == 1;
     if (in_place) {
@@ -66,7 +68,7 @@ class TileForward {
         const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
         const int64_t length = layout_.own_columns.length();
         spread_row(penalized_ + place, length, call_.penalized.axis[kInner],
-                   penalized_at(channel, z, y));
+                   penalized_at(channel, z, y), streamed_);
         spread_row(winners_ + place, length, call_.winners.axis[kInner], winners_at(channel, z, y));
       }
       if (call_.target.has_ignore_index || call_.target.has_mask) {
@@ -99,6 +101,7 @@ class TileForward {
 
   const ForwardCall& call_;
   const Tile tile_;
+  const bool streamed_;
   Scratch scratch_;
   const PlaneLayout layout_;
   const TileCodes codes_;

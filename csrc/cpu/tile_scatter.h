@@ -24,7 +24,11 @@ template <class T, class Winner>
 class TileScatter {
  public:
   TileScatter(const ScatterCall& call, const Tile& tile, int64_t channel)
-      : call_(call), geometry_(call.geometry), tile_(tile), channel_(channel) {
+      : call_(call),
+        geometry_(call.geometry),
+        tile_(tile),
+        channel_(channel),
+        streamed_(is_streamed(geometry_.logits() * static_cast<int64_t>(sizeof(T)))) {
     for (int axis = 0; axis < kAxes; ++axis) {
       const int64_t reach = geometry_.reach(axis);
       sources_[axis] = tile.span[axis].grown(reach, geometry_.size[axis]);
@@ -113,6 +117,7 @@ class TileScatter {
     for (int64_t z = sources_[kOuter].end - reach; z < tile_.span[kOuter].end; ++z) {
       close_plane(z);
     }
+    finish_streaming();
   }
 
  private:
@@ -187,6 +192,18 @@ class TileScatter {
     return row_values_;
   }
 
+  void store_row(const Accumulator<T>* row, int64_t count, int64_t stride, T* out) {
+    if constexpr (std::is_same_v<T, Accumulator<T>>) {
+      return spread_row(row, count, stride, out, streamed_);
+    }
+    with_stride(stride, [&](auto step) {
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < count; ++i) {
+        narrow(row[i], out[i * step]);
+      }
+    });
+  }
+
   // No later pixel adds to plane z: store what this tile owns of it, and free its slot.
   void close_plane(int64_t z) {
     Accumulator<T>* plane = accumulator_plane(z);
@@ -200,12 +217,7 @@ class TileScatter {
             plane + (y - targets_[kMiddle].begin) * row_length_ + begin - targets_[kInner].begin;
         T* out =
             reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, channel_, z, y, begin);
-        with_stride(stride, [&](auto step) {
-          SCNP_VECTORIZE
-          for (int64_t i = 0; i < count; ++i) {
-            narrow(row[i], out[i * step]);
-          }
-        });
+        store_row(row, count, stride, out);
       }
     }
     std::fill_n(plane, plane_length_, Accumulator<T>{0});
@@ -215,6 +227,7 @@ class TileScatter {
   const Geometry& geometry_;
   const Tile tile_;
   const int64_t channel_;
+  const bool streamed_;
   Span sources_[kAxes];  // pixels whose winner may be in the tile; inside the image
   Span targets_[kAxes];  // pixels that may be winners of those; may leave the image
   int64_t row_length_ = 0;

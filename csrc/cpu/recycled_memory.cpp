@@ -1,0 +1,117 @@
+#include "recycled_memory.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#if defined(__linux__) && defined(MADV_HUGEPAGE) && defined(MADV_FREE)
+#define SCNP_HAS_RECYCLED_MEMORY 1
+#else
+#define SCNP_HAS_RECYCLED_MEMORY 0
+#endif
+
+namespace scnp::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+using Block = RecycledMemory::Block;
+
+#if SCNP_HAS_RECYCLED_MEMORY
+
+Block map(size_t bytes) {
+  void* whole = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (whole == MAP_FAILED) {
+    return {};
+  }
+  // One huge page too much, of which what lies outside the aligned part goes back.
+  const auto begin = reinterpret_cast<uintptr_t>(whole);
+  const uintptr_t aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const size_t before = aligned - begin;
+  if (before > 0) {
+    munmap(whole, before);
+  }
+  if (before < kHugePage) {
+    munmap(reinterpret_cast<void*>(aligned + bytes), kHugePage - before);
+  }
+  void* data = reinterpret_cast<void*>(aligned);
+  // A hint: without huge pages everything works, on small ones.
+  madvise(data, bytes, MADV_HUGEPAGE);
+  return {data, bytes};
+}
+
+void unmap(Block block) {
+  munmap(block.data, block.bytes);
+}
+
+void offer_to_the_system(Block block) {
+  madvise(block.data, block.bytes, MADV_FREE);
+}
+
+#else
+
+Block map(size_t /*bytes*/) {
+  return {};
+}
+void unmap(Block /*block*/) {
+}
+void offer_to_the_system(Block /*block*/) {
+}
+
+#endif
+
+}  // namespace
+
+RecycledMemory::~RecycledMemory() {
+  for (const Block& block : kept_) {
+    unmap(block);
+  }
+}
+
+RecycledMemory::Block RecycledMemory::take(size_t bytes) {
+  if (bytes < kSmallest || bytes > SIZE_MAX - 2 * kHugePage || most_kept_ == 0) {
+    return {};
+  }
+  const size_t whole_pages = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  const Block kept = take_kept(whole_pages);
+  return kept.data != nullptr ? kept : map(whole_pages);
+}
+
+RecycledMemory::Block RecycledMemory::take_kept(size_t bytes) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) {
+    return {};
+  }
+  // A block that is much larger would be missed by the result that it was made for.
+  const size_t largest = bytes + bytes / 8;
+  for (size_t i = kept_.size(); i-- > 0;) {
+    const Block block = kept_[i];
+    if (bytes <= block.bytes && block.bytes <= largest) {
+      kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(i));
+      kept_bytes_ -= block.bytes;
+      return block;
+    }
+  }
+  return {};
+}
+
+void RecycledMemory::give_back(Block block) {
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || block.bytes > most_kept_) {
+    unmap(block);
+    return;
+  }
+  // The oldest make room; none of them fits what the program computes now.
+  size_t leaving = 0;
+  while (kept_bytes_ + block.bytes > most_kept_) {
+    unmap(kept_[leaving]);
+    kept_bytes_ -= kept_[leaving].bytes;
+    ++leaving;
+  }
+  kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(leaving));
+  kept_.push_back(block);
+  kept_bytes_ += block.bytes;
+  offer_to_the_system(block);
+}
+
+}  // namespace scnp::cpu
