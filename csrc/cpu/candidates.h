@@ -1,0 +1,58 @@
+// Candidates side by side, in blocks: what the forward pass chooses from.
+//
+// All loops run over whole blocks: the rows of working memory are padded, so that compilers see a
+// constant count and emit vector instructions alone, without a remainder.
+#pragma once
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// Pixels per block: what one vector of the narrowest taps holds.
+constexpr int64_t kBlock = 64;
+
+inline int64_t whole_blocks(int64_t pixels) {
+  return (pixels + kBlock - 1) / kBlock * kBlock;
+}
+
+// [n] keys and [n] taps of one class; the taps count over the axes reduced so
+// far.
+template <class Key, class Tap>
+struct Candidates {
+  Key* key = nullptr;
+  Tap* tap = nullptr;
+
+  Candidates from(int64_t i) const {
+    return {key + i, tap + i};
+  }
+};
+
+// Rows to choose from: of single pixels, where every tap is the same ...
+// from(i, further): the row from place i on, displaced by `further` taps.
+template <class Key, class Tap>
+struct PixelSource {
+  const Key* key;
+  Tap row_tap;
+
+  Tap tap(int64_t /*i*/) const {
+    return row_tap;
+  }
+  PixelSource from(int64_t i, Tap further = 0) const {
+    return {key + i, static_cast<Tap>(row_tap + further)};
+  }
+};
+
+// ... or of candidates that were chosen before, displaced by `base` taps.
+template <class Key, class Tap>
+struct CandidateSource {
+  const Key* key;
+  const Tap* taps;
+  Tap base;
+
+  Tap tap(int64_t i) const {
+    return static_cast<Tap>(taps[i] + base);
+  }
+  CandidateSource from(int64_t i, Tap further = 0) const {
+    return {key + i, taps + i, static_cast<Tap>(base + further)};
+  }
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY
