@@ -189,7 +189,7 @@ def _build_in_this_process(workplace: Path) -> None:
     cpp_extension.load(
         name=_MODULE,
         sources=[str(source) for source in sources(source_directory(), _toolkit() is not None)],
-        extra_cflags=compile_flags(_cuda_version()),
+        extra_cflags=compile_flags(source_directory(), _cuda_version()),
         extra_cuda_cflags=nvcc_flags(),
         build_directory=str(workplace),
         is_python_module=False,
@@ -215,24 +215,19 @@ def _cache_directory() -> Path:
 
 
 def _key() -> str:
-    digest = hashlib.sha256()
-    csrc = source_directory()
-    for file in sorted(path for path in csrc.rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(csrc)).encode())
-        digest.update(file.read_bytes())
     facts = (
         torch.__version__,
         sys.version,
         sysconfig.get_platform(),
         _compiler_version(),
-        *compile_flags(_cuda_version()),
+        *compile_flags(source_directory(), _cuda_version()),  # holds the digest of the sources
         *nvcc_flags(),
         os.environ.get("CXXFLAGS", ""),
         _cuda_environment(),
         os.environ.get("TORCH_CUDA_ARCH_LIST", "") if _toolkit() is not None else "",
     )
-    digest.update(repr(facts).encode())
-    return f"torch-{torch.__version__}-{digest.hexdigest()[:16]}"
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return f"torch-{torch.__version__}-{digest}"
 
 
 def _toolkit() -> Path | None:

@@ -18,6 +18,7 @@ import torch
 import scnp_kernels
 from scnp_kernels import compile_on_first_use as jit
 from scnp_kernels import native
+from scnp_kernels.build_description import sources_digest
 
 CHECKOUT = Path(__file__).parent.parent
 CSRC = sorted(str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "csrc").rglob("*.*"))
@@ -333,6 +334,66 @@ def test_a_binary_for_another_torch_is_explained_not_loaded(tmp_path: Path) -> N
     assert "undefined symbol" not in result.stdout
     report = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path, **changes)
     assert "was built for torch 1.99.9" in report.stdout
+
+
+@pytest.fixture
+def checkout_of_other_sources(tmp_path: Path) -> Path:
+    """A checkout whose sources changed after its kernels were built, as an update does."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(Path(scnp_kernels.__file__).parent, folder / "scnp_kernels")
+    shutil.copytree(CHECKOUT / "csrc", folder / "csrc")
+    shutil.copy2(CHECKOUT / "setup.py", folder)
+    with (folder / "csrc" / "calls.h").open("a") as header:
+        header.write("// an operator more\n")
+    return folder
+
+
+def test_a_binary_of_other_sources_is_explained_not_loaded(
+    checkout_of_other_sources: Path, tmp_path: Path
+) -> None:
+    """It may lack an operator that is called, or compute what these sources no longer do."""
+    checkout = checkout_of_other_sources
+    result = _run(
+        sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(checkout), SCNP_BUILD="none"
+    )
+    assert str(checkout / "scnp_kernels") in result.stdout
+    assert "runs on its reference backend" in result.stdout
+    assert f"is out of date: it was not built from the sources in {checkout}/csrc" in result.stdout
+    assert f"pip install --no-build-isolation --no-deps -e {checkout})" in result.stdout
+    assert not result.stdout.endswith("ok\n")
+
+
+def test_a_binary_of_other_sources_is_compiled_anew_on_first_use(
+    checkout_of_other_sources: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where it can be, as for every binary that does not fit."""
+    package = checkout_of_other_sources / "scnp_kernels"
+    monkeypatch.setattr(native, "__file__", str(package / "native.py"))
+    monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setattr(native, "_reason", None)
+    monkeypatch.setattr(jit, "__file__", str(package / "compile_on_first_use.py"))
+    monkeypatch.setattr(jit, "_cache_directory", lambda: tmp_path / "cache")
+    assert native.status().startswith("ok (not compiled yet, compiles on first use: _C")
+    assert "is out of date" in native.status()
+    assert native.build_record() is None
+
+
+def test_the_record_tells_what_was_compiled(tmp_path: Path) -> None:
+    """A change of any code gives another digest; what else lies there gives the same."""
+    csrc = tmp_path / "csrc"
+    shutil.copytree(CHECKOUT / "csrc", csrc)
+    record = native.build_record()
+    assert record is not None
+    assert record["sources"] == sources_digest(csrc)
+    (csrc / ".calls.h.swp").write_text("an editor's")
+    assert sources_digest(csrc) == record["sources"]
+    for file in ("module.cpp", "cpu/tile_forward.h", "cuda/forward.cu"):
+        content = (csrc / file).read_bytes()
+        (csrc / file).write_bytes(content + b"\n")
+        assert sources_digest(csrc) != record["sources"]
+        (csrc / file).write_bytes(content)
+    (csrc / "calls.h").rename(csrc / "other_calls.h")
+    assert sources_digest(csrc) != record["sources"]
 
 
 def test_a_file_that_is_no_build_of_ours_is_explained_not_loaded(tmp_path: Path) -> None:
