@@ -33,6 +33,7 @@ class Group:
         self.size = size
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
+        self._meetings = tempfile.TemporaryDirectory(prefix="scnp-group-")
 
     def __enter__(self) -> Group:
         return self
@@ -44,6 +45,7 @@ class Group:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+        self._meetings.cleanup()
 
     def run(self, check: Check, *arguments: Any) -> None:
         """Raise AssertionError with what the first process that failed has to say."""
@@ -70,7 +72,7 @@ class Group:
         if self._processes:
             return
         context = multiprocessing.get_context("spawn")
-        meeting = Path(tempfile.mkdtemp()) / "meeting"
+        meeting = Path(tempfile.mkdtemp(dir=self._meetings.name)) / "meeting"
         for rank in range(self.size):
             here, there = context.Pipe()
             process = context.Process(
