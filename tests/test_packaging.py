@@ -149,13 +149,14 @@ def test_import_is_light(installed: Path, tmp_path: Path) -> None:
         "new = set(sys.modules) - before; "
         "print([m for m in new if m.split('.')[0] in ('triton', 'setuptools', 'ninja')])"
     )
-    seconds = []
-    for _ in range(5):
+    seconds: list[float] = []
+    # The best of five, since the machine may be busy; the first that is good enough is enough.
+    while len(seconds) < 5 and min(seconds, default=1.0) >= 0.050:
         result = _run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
         elapsed, heavy = result.stdout.strip().splitlines()[-2:]
         assert heavy == "[]"
         seconds.append(float(elapsed))
-    assert min(seconds) < 0.050
+    assert min(seconds) < 0.050, seconds
 
 
 def test_without_a_compiler_the_reference_runs_and_the_reason_is_told(
@@ -194,8 +195,21 @@ def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(
     assert "SCNP_BUILD=none forbids compiling on first use" in result.stdout
 
 
+def _quick_compiler(folder: Path) -> Path:
+    """The real one, with -O0 as its last word: a fifth of the time, for the same sources, flags and
+    link. What the optimiser makes of them is the binary that all other tests run on."""
+    compiler = folder / "quick-c++"
+    compiler.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
+    compiler.chmod(0o755)
+    return compiler
+
+
 def test_compiles_once_on_first_use(installed: Path, tmp_path: Path) -> None:
-    changes = {"PYTHONPATH": str(installed), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
+    changes = {
+        "PYTHONPATH": str(installed),
+        "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache"),
+        "CXX": str(_quick_compiler(tmp_path)),
+    }
     before = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path, **changes)
     assert "ok (not compiled yet, compiles on first use" in before.stdout
     assert list((tmp_path / "cache").rglob("*.so")) == []
