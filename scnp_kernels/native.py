@@ -180,7 +180,14 @@ def _find_prebuilt() -> tuple[Path | None, str]:
             continue
         mismatch = _mismatch(file)
         return (file, "") if mismatch is None else (None, mismatch)
-    return None, "no kernels were compiled at installation"
+    checkout = _checkout()
+    if checkout is None:
+        return None, "no kernels were compiled at installation"
+    # Python looks into the current folder first: the checkout hides what was installed from it.
+    return None, (
+        f"no kernels were compiled in the checkout {checkout}, from where scnp_kernels is imported "
+        f"(leave it for an installation elsewhere, or compile them here: {_reinstall()})"
+    )
 
 
 def _mismatch(file: Path) -> str | None:
@@ -214,10 +221,16 @@ def _mismatch(file: Path) -> str | None:
     return None
 
 
+def _checkout() -> Path | None:
+    """The checkout that this package is imported from; None for an installation."""
+    parent = Path(__file__).parent.parent
+    return parent if (parent / "setup.py").exists() and (parent / "csrc").exists() else None
+
+
 def _reinstall() -> str:
-    """The command: where the checkout is known, for it."""
-    checkout = Path(__file__).parent.parent
-    if (checkout / "setup.py").exists() and (checkout / "csrc").exists():
+    """The command that compiles the kernels anew."""
+    checkout = _checkout()
+    if checkout is not None:
         return f"pip install --no-build-isolation --no-deps -e {checkout}"
     return "pip install --no-build-isolation --force-reinstall --no-deps ., in its checkout"
 

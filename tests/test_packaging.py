@@ -392,6 +392,21 @@ def test_a_binary_of_other_sources_is_compiled_anew_on_first_use(
     assert native.build_record() is None
 
 
+def test_a_checkout_without_kernels_hides_an_installation_and_says_so(
+    checkout_of_other_sources: Path, tmp_path: Path
+) -> None:
+    """As in ``pip install .`` and then Python in the same folder."""
+    checkout = checkout_of_other_sources
+    for binary in (checkout / "scnp_kernels").glob("_C*"):
+        binary.unlink()
+    result = _run(
+        sys.executable, "-m", "scnp_kernels", cwd=checkout, TORCH_EXTENSIONS_DIR=str(tmp_path / "c")
+    )
+    told = f"no kernels were compiled in the checkout {checkout}, from where scnp_kernels is imp"
+    assert told in result.stdout
+    assert f"pip install --no-build-isolation --no-deps -e {checkout})" in result.stdout
+
+
 def test_the_record_tells_what_was_compiled(tmp_path: Path) -> None:
     """A change of any code gives another digest; what else lies there gives the same."""
     csrc = tmp_path / "csrc"
