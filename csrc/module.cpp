@@ -47,9 +47,8 @@ extern "C" const char scnp_kernels_build_record[] =
     "scnp_kernels build record: {"
     "\"torch\": \"" SCNP_TEXT(TORCH_VERSION_MAJOR) "." SCNP_TEXT(TORCH_VERSION_MINOR) "." SCNP_TEXT(
         TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER
-                             "\", \"parallel\": \"" SCNP_PARALLEL
-                             "\", \"sources\": \"" SCNP_TEXT(SCNP_SOURCES) "\", \"backends\": " SCNP_BACKENDS
-                             "}";
+                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"sources\": \"" SCNP_TEXT(
+                                 SCNP_SOURCES) "\", \"backends\": " SCNP_BACKENDS "}";
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "scnp_kernels: native kernels, registered on import.";
