@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -57,16 +58,18 @@ def sources_digest(csrc: Path) -> str:
 
 
 def compile_flags(csrc: Path, cuda_version: str | None) -> list[str]:
-    """Flags for the C++ compiler, beside those that torch adds.
+    """Flags for the C++ compiler, beside those that torch adds; ``CXXFLAGS`` last.
 
-    Nothing here depends on the machine that compiles: the binary runs on every machine of its
+    Nothing else here depends on the machine that compiles: the binary runs on every machine of its
     architecture. ``cuda_version`` is nvcc's, for a build with CUDA kernels.
     """
     defines = [f"-DSCNP_SOURCES={sources_digest(csrc)}"]
     if cuda_version is not None:
         defines.append(f"-DSCNP_WITH_CUDA={cuda_version}")
+    # Here, since torch's builds read CFLAGS at most.
+    asked_for = shlex.split(os.environ.get("CXXFLAGS", ""), posix=os.name != "nt")
     if os.name == "nt":
-        return ["/O2", *defines]
+        return ["/O2", *defines, *asked_for]
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
@@ -75,7 +78,7 @@ def compile_flags(csrc: Path, cuda_version: str | None) -> list[str]:
         # Without it, torch's parallel loops compile to serial ones. Compiled only, not linked: the
         # OpenMP that torch has loaded serves, so that there is one pool of threads.
         flags.append("-fopenmp")
-    return flags
+    return [*flags, *asked_for]
 
 
 def nvcc_flags() -> list[str]:

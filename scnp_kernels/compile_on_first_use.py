@@ -220,9 +220,9 @@ def _key() -> str:
         sys.version,
         sysconfig.get_platform(),
         _compiler_version(),
-        *compile_flags(source_directory(), _cuda_version()),  # holds the digest of the sources
+        # With the digest of the sources, and CXXFLAGS.
+        *compile_flags(source_directory(), _cuda_version()),
         *nvcc_flags(),
-        os.environ.get("CXXFLAGS", ""),
         _cuda_environment(),
         os.environ.get("TORCH_CUDA_ARCH_LIST", "") if _toolkit() is not None else "",
     )
