@@ -124,7 +124,7 @@ def compile_binary(because: str) -> Path:
     except OSError as error:
         raise _cache_error(directory.parent, error) from error
     try:
-        what = f"the CPU kernels with {_compiler()} on first use, about a minute"
+        what = f"the CPU kernels with {_compiler()} on first use, a minute or two"
         if _toolkit() is not None:
             what = f"the CPU and CUDA kernels with {_compiler()} and nvcc on first use, minutes"
         _say(f"compiling {what} ({because}); cached in {directory}")
