@@ -126,8 +126,12 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 
+# A file's tests stay in one process, since they may share what is dear to make; tests/conftest.py
+# puts the longest files first. WORKERS=0 runs all in one process, as a debugger needs it.
+WORKERS ?= 2
+
 test: $(VENV)/native.installed
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 EXAMPLES ?= 50000
 STEPS ?= 20000

@@ -126,7 +126,7 @@ def native_extension(choice: str) -> dict[str, Any]:
         [os.path.relpath(source, HERE) for source in DESCRIPTION["sources"](csrc, bool(toolkit))],
         depends=[os.path.relpath(header, HERE) for header in csrc.rglob("*.h")],
         extra_compile_args={
-            "cxx": DESCRIPTION["compile_flags"](cuda_version),
+            "cxx": DESCRIPTION["compile_flags"](csrc, cuda_version),
             "nvcc": DESCRIPTION["nvcc_flags"](),
         },
     )

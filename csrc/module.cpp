@@ -28,6 +28,11 @@
 #define SCNP_PARALLEL "whatever torch has without openmp"
 #endif
 
+// SCNP_SOURCES: the digest of csrc, which tells this binary from one of older or newer sources.
+#if !defined(SCNP_SOURCES)
+#error "compile with the flags of scnp_kernels/build_description.py"
+#endif
+
 // SCNP_WITH_CUDA: the CUDA version of the compiler that made the kernels, as text.
 #if defined(SCNP_WITH_CUDA)
 #define SCNP_BACKENDS "[\"cpu\", \"cuda\"], \"cuda\": \"" SCNP_TEXT(SCNP_WITH_CUDA) "\""
@@ -42,8 +47,8 @@ extern "C" const char scnp_kernels_build_record[] =
     "scnp_kernels build record: {"
     "\"torch\": \"" SCNP_TEXT(TORCH_VERSION_MAJOR) "." SCNP_TEXT(TORCH_VERSION_MINOR) "." SCNP_TEXT(
         TORCH_VERSION_PATCH) "\", \"compiler\": \"" SCNP_COMPILER
-                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"backends\": " SCNP_BACKENDS
-                             "}";
+                             "\", \"parallel\": \"" SCNP_PARALLEL "\", \"sources\": \"" SCNP_TEXT(
+                                 SCNP_SOURCES) "\", \"backends\": " SCNP_BACKENDS "}";
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.doc() = "scnp_kernels: native kernels, registered on import.";

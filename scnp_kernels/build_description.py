@@ -5,7 +5,9 @@ setup.py reads this file before there is a package or a torch, so it imports nei
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,15 +44,32 @@ def sources(csrc: Path, with_cuda: bool) -> list[Path]:
     return units
 
 
-def compile_flags(cuda_version: str | None) -> list[str]:
-    """Flags for the C++ compiler, beside those that torch adds.
+def sources_digest(csrc: Path) -> str:
+    """What a binary was compiled from: written into it, and compared before it is loaded.
 
-    Nothing here depends on the machine that compiles: the binary runs on every machine of its
+    Of the code alone, whatever else an editor leaves beside it.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path for path in csrc.rglob("*") if path.suffix in (".h", ".cpp", ".cu")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(csrc).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def compile_flags(csrc: Path, cuda_version: str | None) -> list[str]:
+    """Flags for the C++ compiler, beside those that torch adds; ``CXXFLAGS`` last.
+
+    Nothing else here depends on the machine that compiles: the binary runs on every machine of its
     architecture. ``cuda_version`` is nvcc's, for a build with CUDA kernels.
     """
-    defines = [] if cuda_version is None else [f"-DSCNP_WITH_CUDA={cuda_version}"]
+    defines = [f"-DSCNP_SOURCES={sources_digest(csrc)}"]
+    if cuda_version is not None:
+        defines.append(f"-DSCNP_WITH_CUDA={cuda_version}")
+    # Here, since torch's builds read CFLAGS at most.
+    asked_for = shlex.split(os.environ.get("CXXFLAGS", ""), posix=os.name != "nt")
     if os.name == "nt":
-        return ["/O2", *defines]
+        return ["/O2", *defines, *asked_for]
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
@@ -59,7 +78,7 @@ def compile_flags(cuda_version: str | None) -> list[str]:
         # Without it, torch's parallel loops compile to serial ones. Compiled only, not linked: the
         # OpenMP that torch has loaded serves, so that there is one pool of threads.
         flags.append("-fopenmp")
-    return flags
+    return [*flags, *asked_for]
 
 
 def nvcc_flags() -> list[str]:

@@ -124,7 +124,7 @@ def compile_binary(because: str) -> Path:
     except OSError as error:
         raise _cache_error(directory.parent, error) from error
     try:
-        what = f"the CPU kernels with {_compiler()} on first use, about a minute"
+        what = f"the CPU kernels with {_compiler()} on first use, a minute or two"
         if _toolkit() is not None:
             what = f"the CPU and CUDA kernels with {_compiler()} and nvcc on first use, minutes"
         _say(f"compiling {what} ({because}); cached in {directory}")
@@ -189,7 +189,7 @@ def _build_in_this_process(workplace: Path) -> None:
     cpp_extension.load(
         name=_MODULE,
         sources=[str(source) for source in sources(source_directory(), _toolkit() is not None)],
-        extra_cflags=compile_flags(_cuda_version()),
+        extra_cflags=compile_flags(source_directory(), _cuda_version()),
         extra_cuda_cflags=nvcc_flags(),
         build_directory=str(workplace),
         is_python_module=False,
@@ -215,24 +215,19 @@ def _cache_directory() -> Path:
 
 
 def _key() -> str:
-    digest = hashlib.sha256()
-    csrc = source_directory()
-    for file in sorted(path for path in csrc.rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(csrc)).encode())
-        digest.update(file.read_bytes())
     facts = (
         torch.__version__,
         sys.version,
         sysconfig.get_platform(),
         _compiler_version(),
-        *compile_flags(_cuda_version()),
+        # With the digest of the sources, and CXXFLAGS.
+        *compile_flags(source_directory(), _cuda_version()),
         *nvcc_flags(),
-        os.environ.get("CXXFLAGS", ""),
         _cuda_environment(),
         os.environ.get("TORCH_CUDA_ARCH_LIST", "") if _toolkit() is not None else "",
     )
-    digest.update(repr(facts).encode())
-    return f"torch-{torch.__version__}-{digest.hexdigest()[:16]}"
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return f"torch-{torch.__version__}-{digest}"
 
 
 def _toolkit() -> Path | None:

@@ -1,9 +1,10 @@
 """Finds the compiled kernels: built at installation, or compiled on first use, or the reason.
 
-    prebuilt `_C` beside this file, built for the running torch   ->  load it
-    else a cached one, compiled on an earlier first use           ->  load it
-    else compiler, ninja and Python.h                             ->  compile, cache, load
-    else                                                          ->  the reasons of each step
+    prebuilt `_C` beside this file, built for the running torch
+    and of the sources that lie here now                  ->  load it
+    else a cached one, compiled on an earlier first use   ->  load it
+    else compiler, ninja and Python.h                     ->  compile, cache, load
+    else                                                  ->  the reasons of each step
 
 Loading registers the kernels with torch's dispatcher; nothing else of the module is used.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from . import compile_on_first_use as jit
-from .build_description import build_choice
+from .build_description import build_choice, sources_digest
 
 OK = "ok"
 _RECORD_MARKER = b"scnp_kernels build record: "
@@ -106,8 +107,7 @@ def _reason_without_cuda(record: dict[str, Any] | None) -> str | None:
         return None
     return (
         "the kernels were compiled without their CUDA part (reinstall scnp_kernels with "
-        "SCNP_BUILD=cuda, which says what is missing: pip install --no-build-isolation "
-        "--force-reinstall --no-deps scnp_kernels)"
+        f"SCNP_BUILD=cuda, which says what is missing: {_reinstall()})"
     )
 
 
@@ -180,7 +180,14 @@ def _find_prebuilt() -> tuple[Path | None, str]:
             continue
         mismatch = _mismatch(file)
         return (file, "") if mismatch is None else (None, mismatch)
-    return None, "no kernels were compiled at installation"
+    checkout = _checkout()
+    if checkout is None:
+        return None, "no kernels were compiled at installation"
+    # Python looks into the current folder first: the checkout hides what was installed from it.
+    return None, (
+        f"no kernels were compiled in the checkout {checkout}, from where scnp_kernels is imported "
+        f"(leave it for an installation elsewhere, or compile them here: {_reinstall()})"
+    )
 
 
 def _mismatch(file: Path) -> str | None:
@@ -191,8 +198,7 @@ def _mismatch(file: Path) -> str | None:
     if record["torch"] != running:
         return (
             f"{file.name} was built for torch {record['torch']}, but torch {running} is running "
-            "(reinstall scnp_kernels to rebuild it: pip install --no-build-isolation "
-            "--force-reinstall --no-deps scnp_kernels)"
+            f"(reinstall scnp_kernels to rebuild it: {_reinstall()})"
         )
     if "cuda" in record["backends"]:
         # torch's builds for different CUDA have one version, and different libraries.
@@ -200,9 +206,33 @@ def _mismatch(file: Path) -> str | None:
         if record["cuda"].split(".")[0] != running_cuda.split(".")[0]:
             return (
                 f"{file.name} was built for CUDA {record['cuda']}, but this torch was built for "
-                f"CUDA {running_cuda} (reinstall scnp_kernels to rebuild it)"
+                f"CUDA {running_cuda} (reinstall scnp_kernels to rebuild it: {_reinstall()})"
             )
+    try:
+        csrc = jit.source_directory()
+    except jit.CannotCompileError:
+        return None  # no sources here that it could differ from
+    if record.get("sources") != sources_digest(csrc):
+        # A checkout whose sources have changed since: it may lack operators, or compute otherwise.
+        return (
+            f"{file.name} is out of date: it was not built from the sources in {csrc} "
+            f"(reinstall scnp_kernels to rebuild it: {_reinstall()})"
+        )
     return None
+
+
+def _checkout() -> Path | None:
+    """The checkout that this package is imported from; None for an installation."""
+    parent = Path(__file__).parent.parent
+    return parent if (parent / "setup.py").exists() and (parent / "csrc").exists() else None
+
+
+def _reinstall() -> str:
+    """The command that compiles the kernels anew."""
+    checkout = _checkout()
+    if checkout is not None:
+        return f"pip install --no-build-isolation --no-deps -e {checkout}"
+    return "pip install --no-build-isolation --force-reinstall --no-deps ., in its checkout"
 
 
 def _load_file(file: Path) -> dict[str, Any]:

@@ -26,6 +26,28 @@ def pytest_report_header() -> str:
     return f"scnp_kernels: cpu backend {'ok' if reason is None else reason}, {build}"
 
 
+# Files that take long, the longest first.
+LONGEST = (
+    "tests/test_packaging.py",
+    "tests/distributed/test_contract.py",
+    "tests/test_topology_runs.py",
+    "tests/test_first_use.py",
+    "tests/test_fused_dice_ce.py",
+    "tests/test_compile.py",
+    "tests/test_benchmarks.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest files where several processes share the files among them.
+
+    So that none of them waits long for the others at the end.
+    """
+    if hasattr(config, "workerinput"):
+        place = {file: number for number, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """A backend's name. Of session scope, so that hypothesis may use it."""

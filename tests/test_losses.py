@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
-import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -303,9 +302,10 @@ def test_distributed_without_ranks_is_an_error_when_called() -> None:
         criterion(logits, labels)
 
 
-def _train_on_half(rank: int, port: int, results: Any) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _train_on_half(rank: int, meeting: Path, results: Any) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
+    )
     logits, labels = _inputs((9, 12), classes=3)
     half = logits.detach()[rank : rank + 1].requires_grad_()
     value = scnp_dice_ce_loss(half, labels[rank : rank + 1], batch_dice=True)
@@ -324,19 +324,20 @@ def _train_on_half(rank: int, port: int, results: Any) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_dice_of_the_batch_spans_the_ranks() -> None:
+def test_dice_of_the_batch_spans_the_ranks(tmp_path: Path) -> None:
     logits, labels = _inputs((9, 12), classes=3)
     value = scnp_dice_ce_loss(logits, labels, batch_dice=True)
     (expected,) = torch.autograd.grad(value, logits)
     dice = scnp_dice_ce_loss(logits, labels, batch_dice=True, ce_weight=0)
     (of_dice,) = torch.autograd.grad(dice, logits, create_graph=True)
     (second,) = torch.autograd.grad(of_dice.square().sum(), logits)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    meeting = tmp_path / "meeting"  # no port, which another process could take first
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    ranks = [context.Process(target=_train_on_half, args=(r, port, results)) for r in range(2)]
+    ranks = [
+        context.Process(target=_train_on_half, args=(rank, meeting, results), daemon=True)
+        for rank in range(2)
+    ]
     for process in ranks:
         process.start()
     gradients = dict(results.get(timeout=120) for _ in ranks)

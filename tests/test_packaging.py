@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 import scnp_kernels
 from scnp_kernels import compile_on_first_use as jit
 from scnp_kernels import native
+from scnp_kernels.build_description import sources_digest
 
 CHECKOUT = Path(__file__).parent.parent
 CSRC = sorted(str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "csrc").rglob("*.*"))
@@ -27,6 +29,9 @@ PENALIZE = (
     "print(s.scnp(torch.tensor([[[0.9, 0.2]]]), torch.tensor([[1, 1]])).tolist()); "
     "print(s.backends()['cpu'])"
 )
+
+# In a compiler's command: they can undo what this package asks for.
+USER_FLAGS_COME_LAST = re.compile(r" -O3 .* -DOF_THE_USER=1 -O1\b(?!.* -O3)")
 
 
 # Every Python of these tests starts with it: no name is looked up, nobody is connected to. Whoever
@@ -148,13 +153,14 @@ def test_import_is_light(installed: Path, tmp_path: Path) -> None:
         "new = set(sys.modules) - before; "
         "print([m for m in new if m.split('.')[0] in ('triton', 'setuptools', 'ninja')])"
     )
-    seconds = []
-    for _ in range(5):
+    seconds: list[float] = []
+    # The best of five, since the machine may be busy; the first that is good enough is enough.
+    while len(seconds) < 5 and min(seconds, default=1.0) >= 0.050:
         result = _run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
         elapsed, heavy = result.stdout.strip().splitlines()[-2:]
         assert heavy == "[]"
         seconds.append(float(elapsed))
-    assert min(seconds) < 0.050
+    assert min(seconds) < 0.050, seconds
 
 
 def test_without_a_compiler_the_reference_runs_and_the_reason_is_told(
@@ -194,7 +200,13 @@ def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(
 
 
 def test_compiles_once_on_first_use(installed: Path, tmp_path: Path) -> None:
-    changes = {"PYTHONPATH": str(installed), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
+    # A fifth of the time without the optimiser, for the same sources and link. What the optimiser
+    # makes of them is the binary that all other tests run on.
+    changes = {
+        "PYTHONPATH": str(installed),
+        "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache"),
+        "CXXFLAGS": "-O0",
+    }
     before = _run(sys.executable, "-m", "scnp_kernels", cwd=tmp_path, **changes)
     assert "ok (not compiled yet, compiles on first use" in before.stdout
     assert list((tmp_path / "cache").rglob("*.so")) == []
@@ -287,10 +299,12 @@ def test_a_failed_first_compilation_is_told_with_the_compilers_words(
         "PYTHONPATH": str(installed),
         "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache"),
         "CXX": str(_broken_compiler(tmp_path)),
+        "CXXFLAGS": "-DOF_THE_USER=1 -O1",
     }
     result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, **changes)
     assert "runs on its reference backend" in result.stdout
     assert "this compiler is broken" in result.stdout
+    assert USER_FLAGS_COME_LAST.search(result.stdout)
     assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
 
 
@@ -335,6 +349,81 @@ def test_a_binary_for_another_torch_is_explained_not_loaded(tmp_path: Path) -> N
     assert "was built for torch 1.99.9" in report.stdout
 
 
+@pytest.fixture
+def checkout_of_other_sources(tmp_path: Path) -> Path:
+    """A checkout whose sources changed after its kernels were built, as an update does."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(Path(scnp_kernels.__file__).parent, folder / "scnp_kernels")
+    shutil.copytree(CHECKOUT / "csrc", folder / "csrc")
+    shutil.copy2(CHECKOUT / "setup.py", folder)
+    with (folder / "csrc" / "calls.h").open("a") as header:
+        header.write("// an operator more\n")
+    return folder
+
+
+def test_a_binary_of_other_sources_is_explained_not_loaded(
+    checkout_of_other_sources: Path, tmp_path: Path
+) -> None:
+    """It may lack an operator that is called, or compute what these sources no longer do."""
+    checkout = checkout_of_other_sources
+    result = _run(
+        sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(checkout), SCNP_BUILD="none"
+    )
+    assert str(checkout / "scnp_kernels") in result.stdout
+    assert "runs on its reference backend" in result.stdout
+    assert f"is out of date: it was not built from the sources in {checkout}/csrc" in result.stdout
+    assert f"pip install --no-build-isolation --no-deps -e {checkout})" in result.stdout
+    assert not result.stdout.endswith("ok\n")
+
+
+def test_a_binary_of_other_sources_is_compiled_anew_on_first_use(
+    checkout_of_other_sources: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where it can be, as for every binary that does not fit."""
+    package = checkout_of_other_sources / "scnp_kernels"
+    monkeypatch.setattr(native, "__file__", str(package / "native.py"))
+    monkeypatch.setattr(native, "_loaded", None)
+    monkeypatch.setattr(native, "_reason", None)
+    monkeypatch.setattr(jit, "__file__", str(package / "compile_on_first_use.py"))
+    monkeypatch.setattr(jit, "_cache_directory", lambda: tmp_path / "cache")
+    assert native.status().startswith("ok (not compiled yet, compiles on first use: _C")
+    assert "is out of date" in native.status()
+    assert native.build_record() is None
+
+
+def test_a_checkout_without_kernels_hides_an_installation_and_says_so(
+    checkout_of_other_sources: Path, tmp_path: Path
+) -> None:
+    """As in ``pip install .`` and then Python in the same folder."""
+    checkout = checkout_of_other_sources
+    for binary in (checkout / "scnp_kernels").glob("_C*"):
+        binary.unlink()
+    result = _run(
+        sys.executable, "-m", "scnp_kernels", cwd=checkout, TORCH_EXTENSIONS_DIR=str(tmp_path / "c")
+    )
+    told = f"no kernels were compiled in the checkout {checkout}, from where scnp_kernels is imp"
+    assert told in result.stdout
+    assert f"pip install --no-build-isolation --no-deps -e {checkout})" in result.stdout
+
+
+def test_the_record_tells_what_was_compiled(tmp_path: Path) -> None:
+    """A change of any code gives another digest; what else lies there gives the same."""
+    csrc = tmp_path / "csrc"
+    shutil.copytree(CHECKOUT / "csrc", csrc)
+    record = native.build_record()
+    assert record is not None
+    assert record["sources"] == sources_digest(csrc)
+    (csrc / ".calls.h.swp").write_text("an editor's")
+    assert sources_digest(csrc) == record["sources"]
+    for file in ("module.cpp", "cpu/tile_forward.h", "cuda/forward.cu"):
+        content = (csrc / file).read_bytes()
+        (csrc / file).write_bytes(content + b"\n")
+        assert sources_digest(csrc) != record["sources"]
+        (csrc / file).write_bytes(content)
+    (csrc / "calls.h").rename(csrc / "other_calls.h")
+    assert sources_digest(csrc) != record["sources"]
+
+
 def test_a_file_that_is_no_build_of_ours_is_explained_not_loaded(tmp_path: Path) -> None:
     package = tmp_path / "scnp_kernels"
     shutil.copytree(Path(scnp_kernels.__file__).parent, package)
@@ -375,9 +464,11 @@ def test_a_build_asked_for_by_name_stops_with_the_compilers_words(tmp_path: Path
         cwd=source,
         SCNP_BUILD="cpu",
         CXX=str(_broken_compiler(tmp_path)),
+        CXXFLAGS="-DOF_THE_USER=1 -O1",
     )
     assert result.returncode != 0
     assert "this compiler is broken" in result.stdout
+    assert USER_FLAGS_COME_LAST.search(result.stdout)
 
 
 def test_an_automatic_build_goes_on_without_kernels_and_says_so(tmp_path: Path) -> None:

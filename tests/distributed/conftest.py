@@ -13,14 +13,14 @@ GroupOf = Callable[[int], Group]
 
 
 @pytest.fixture(scope="session")
-def group_of() -> Iterator[GroupOf]:
+def group_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GroupOf]:
     """The one group of a size; its processes start when a check needs them."""
     with ExitStack() as stack:
         groups: dict[int, Group] = {}
 
         def of(size: int) -> Group:
             if size not in groups:
-                groups[size] = stack.enter_context(Group(size))
+                groups[size] = stack.enter_context(Group(size, tmp_path_factory.mktemp("group")))
             return groups[size]
 
         yield of

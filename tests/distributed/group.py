@@ -26,13 +26,14 @@ class Group:
 
     A check is a function of a module, with arguments that can be pickled. It runs in all of them at
     once, and has failed when it has in one. The processes of a failed check may wait for each other
-    for ever, so new ones run the next.
+    for ever, so new ones run the next. They meet in files in ``folder``.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, folder: Path) -> None:
         self.size = size
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
+        self._folder = folder
 
     def __enter__(self) -> Group:
         return self
@@ -70,7 +71,7 @@ class Group:
         if self._processes:
             return
         context = multiprocessing.get_context("spawn")
-        meeting = Path(tempfile.mkdtemp()) / "meeting"
+        meeting = Path(tempfile.mkdtemp(dir=self._folder)) / "meeting"
         for rank in range(self.size):
             here, there = context.Pipe()
             process = context.Process(

@@ -55,7 +55,9 @@ def runtimes() -> str:
 
 def _ninja_file() -> str:
     includes = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
-    own_flags = [flag for flag in compile_flags(None) if not flag.startswith(("-O", "-g"))]
+    own_flags = [
+        flag for flag in compile_flags(CHECKOUT / "csrc", None) if not flag.startswith(("-O", "-g"))
+    ]
     flags = [
         *("-std=c++20", "-fPIC", "-DTORCH_EXTENSION_NAME=_C", "-DTORCH_API_INCLUDE_EXTENSION_H"),
         *own_flags,
