@@ -169,24 +169,19 @@ class SCNPDiceCELoss(nn.Module):
         check_backend(backend)
         check_flag("distributed", distributed, or_none=True)
         # Whether ranks run is asked at each call: a loss may be made before they do.
-        _check_options(
+        options = _check_options(
             activation, ce_weight, dice_weight, include_background, batch_dice, smooth, False
         )
-        check_not_both_zero(
-            "scnp_weight",
-            check_weight("scnp_weight", scnp_weight),
-            "plain_weight",
-            check_weight("plain_weight", plain_weight),
-        )
+        self.scnp_weight = check_weight("scnp_weight", scnp_weight)
+        self.plain_weight = check_weight("plain_weight", plain_weight)
+        check_not_both_zero("scnp_weight", self.scnp_weight, "plain_weight", self.plain_weight)
         self.kernel_size = kernel_size
         self.activation = activation
-        self.ce_weight = ce_weight
-        self.dice_weight = dice_weight
-        self.scnp_weight = scnp_weight
-        self.plain_weight = plain_weight
+        self.ce_weight = options.ce_weight
+        self.dice_weight = options.dice_weight
         self.include_background = include_background
         self.batch_dice = batch_dice
-        self.smooth = smooth
+        self.smooth = options.smooth
         self.ignore_index = check_ignore_index(ignore_index)
         self.distributed = distributed
         self.validate = validate
