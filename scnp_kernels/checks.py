@@ -6,6 +6,8 @@ Everything that can be decided from types, dtypes and shapes is decided here, on
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 import sys
 from collections.abc import Sequence
@@ -173,13 +175,22 @@ def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
 def check_weight(name: str, weight: float) -> float:
     """Raise unless ``weight`` is a finite number that is not negative."""
     takes = "takes a finite number that is not negative"
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
+    if isinstance(weight, bool) or not isinstance(weight, int | float | numbers.Real):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
+    # Numbers of other libraries, such as numpy's, are taken as the float that they stand for.
+    number = weight if isinstance(weight, int | float) else _nearest_float(weight)
     # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
     # and so does an integer beyond every float.
-    if not 0 <= weight <= sys.float_info.max:
+    if not 0 <= number <= sys.float_info.max:
         raise ValueError(f"{name}: got {weight!r}, {takes}")
-    return float(weight)
+    return float(number)
+
+
+def _nearest_float(number: numbers.Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def check_not_both_zero(name: str, weight: float, other_name: str, other: float) -> None:

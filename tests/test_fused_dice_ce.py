@@ -138,19 +138,22 @@ def test_threads_change_no_bit(shape: tuple[int, ...], softmax: bool) -> None:
         assert torch.equal(other.gradient, outcomes[0].gradient)
 
 
+# Numbers of classes that the kernels know as constants, and one that they do not.
 DIGEST = """
-import hashlib, torch
+import hashlib, itertools, torch
 from scnp_kernels import native, scnp_dice_ce_loss
 digest = hashlib.sha256()
 generator = torch.Generator().manual_seed(0)
-for dtype in (torch.float16, torch.bfloat16, torch.float32):
+dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+for dtype, classes, shape in itertools.product(dtypes, (2, 3, 4, 5), ((37, 200), (5, 9, 35))):
     for activation in ("softmax", "sigmoid"):
-        logits = (torch.randn((2, 3, 37, 200), generator=generator) * 4).to(dtype).requires_grad_()
-        target = torch.randint(0, 4, (2, 37, 200), generator=generator)
-        loss = scnp_dice_ce_loss(logits, target, plain_weight=1, ignore_index=3,
+        logits = torch.randn((2, classes, *shape), generator=generator) * 4
+        logits = logits.to(dtype).requires_grad_()
+        target = torch.randint(0, classes + 1, (2, *shape), generator=generator)
+        loss = scnp_dice_ce_loss(logits, target, plain_weight=1, ignore_index=classes,
                                  activation=activation, backend="cpu")
         loss.backward()
-        digest.update(loss.detach().numpy().tobytes() + logits.grad.float().numpy().tobytes())
+        digest.update(loss.detach().numpy().tobytes() + logits.grad.double().numpy().tobytes())
 print(native.build_record()["capability"], digest.hexdigest())
 """
 

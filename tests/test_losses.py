@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -283,6 +286,26 @@ def test_errors_of_both_entrances(
         scnp_dice_ce_loss(logits, labels, **options)
     with pytest.raises(error, match=text):
         SCNPDiceCELoss(**options)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64, Fraction])
+def test_weights_are_any_real_number(number: Callable[[float], Any]) -> None:
+    """Numbers that come out of an array or a configuration are not always Python's own."""
+    logits, labels = _inputs((9, 12), classes=3)
+    names = ("ce_weight", "dice_weight", "scnp_weight", "plain_weight", "smooth")
+    options: dict[str, Any] = {name: number(2) for name in names}
+    as_floats: dict[str, Any] = dict.fromkeys(names, 2.0)
+    expected = scnp_dice_ce_loss(logits, labels, **as_floats)
+    assert torch.equal(scnp_dice_ce_loss(logits, labels, **options), expected)
+    criterion = SCNPDiceCELoss(**options)
+    assert torch.equal(criterion(logits, labels), expected)
+    assert all(type(getattr(criterion, name)) is float for name in names)
+
+
+@pytest.mark.parametrize("weight", [np.float32("inf"), np.float32("nan"), np.float64(-1)])
+def test_weights_of_numpy_are_finite_and_not_negative(weight: Any) -> None:
+    with pytest.raises(ValueError, match="ce_weight: got"):
+        SCNPDiceCELoss(ce_weight=weight)
 
 
 def test_errors_that_need_the_logits() -> None:

@@ -1,6 +1,6 @@
 // The kernels for x86-64 machines with AVX2.
 #define SCNP_CAPABILITY avx2
-#define SCNP_AVX512_BLOCKS 0
+#define SCNP_VECTOR_BYTES 32
 #include "capability_headers.h"
 
 #if SCNP_X86_CAPABILITIES

@@ -1,6 +1,6 @@
 // The kernels for x86-64 machines with AVX512.
 #define SCNP_CAPABILITY avx512
-#define SCNP_AVX512_BLOCKS 1
+#define SCNP_VECTOR_BYTES 64
 #include "capability_headers.h"
 
 #if SCNP_X86_CAPABILITIES

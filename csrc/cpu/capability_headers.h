@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <limits>
 #include <optional>
@@ -16,7 +17,8 @@
 
 #include "capability.h"
 #include "instruction_sets.h"
-#if SCNP_AVX512_BLOCKS && SCNP_X86_CAPABILITIES
+#define SCNP_AVX512_BLOCKS (SCNP_X86_CAPABILITIES && SCNP_VECTOR_BYTES == 64)
+#if SCNP_AVX512_BLOCKS
 #include <immintrin.h>
 #endif
 #include "kernels.h"

@@ -7,6 +7,31 @@
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
+// The codes of a plane for every class: a label map's are the same for all.
+struct OwnCodes {
+  const uint8_t* codes = nullptr;  // of class 0
+  int64_t per_class = 0;           // from a class's codes to the next one's; 0: a label map
+};
+
+// How many of [n] codes, in whole blocks, are this one.
+inline int64_t count_codes(const uint8_t* codes, int64_t n, uint8_t wanted) {
+  constexpr int64_t most = 255 * kBlock;  // counted in bytes, lane by lane
+  int64_t total = 0;
+  for (int64_t begin = 0; begin < n; begin += most) {
+    uint8_t lanes[kBlock] = {};
+    for (int64_t block = begin; block < std::min(n, begin + most); block += kBlock) {
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < kBlock; ++i) {
+        lanes[i] = static_cast<uint8_t>(lanes[i] + (codes[block + i] == wanted));
+      }
+    }
+    for (uint8_t lane : lanes) {
+      total += lane;
+    }
+  }
+  return total;
+}
+
 class DiceCECodes {
  public:
   DiceCECodes(Scratch& scratch, const Target& target, const Geometry& geometry, const Tile& tile,
@@ -29,7 +54,7 @@ class DiceCECodes {
     return of_class_[of_class_.size() == 1 ? 0 : k];
   }
   // Of plane z, as the loss reads them; until the next call.
-  BlockCodes own_places(int64_t z) {
+  OwnCodes own_places(int64_t z) {
     const int64_t length = layout_.own_columns.length();
     for (size_t k = 0; k < of_class_.size(); ++k) {
       const uint8_t* codes = of_class_[k](z) + layout_.centre();
@@ -38,6 +63,10 @@ class DiceCECodes {
       }
     }
     return {own_, of_class_.size() == 1 ? 0 : places_};
+  }
+  // As many as there are classes with masks of their own.
+  int64_t rows() const {
+    return static_cast<int64_t>(of_class_.size());
   }
   Fault fault() const {
     Fault first;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "half_floats.h"
+#include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
@@ -204,6 +205,29 @@ void read_codes_of_type(const Target& target, const Geometry& geometry, Span gro
   }
 }
 
+inline int64_t bytes_of(TargetType type) {
+  switch (type) {
+    case TargetType::kBool:
+    case TargetType::kUInt8:
+    case TargetType::kInt8:
+      return 1;
+    case TargetType::kUInt16:
+    case TargetType::kInt16:
+    case TargetType::kFloat16:
+    case TargetType::kBFloat16:
+      return 2;
+    case TargetType::kUInt32:
+    case TargetType::kInt32:
+    case TargetType::kFloat32:
+      return 4;
+    case TargetType::kUInt64:
+    case TargetType::kInt64:
+    case TargetType::kFloat64:
+      return 8;
+  }
+  return 1;
+}
+
 // codes[i] = the code, for the channels of the group, of the i-th pixel of the row. With
 // target.validate, values that are not permitted are reported to `fault`.
 inline void read_pixel_codes(const Target& target, const Geometry& geometry, Span group,
@@ -239,6 +263,15 @@ inline void read_pixel_codes(const Target& target, const Geometry& geometry, Spa
     case TargetType::kFloat64:
       return read(double{});
   }
+}
+
+// Asks for the labels or masks of a row that will be read soon; it may lie outside of the image.
+inline void fetch_pixel_codes(const Target& target, Span group, const RowPlace& place) {
+  const int64_t bytes = bytes_of(target.type);
+  const char* row = static_cast<const char*>(target.data) +
+                    bytes * target.strides.offset(place.batch, group.begin, place.outer,
+                                                  place.middle, place.inner);
+  fetch_ahead(row, place.count * bytes, target.strides.axis[kInner]);
 }
 
 }  // namespace scnp::cpu::SCNP_CAPABILITY

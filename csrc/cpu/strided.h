@@ -47,16 +47,21 @@ inline void spread_row(const T* from, int64_t n, int64_t stride, T* to, bool str
   });
 }
 
-// Asks for memory that will be read soon. A hint: it may lie anywhere, even outside of the tensor.
-template <class T>
-inline void fetch_ahead(const T* from, int64_t n) {
+// Asks for memory that will be read, or written, soon. A hint: it may lie anywhere, even outside of
+// the tensor. Machines foresee a stream by themselves, but only to the end of its 4 KiB page.
+template <bool kToWrite = false, class T>
+inline void fetch_ahead(const T* from, int64_t n, int64_t stride = 1) {
 #if defined(__GNUC__)
-  constexpr int64_t cache_line = 64 / sizeof(T);
-  for (int64_t i = 0; i < n; i += cache_line) {
-    __builtin_prefetch(from + i, 0, 2);
+  // A function of nothing but hints counts as one without effect, whose calls are dropped.
+  __asm__ volatile("");
+  constexpr int64_t cache_line = 64;
+  const auto begin = reinterpret_cast<uintptr_t>(from) / cache_line * cache_line;
+  const auto end = reinterpret_cast<uintptr_t>(from + n * stride);
+  for (uintptr_t line = begin; line < end; line += cache_line) {
+    __builtin_prefetch(reinterpret_cast<const char*>(line), kToWrite ? 1 : 0, 2);
   }
 #else
-  (void)from, (void)n;
+  (void)from, (void)n, (void)stride;
 #endif
 }
 

@@ -22,6 +22,7 @@ class TileCodes {
         const int64_t x = layout.columns.begin;
         uint8_t* row = plane + layout.place(y, x);
         std::fill(written, row, kInvalidPixel);
+        fetch_row_ahead(target, tile, layout, z, y);
         read_pixel_codes(target, geometry, tile.channels,
                          {tile.batch, z, y, x, layout.columns.length()}, row, fault_);
         written = row + layout.columns.length();
@@ -38,6 +39,19 @@ class TileCodes {
   }
 
  private:
+  // Rows are read one after the other with little work in between: ask for one of those to come.
+  static void fetch_row_ahead(const Target& target, const Tile& tile, const PlaneLayout& layout,
+                              int64_t z, int64_t y) {
+    constexpr int64_t rows_ahead = 4;
+    y += rows_ahead;
+    if (y >= layout.rows.end) {
+      y = std::min(y - layout.rows.length(), layout.rows.end - 1);
+      z += 1;
+    }
+    fetch_pixel_codes(target, tile.channels,
+                      {tile.batch, z, y, layout.columns.begin, layout.columns.length()});
+  }
+
   Span planes_;
   int64_t plane_length_;
   uint8_t* codes_;  // [planes, places]

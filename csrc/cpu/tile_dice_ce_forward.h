@@ -3,33 +3,18 @@
 //
 //     class 0   march -> penalized plane z \                        winners -> memory
 //     class 1   march -> penalized plane z  >  probabilities  ->  sums of the chunk
-//     class 2   march -> penalized plane z /   (64 pixels at a time)
+//     class 2   march -> penalized plane z /   (16 pixels at a time)
 //
 // Sums are added up chunk by chunk of planes, and chunks in ascending order. Neither depends on
 // the number of threads, so the result does not.
 #pragma once
 
 #include "dice_ce_codes.h"
+#include "logits_at_winners.h"
 #include "penalized_planes.h"
 #include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
-
-// A logit's bits as the number that probabilities are computed with.
-template <class Format>
-inline auto number_of_bits(typename Format::Bits bits) {
-  if constexpr (std::is_same_v<Format, Float16Format>) {
-    return widen(Float16{static_cast<uint16_t>(bits)});
-  } else if constexpr (std::is_same_v<Format, BFloat16Format>) {
-    return widen(BFloat16{static_cast<uint16_t>(bits)});
-  } else if constexpr (std::is_same_v<Format, Float32Format>) {
-    return std::bit_cast<float>(bits);
-  } else {
-    return std::bit_cast<double>(bits);
-  }
-}
-template <class Format>
-using NumberOf = decltype(number_of_bits<Format>({}));
 
 // The plain term sees no neighbours: without the other, the window is the pixel itself.
 inline Geometry geometry_of_loss(const DiceCECall& call) {
@@ -98,7 +83,8 @@ class TileDiceCEForward {
         tile_(tile),
         layout_(geometry, tile_),
         codes_(scratch_, call.target, geometry, tile_, layout_),
-        block_(scratch_, geometry.channels),
+        wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
+        numbers_(scratch_.array<Real>(geometry.channels * kRunPixels)),
         winners_(scratch_.array<Winner>(layout_.own_places())) {
     const int64_t classes = geometry.channels;
     for (int term = 0; term < 2; ++term) {
@@ -125,13 +111,10 @@ class TileDiceCEForward {
       if (call_.of_plain) {
         copy_plane(z);
       }
-      const BlockCodes codes = codes_.own_places(z);
+      add_plane(z);
       for (int term = 0; term < 2; ++term) {
-        if (lanes_[term]) {
-          add_plane(logits_[term], codes, *lanes_[term]);
-          if (sums.is_last_of_chunk(z)) {
-            lanes_[term]->finish_chunk(sums.of_chunk(tile_.batch, column, z, term));
-          }
+        if (lanes_[term] && sums.is_last_of_chunk(z)) {
+          lanes_[term]->finish_chunk(sums.of_chunk(tile_.batch, column, z, term));
         }
       }
     }
@@ -165,32 +148,82 @@ class TileDiceCEForward {
       }
     }
   }
-  // logits: [C, own places].
-  void add_plane(const Key* logits, const BlockCodes& codes, DiceCELanes<Real>& lanes) {
+  void add_plane(int64_t z) {
+    const OwnCodes codes = codes_.own_places(z);
     const int64_t places = layout_.own_places();
-    for (int64_t begin = 0; begin < places; begin += kBlock) {
-      for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-        const Key* bits = logits + k * places + begin;
-        Real* numbers = block_.logit + k * kBlock;
+    for (int64_t begin = 0; begin < places; begin += kRunPixels) {
+      const int64_t count = std::min(kRunPixels, places - begin);
+      fetch_rows_ahead(z, begin, count);
+      for (int64_t row = 0; row < codes_.rows(); ++row) {
+        const uint8_t* narrow_codes = codes.codes + row * codes.per_class + begin;
+        MaskOf<Real>* wide = wide_codes_ + row * kRunPixels;
         SCNP_VECTORIZE
-        for (int64_t i = 0; i < kBlock; ++i) {
-          numbers[i] = number_of_bits<Format>(bits[i]);
+        for (int64_t i = 0; i < count; ++i) {
+          wide[i] = narrow_codes[i];
         }
       }
-      if (call_.softmax) {
-        lanes.add_softmax(block_, codes.from(begin));
-      } else {
-        lanes.add_sigmoid(block_, codes.from(begin));
+      const PixelCodes<Real> wide{wide_codes_, codes.per_class == 0 ? 0 : kRunPixels};
+      for (int term = 0; term < 2; ++term) {
+        if (lanes_[term]) {
+          lanes_[term]->add(numbers(logits_[term] + begin, count), wide, count / kGroup,
+                            call_.softmax);
+        }
+      }
+    }
+    for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+      const uint8_t* row = codes.codes + k * codes.per_class;
+      const int64_t foreground =
+          count_codes(row, places, static_cast<uint8_t>(codes.per_class == 0 ? k : 0));
+      if (k == 0 || codes.per_class != 0) {
+        valid_pixels_ = places - count_codes(row, places, kInvalidPixel);
+      }
+      for (auto& lanes : lanes_) {
+        if (lanes) {
+          lanes->count(k, foreground, valid_pixels_);
+        }
       }
     }
   }
+  // While [count] pixels of plane z are worked on: their share of the plane that is read next.
+  void fetch_rows_ahead(int64_t z, int64_t begin, int64_t count) const {
+    const int64_t next = z + 1 + (call_.of_penalized ? call_.geometry.reach(kOuter) : 0);
+    const auto rows_before = [&](int64_t place) {
+      return std::min((place + layout_.pitch - 1) / layout_.pitch, layout_.own_rows.length());
+    };
+    for (int64_t row = rows_before(begin); row < rows_before(begin + count); ++row) {
+      for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+        fetch_ahead(logits_at(k, next, layout_.own_rows.begin + row, layout_.own_columns.begin),
+                    layout_.own_columns.length(), call_.logits.axis[kInner]);
+      }
+    }
+  }
+  // bits: [count] of class k at bits + k * own places.
+  PixelLogits<Real> numbers(const Key* bits, int64_t count) {
+    const int64_t places = layout_.own_places();
+    if constexpr (sizeof(Key) == sizeof(Real)) {
+      return {reinterpret_cast<const Real*>(bits), places};
+    }
+    for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+      const Key* of_class = bits + k * places;
+      Real* numbers = numbers_ + k * kRunPixels;
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < count; ++i) {
+        numbers[i] = number_of_bits<Format>(of_class[i]);
+      }
+    }
+    return {numbers_, kRunPixels};
+  }
+
+  static constexpr int64_t kRunPixels = DiceCELanes<Real>::kRun * kGroup;
 
   const DiceCEForwardCall& call_;
   const Tile tile_;
   Scratch scratch_;
   const PlaneLayout layout_;
   DiceCECodes codes_;
-  ProbabilityBlock<Real> block_;
+  MaskOf<Real>* wide_codes_;                                    // [C or 1, run]
+  Real* numbers_;                                               // [C, run], of half types
+  int64_t valid_pixels_ = 0;                                    // of the plane
   std::deque<PenalizedPlanes<Format, Winner, Winner>> planes_;  // [C]
   Key* logits_[2] = {nullptr, nullptr};  // [C, own places] of one plane: penalized, plain
   Winner* winners_;                      // [own places], one class of one plane
@@ -200,7 +233,10 @@ class TileDiceCEForward {
 template <class Format, class Winner>
 Fault dice_ce_forward_typed(const DiceCEForwardCall& call, const Workers& workers) {
   const Geometry geometry = geometry_of_loss(call);
-  Tiling tiling(geometry, geometry.channels, geometry.channels, workers.count);
+  // Planes of up to four classes, large as those of one: the fewer tiles, the less their windows
+  // reach into each other.
+  const int64_t together = (geometry.channels + 3) / 4;
+  Tiling tiling(geometry, geometry.channels, together, workers.count);
   const int64_t planes_per_chunk = tiling.cut_between_chunks();
   ChunkSums sums(geometry, tiling.columns(), planes_per_chunk);
   std::vector<Fault> faults(tiling.count());

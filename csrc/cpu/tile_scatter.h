@@ -28,7 +28,7 @@ class TileScatter {
         geometry_(call.geometry),
         tile_(tile),
         channel_(channel),
-        streamed_(is_streamed(geometry_.logits() * static_cast<int64_t>(sizeof(T)))) {
+        streamed_(streams()) {
     for (int axis = 0; axis < kAxes; ++axis) {
       const int64_t reach = geometry_.reach(axis);
       sources_[axis] = tile.span[axis].grown(reach, geometry_.size[axis]);
@@ -110,6 +110,12 @@ class TileScatter {
     for (int64_t i = 0; i < count; ++i) {
       row[i] += row_values[i];
     }
+  }
+
+  // Whether results go around the cache: then nothing of theirs should be asked into it.
+  bool streams() const {
+    return std::is_same_v<T, Accumulator<T>> && call_.logits_gradient.axis[kInner] == 1 &&
+           is_streamed(geometry_.logits() * static_cast<int64_t>(sizeof(T)));
   }
 
   void finish() {

@@ -10,3 +10,12 @@
 #else
 #define SCNP_VECTORIZE
 #endif
+
+// Before a function whose arguments and result shall stay in registers.
+#if defined(__GNUC__)
+#define SCNP_ALWAYS_INLINE __attribute__((always_inline)) inline
+#elif defined(_MSC_VER)
+#define SCNP_ALWAYS_INLINE __forceinline
+#else
+#define SCNP_ALWAYS_INLINE inline
+#endif

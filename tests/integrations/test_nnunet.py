@@ -328,10 +328,6 @@ def test_the_fused_trainer_says_when_it_wraps(
     [
         (lambda loss: setattr(loss.ce, "label_smoothing", 0.1), "smooths labels"),
         (lambda loss: setattr(loss.dc, "apply_nonlin", torch.sigmoid), "another activation"),
-        (
-            lambda loss: vars(loss.dc).update(ddp=True, batch_dice=True),
-            "gathered from several processes",
-        ),
         (lambda loss: setattr(loss, "ce", torch.nn.CrossEntropyLoss()), "CrossEntropyLoss, not"),
     ],
 )

@@ -143,14 +143,17 @@ def _dice_options(dice: Any, activation: Callable[[Tensor], Tensor]) -> dict[str
     dice = _expect(getattr(dice, "_orig_mod", dice), MemoryEfficientSoftDiceLoss)
     if dice.apply_nonlin is not activation:
         raise CannotFuseError("its Dice has another activation")
-    if dice.ddp and dice.batch_dice:
-        raise CannotFuseError("its batch Dice is gathered from several processes")
     return {
         "include_background": dice.do_bg,
         "batch_dice": dice.batch_dice,
-        "distributed": False,
+        "distributed": _gathers_batch(dice),
         "smooth": dice.smooth,
     }
+
+
+def _gathers_batch(dice: MemoryEfficientSoftDiceLoss) -> bool:
+    """Whether Dice's sums are taken over all processes, as nnU-Net's own loss gathers them."""
+    return bool(dice.ddp and dice.batch_dice)
 
 
 def _expect(module: Any, kind: type[nn.Module]) -> Any:

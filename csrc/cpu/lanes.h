@@ -1,0 +1,118 @@
+// Sixteen pixels side by side, held in registers from one operation to the next.
+//
+// Plain loops over arrays write every intermediate result to memory and read it again; where a
+// pixel needs some forty operations per class, that costs more than the operations. These are the
+// compilers' own vector types, as wide as the capability's registers; a group is one of them, or
+// as many as make sixteen pixels. How results are added up goes by groups, never by registers, so
+// every capability computes the same bits.
+#pragma once
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// Pixels per group.
+constexpr int64_t kGroup = 16;
+
+#if defined(__GNUC__)
+template <class T>
+struct VectorRegister {
+  typedef T Type __attribute__((vector_size(SCNP_VECTOR_BYTES)));
+};
+#else
+// Compilers without vector types take the pixels one by one.
+template <class T>
+struct VectorRegister {
+  using Type = T;
+};
+#endif
+
+// The signed integer of a number's width: what comparisons of it give, all ones or zero.
+template <class Real>
+using MaskOf = std::conditional_t<sizeof(Real) == 4, int32_t, int64_t>;
+
+template <class T>
+struct Lanes {
+  using Vector = typename VectorRegister<T>::Type;
+  using Mask = Lanes<MaskOf<T>>;
+  static constexpr int kParts = static_cast<int>(kGroup * sizeof(T) / sizeof(Vector));
+
+  Vector part[kParts];
+
+  // From [16] numbers anywhere in memory. Of any type of the same width: the bits are taken.
+  static SCNP_ALWAYS_INLINE Lanes load(const void* from) {
+    return each<T>([&](auto p) {
+      Vector vector;
+      std::memcpy(&vector, static_cast<const char*>(from) + p * sizeof(Vector), sizeof(Vector));
+      return vector;
+    });
+  }
+  SCNP_ALWAYS_INLINE void store(T* to) const {
+    each<T>([&](auto p) {
+      std::memcpy(reinterpret_cast<char*>(to) + p * sizeof(Vector), &part[p], sizeof(Vector));
+      return part[p];
+    });
+  }
+  static SCNP_ALWAYS_INLINE Lanes all(T value) {
+    return each<T>([&](auto /*p*/) { return Vector{} + value; });
+  }
+  // One vector after the other, which a constant names: what lies in an array that is indexed by
+  // anything else does not stay in registers.
+  template <class Result, class F>
+  static SCNP_ALWAYS_INLINE Lanes<Result> each(const F& f) {
+    return [&]<int... p>(std::integer_sequence<int, p...> /*parts*/) {
+      return Lanes<Result>{{f(std::integral_constant<int, p>{})...}};
+    }(std::make_integer_sequence<int, kParts>{});
+  }
+
+  friend SCNP_ALWAYS_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
+    return each<T>([&](auto p) { return a.part[p] + b.part[p]; });
+  }
+  friend SCNP_ALWAYS_INLINE Lanes operator-(const Lanes& a, const Lanes& b) {
+    return each<T>([&](auto p) { return a.part[p] - b.part[p]; });
+  }
+  friend SCNP_ALWAYS_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
+    return each<T>([&](auto p) { return a.part[p] * b.part[p]; });
+  }
+  friend SCNP_ALWAYS_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
+    return each<T>([&](auto p) { return a.part[p] / b.part[p]; });
+  }
+  friend SCNP_ALWAYS_INLINE Mask operator<(const Lanes& a, const Lanes& b) {
+    return each<MaskOf<T>>([&](auto p) { return typename Mask::Vector(a.part[p] < b.part[p]); });
+  }
+  friend SCNP_ALWAYS_INLINE Mask operator==(const Lanes& a, const Lanes& b) {
+    return each<MaskOf<T>>([&](auto p) { return typename Mask::Vector(a.part[p] == b.part[p]); });
+  }
+  friend SCNP_ALWAYS_INLINE Mask operator!=(const Lanes& a, const Lanes& b) {
+    return each<MaskOf<T>>([&](auto p) { return typename Mask::Vector(a.part[p] != b.part[p]); });
+  }
+};
+
+// `a` where the mask is all ones, `b` where it is zero.
+template <class T>
+SCNP_ALWAYS_INLINE Lanes<T> select(const typename Lanes<T>::Mask& mask, const Lanes<T>& a,
+                                   const Lanes<T>& b) {
+  return Lanes<T>::template each<T>([&](auto p) { return mask.part[p] ? a.part[p] : b.part[p]; });
+}
+// `value` where the mask is all ones, else 0: an infinite value can be dropped.
+template <class T>
+SCNP_ALWAYS_INLINE Lanes<T> keep_where(const typename Lanes<T>::Mask& mask, const Lanes<T>& value) {
+  return select(mask, value, Lanes<T>::all(0));
+}
+
+// The bits of numbers, and back.
+template <class To, class From>
+SCNP_ALWAYS_INLINE Lanes<To> bits_as(const Lanes<From>& lanes) {
+  static_assert(sizeof(To) == sizeof(From));
+  return Lanes<To>::load(&lanes);
+}
+
+SCNP_ALWAYS_INLINE Lanes<float> to_float(const Lanes<int32_t>& lanes) {
+  return Lanes<float>::each<float>([&](auto p) {
+#if defined(__GNUC__)
+    return __builtin_convertvector(lanes.part[p], Lanes<float>::Vector);
+#else
+    return static_cast<float>(lanes.part[p]);
+#endif
+  });
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY
