@@ -1,19 +1,17 @@
-// Working memory for candidates of both classes, and how a plane of a tile lies
-// in it.
+// Working memory for candidates of both classes, and how a plane of a tile lies in it.
 //
-//   one plane of a tile in flat memory (window 3: one pixel of reach on each
-//   side)
+//     one plane of a tile (window 3: one         in flat memory
+//     pixel of reach on each side)
 //
-//     . . . . . . .         rows that the windows reach
-//     . a b c d e .   ->    . . . . . . . . a b c d e . . f g h i j . . . . . .
-//     . . . f g h i j .              pitch = row and its reach on both sides .
-//     . . . . . .
+//         . . . . . . .
+//         . a b c d e .         ->               . . . . . . . . a b c d e . . f g h i j . . .
+//         . f g h i j .                                          |<- pitch ->|
+//         . . . . . . .                                          a row and its reach on both sides
 //
-//   The neighbour (middle, inner) of flat place i is at i + middle * pitch +
-//   inner, for all pixels alike: so every pass is one loop over a whole plane.
-//   Places outside the image hold no candidate. A reduction over rows or
-//   columns keeps the plane's pitch; what it computes between the rows is read
-//   by nobody.
+// The neighbour (middle, inner) of flat place i is at i + middle * pitch + inner, for all pixels
+// alike: so every pass is one loop over many rows. Places outside the image hold no candidate. A
+// reduction over rows or columns keeps the plane's pitch; what it computes between the rows is read
+// by nobody.
 #pragma once
 
 #include "first_best.h"

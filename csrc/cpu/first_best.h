@@ -1,12 +1,10 @@
-// The inner loops of the forward pass: of several rows of candidates, the first
-// best at each place.
+// The inner loops of the forward pass: of several rows of candidates, the first best at each place.
 //
 //     source 0     5  2  7
 //     source 1     5  9  1      ->   5 (tap of 0)   9 (tap of 1)   7 (tap of 0)
 //     source 2     4  9  7
 //
-// A later source wins on strict `>` only, so the first of equal candidates
-// stays.
+// A later source wins on strict `>` only, so the first of equal candidates stays.
 #pragma once
 
 #include "candidates.h"
@@ -67,18 +65,16 @@ void first_best(int64_t n, Candidates<Key, Tap> out, const First& first, const R
   }
 }
 
-// The first best of `count` rows that lie `distance` apart in one array, the
-// k-th of which counts `step * k` taps more than the first: by doubling, in
-// about log2(count) passes.
+// The first best of `count` rows that lie `distance` apart in one array, the k-th of which counts
+// `step * k` taps more than the first: by doubling, in about log2(count) passes.
 //
-//     span 1      a  b  c  d  e  f  g
-//     span 2      ab bc cd de ef fg           best of itself and the one 1
-//     further span 4      abcd bcde cdef defg         ... 2 further of 7
-//     abcd+defg                   two spans that overlap: d twice changes
+//     span 1        a    b    c    d    e    f    g
+//     span 2        ab   bc   cd   de   ef   fg         best of itself and the one 1 further
+//     span 4        abcd bcde cdef defg                 ... 2 further
+//     of 7          abcd + defg                         two spans that overlap: d twice changes
 //     nothing
 //
-// `rows` serves as working memory (with `n` places for the first row, and the
-// others behind it).
+// `rows` serves as working memory (with `n` places for the first row, and the others behind it).
 template <class Source, class Key, class Tap>
 void first_best_of_rows(const Source& source, Candidates<Key, Tap> rows, int64_t count,
                         int64_t distance, Tap step, int64_t n, Candidates<Key, Tap> out) {

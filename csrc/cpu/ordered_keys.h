@@ -1,18 +1,15 @@
-// Floats as integers that keep their order, so that one integer comparison
-// decides everything.
+// Floats as integers that keep their order, so that one integer comparison decides everything.
 //
-//   bits of the float ->  key              the order that strict `>` sees
+//     bits of the float           key               the order that strict `>` sees
 //
-//     no candidate        lowest integer   below everything: a real -inf still
-//     beats it -inf                                 an ordinary value negative,
-//     zero, positive             -0 and +0 are equal, as in the paper's listing
-//     +inf                                 an ordinary value
-//     NaN                 highest integer  beats everything; among NaNs the
-//     first stays
+//     no candidate                lowest integer    below everything: a real -inf still beats it
+//     -inf                                          an ordinary value
+//     negative, zero, positive                      -0 and +0 are equal, as in the paper's listing
+//     +inf                                          an ordinary value
+//     NaN                         highest integer   beats everything; among NaNs the first stays
 //
-// Foreground takes the minimum, so its keys are complemented (~key reverses the
-// order); NaN and "no candidate" keep their place. Keys of the two classes are
-// never compared with each other.
+// Foreground takes the minimum, so its keys are complemented (~key reverses the order); NaN and "no
+// candidate" keep their place. Keys of the two classes are never compared with each other.
 #pragma once
 
 namespace scnp::cpu::SCNP_CAPABILITY {

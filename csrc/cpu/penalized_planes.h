@@ -1,16 +1,14 @@
-// Eq. 1 on the CPU, for one channel of a tile: a masked maximum over a box,
-// separable, carrying (key, tap) of both classes, marching along the outer
-// axis.
+// Eq. 1 on the CPU, for one channel of a tile: a masked maximum over a box, separable, carrying
+// (key, tap) of both classes, marching along the outer axis.
 //
-//     logits, codes         planes of the window (window 3)         penalized,
-//     winners
+//     logits, codes                       planes of the window (window 3)     penalized, winners
 //
-//     plane z+1  --- plane reduction --->  z+1 \ . plane z z    >-- outer pass
-//     -->  plane z           . plane z-1                            z-1 / pick
-//     own class
+//     plane z+1  --- plane reduction --->   z+1  \
+//       .                                   z     >-- outer pass, picks   -->   plane z
+//       .                                   z-1  /    the pixel's class
 //
-//   Each pass visits its sources in ascending order and replaces only on strict
-//   `>`, so the winner is the first in raster order.
+// Each pass visits its sources in ascending order and replaces only on strict `>`, so the winner is
+// the first in raster order.
 #pragma once
 
 #include "plane_reduction.h"

@@ -1,18 +1,18 @@
-// From the logits of one plane of a tile to its reduced plane: at every pixel
-// and for both classes, the best candidate among the window's pixels in this
-// plane.
+// From the logits of one plane of a tile to its reduced plane: at every pixel and for both classes,
+// the best candidate among the window's pixels in this plane.
 //
-//     logits, codes  -- make_keys -->  keys  -- row pass -->  rows  -- middle
-//     pass -->  reduced plane
-//                                                               (1D, 2D: the
-//                                                               row pass is the
-//                                                               last)
+//     logits, codes  -- make_keys -->  keys  -- row pass -->  rows  -- middle pass -->  reduced
+//                                                                (1D, 2D: it ends with the rows)
 //
 //     row pass     best of x-1, x, x+1      -> (key, tap x)
 //     middle pass  best of y-1, y, y+1      -> (key, tap y, x)
 //
-//   Every pixel is a candidate of exactly one class: its key stands in that
-//   class's plane, and "no candidate" in the other's.
+// Every pixel is a candidate of exactly one class: its key stands in that class's plane, and "no
+// candidate" in the other's. The passes follow each other strip by strip, in the first cache:
+//
+//     keys      ##########################                    rows that were read
+//     rows      ####################                          two rows less: what the windows reach
+//     reduced   ############                                  two rows less
 #pragma once
 
 #include "class_candidates.h"

@@ -1,19 +1,16 @@
-// The window along the outer axis: which planes are kept while a tile marches,
-// and from which sources the best of a window is found. At most three, however
-// large the window.
+// The window along the outer axis: which planes are kept while a tile marches, and from which
+// sources the best of a window is found. At most three, however large the window.
 //
 //   window of 3 planes or fewer: the planes themselves
 //
-//   larger: a queue of two parts. The front holds, at each plane, the best from
-//   there to the front's end; the back's planes are merged, as they come, into
-//   one running best:
+//   larger: a queue of two parts. The front holds, at each plane, the best from there to the
+//   front's end; the back's planes are merged, as they come, into one running best:
 //
-//       z-2    z-1     z   | z+1   z+2           window of z: front at z-2, and
-//       the back's best abc     bc     c   |  d    d+e
-//              front       |    back
+//       z-2    z-1    z   |  z+1   z+2      window of z: front at z-2, and the back's best
+//       abc     bc    c   |   d    d+e
+//            front        |    back
 //
-//   When the window has left the front, the back becomes the front: about two
-//   merges per plane.
+//   When the window has left the front, the back becomes the front: about two merges per plane.
 #pragma once
 
 #include "class_candidates.h"
