@@ -90,7 +90,7 @@ def closed_versions(
         for key, label_map in sorted(truths(results.folder).items())
         if key.startswith(f"{split}/")
     }
-    predictions = [results.runs[method][seed].predictions() for seed in seeds]
+    predictions = [results.runs[method][seed].predictions(truth) for seed in seeds]
     for window in windows:
         of_seeds = [
             _scores_closed(of_seed, truth, window, results.configuration) for of_seed in predictions

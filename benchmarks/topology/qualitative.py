@@ -97,11 +97,9 @@ def draw(
     names = [key.split("/", 1)[1] for key in truth_maps if key.startswith(f"{split}/")]
     if image is not None and image not in names:
         raise UsageError(f"--image: got {image}, takes one of {', '.join(names)}")
+    predicted = {method: results.runs[method][seed].predictions(truth_maps) for method in methods}
     masks = {
-        name: {
-            method: results.runs[method][seed].predictions()[f"{split}/{name}"] != 0
-            for method in methods
-        }
+        name: {method: predicted[method][f"{split}/{name}"] != 0 for method in methods}
         for name in ([image] if image else names)
     }
     sections = [

@@ -133,6 +133,12 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None
     }
     configuration = dataclasses.replace(base, **given)
+    unknown = [name for name in configuration.measures if name not in MEASURES]
+    if unknown:  # by --measures they would not have come this far
+        raise UsageError(
+            f"{options.configuration}: measures: got {json.dumps(list(configuration.measures))}, "
+            f"takes {', '.join(MEASURES)}"
+        )
     dimensions = configuration.spatial_dimensions
     crop = configuration.crop
     if len(crop) == 1:
@@ -188,12 +194,14 @@ def _write_description(
                 f"{file}: holds runs on other images or masks of the same name than those in "
                 f"{options.data}; give another --out"
             )
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    write_label_maps(
-        folder / TRUTH,
-        {f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples},
-    )
+    if not (file.exists() and (folder / TRUTH).exists()):
+        maps = {
+            f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples
+        }
+        write_label_maps(folder / TRUTH, maps)
+    if file.exists():
+        return
     write_json(
         file,
         {
