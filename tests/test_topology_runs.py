@@ -53,9 +53,8 @@ def rows_of(file: Path) -> Rows:
 
 
 def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(
-        images, tmp_path / "out", "--losses", "all", "--seeds", 1, "--iterations", 3, "--workers", 2
-    )
+    options = ("--losses", "all", "--seeds", 1, "--iterations", 3)
+    arguments = run_arguments(images, tmp_path / "out", *options, workers=2)
     command(*arguments)
     out = tmp_path / "out" / "bars"
     rows = rows_of(out / "scores.csv")
@@ -126,16 +125,15 @@ def is_alive(process: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> None:
-    def arguments(out: str) -> list[str]:
+    def arguments(out: str, workers: int | None = None) -> list[str]:
         grid_options = ("--losses", "ce", "--scnp", "off,on,joint", "--seeds", 1)
-        return run_arguments(
-            images, tmp_path / out, *grid_options, "--iterations", 60, "--validations", 20
-        )
+        length = ("--iterations", 60, "--validations", 20)
+        return run_arguments(images, tmp_path / out, *grid_options, *length, workers=workers)
 
     command(*arguments("whole"))
     out = tmp_path / "killed" / "bars"
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.topology", *arguments("killed")],
+        [sys.executable, "-m", "benchmarks.topology", *arguments("killed", workers=1)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -163,11 +161,12 @@ def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> 
 def test_one_run_that_fails_does_not_take_the_others_with_it(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = run_arguments(images, tmp_path / "out", "--losses", "ce,dice", "--scnp", "off")
+    options = ("--losses", "ce,dice", "--scnp", "off", "--seeds", 1, "--iterations", 2)
+    arguments = run_arguments(images, tmp_path / "out", *options, workers=1)
     out = tmp_path / "out" / "bars" / "runs"
     (out / "ce-off-seed0").mkdir(parents=True)
     (out / "ce-off-seed0" / runner.CHECKPOINT).write_text("no checkpoint")
-    error = failing(capsys, *arguments, "--seeds", 1, "--iterations", 2)
+    error = failing(capsys, *arguments)
     assert "1 of 2 runs failed: ce-off-seed0" in error
     assert str(out / "ce-off-seed0" / runner.CHECKPOINT) in error
     assert [record.loss for record in finished_runs(out.parent)] == ["dice"]
@@ -183,7 +182,7 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert "iterations 2 and 3" in error
     file = out / "bars" / "configuration.json"
     command("run", "--data", images, "--out", out, "--losses", "ce", "--scnp", "off", "--seeds", 1,
-            "--configuration", file)  # fmt: skip
+            "--configuration", file, "--one-process")  # fmt: skip
 
 
 def test_other_masks_of_the_same_name_are_refused(
@@ -201,7 +200,7 @@ def test_other_masks_of_the_same_name_are_refused(
 
 
 def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice")
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice", workers=1)
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
         cwd=ROOT,

@@ -15,8 +15,9 @@ from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_labe
 from benchmarks.topology.scoring import Score
 
 SIDE = 32
-# One crop of a network with next to no channels, in one process: starting one takes seconds.
-TOY = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2", "--workers", "1"]
+# One crop of a network with next to no channels.
+TOY_TRAINING = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2"]
+TOY = [*TOY_TRAINING, "--one-process"]  # starting another takes seconds
 
 
 def write_images(root: Path) -> Path:
@@ -47,9 +48,10 @@ def save(file: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels.astype(np.uint8)).save(file)
 
 
-def run_arguments(data: Path, out: Path, *more: object) -> list[str]:
-    """`run` on a toy data set."""
-    return [str(a) for a in ("run", "--data", data, "--out", out, *TOY, *more)]
+def run_arguments(data: Path, out: Path, *more: object, workers: int | None = None) -> list[str]:
+    """`run` on a toy data set, in this process unless ``workers`` are asked for."""
+    toy = [*TOY_TRAINING, "--workers", workers] if workers else TOY
+    return [str(a) for a in ("run", "--data", data, "--out", out, *toy, *more)]
 
 
 def command(*arguments: object) -> None:

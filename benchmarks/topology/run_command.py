@@ -7,6 +7,8 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (3)")
     add("--workers", type=positive, metavar="N", help="runs at a time (cores; with a GPU 1)")
+    add("--one-process", action="store_true", help="to try it out: no processes of their own")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
     add("--configuration", type=Path, metavar="FILE", help="start from this configuration.json")
     add("--iterations", type=positive, metavar="N", help="per training")
@@ -94,13 +97,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Check everything that can be checked, then train what is not finished."""
     configuration = _configuration(options)
+    given = options.crop is not None or options.configuration is not None
     data = read_data_set(
         options.data,
         configuration.tests,
-        configuration.crop,
+        configuration.crop if given else (SIDE_MULTIPLE,) * configuration.spatial_dimensions,
         configuration.classes,
         configuration.mask_key,
     )
+    if not given:
+        configuration = _fitted(configuration, data)
+    _check_crop(configuration)
     device = _device(options.device)
     dimensions = data.spatial_dimensions
     for window in options.kernel_size:
@@ -114,7 +121,7 @@ def run(options: argparse.Namespace) -> None:
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
     job = Job(options.data.resolve(), configuration, folder, options.device)
-    failures = run_all(job, keys, workers)
+    failures = run_all(job, keys, workers, options.one_process)
     if failures:
         raise UsageError(f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures))
     print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)
@@ -143,11 +150,10 @@ def _configuration(options: argparse.Namespace) -> Configuration:
     crop = configuration.crop
     if len(crop) == 1:
         crop = crop * dimensions
-    multiple = SIDE_MULTIPLE
-    if len(crop) != dimensions or any(side % multiple or side < 2 * multiple for side in crop):
+    if len(crop) != dimensions or any(side % SIDE_MULTIPLE for side in crop):
         raise UsageError(
-            f"--crop-size: got {'x'.join(map(str, crop))}, takes one side or {dimensions}, each a "
-            f"multiple of {multiple} and at least {2 * multiple}"
+            f"--crop-size: got {_by(crop)}, takes one side or {dimensions}, each a "
+            f"multiple of {SIDE_MULTIPLE}"
         )
     if len(configuration.features) != LEVELS + 1:
         raise UsageError(
@@ -164,6 +170,37 @@ def _configuration(options: argparse.Namespace) -> Configuration:
     if configuration.tile < 0:
         raise UsageError(f"--tile: got {configuration.tile}, takes 0 (whole volumes) or more")
     return dataclasses.replace(configuration, crop=crop)
+
+
+def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
+    """With crops that fit into every training image: the default's, or as large as can be."""
+    smallest = [min(sides) for sides in zip(*(s.truth.shape for s in data.train), strict=True)]
+    crop = tuple(
+        min(side, least - least % SIDE_MULTIPLE)
+        for side, least in zip(configuration.crop, smallest, strict=True)
+    )
+    if crop != configuration.crop:
+        print(
+            f"{data.name}: training crops of {_by(crop)} instead of {_by(configuration.crop)}, "
+            f"since not all training images are that large (the smallest sides: {_by(smallest)})",
+            file=sys.stderr,
+        )
+    return dataclasses.replace(configuration, crop=crop)
+
+
+def _check_crop(configuration: Configuration) -> None:
+    """Batch normalisation takes more than one value per channel at the lowest level."""
+    values = configuration.batch_size * prod(side // SIDE_MULTIPLE for side in configuration.crop)
+    if values < 2:
+        raise UsageError(
+            f"--crop-size: got {_by(configuration.crop)} with --batch-size "
+            f"{configuration.batch_size}, takes a larger crop or batch: the network's lowest "
+            "level would be a single pixel"
+        )
+
+
+def _by(sides: Sequence[int]) -> str:
+    return "x".join(map(str, sides))
 
 
 def _device(name: str) -> torch.device:
