@@ -70,7 +70,7 @@ def read_mask(file: Path) -> BoolMask:
     planes = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
     least = int(planes.max(initial=0)) / 2 if _is_jpeg(file) else 0
     bright = planes.astype(np.float64) > least if least else planes != 0
-    foreground: BoolMask = bright.any(axis=2)
+    foreground: BoolMask = np.asarray(bright.any(axis=2), np.bool_)
     return foreground
 
 
