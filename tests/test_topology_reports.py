@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.topology import benchmark, convergence
 from benchmarks.topology.benchmark import Cell, verdict
@@ -17,6 +16,7 @@ from tests.topology_data import (
     TOY,
     command,
     failing,
+    is_picture,
     made_up_runs,
     write_images,
     write_volumes,
@@ -41,12 +41,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as text:
         return list(csv.DictReader(text))
-
-
-def is_picture(file: Path) -> bool:
-    with Image.open(file) as picture:
-        grey = np.asarray(picture.convert("L"))
-    return min(grey.shape) > 200 and len(np.unique(grey)) > 20
 
 
 @pytest.mark.parametrize(

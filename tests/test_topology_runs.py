@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: P
     description = json.loads((out / "configuration.json").read_text())
     assert description["configuration"]["iterations"] == 3
     assert description["machine"]["torch"] == torch.__version__
+    assert description["libraries"]["monai"] == version("monai")
     before = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")}
     command(*arguments)  # everything is there already
     assert {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")} == before

@@ -104,6 +104,20 @@ def test_labels_in_jpeg_are_refused(tmp_path: Path) -> None:
         read_labels(tmp_path / "mask.jpg", classes=3)
 
 
+@pytest.mark.parametrize("extension", ["tif", "gif"])
+def test_files_of_several_images_are_refused(extension: str, tmp_path: Path) -> None:
+    # Reading the first alone would train on a part of the data, and say nothing.
+    for folder in ("images", "masks"):
+        save(tmp_path / "val" / folder / "0.png", rings(20, 20) * 255)
+    file = tmp_path / "val" / "images" / f"1.{extension}"
+    pages = [Image.fromarray((rings(20, 20) * 255).astype(np.uint8) // n) for n in (1, 2, 3)]
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    save(tmp_path / "val" / "masks" / "1.png", rings(20, 20) * 255)
+    fault = fault_of(tmp_path)
+    assert fault is not None
+    assert fault.startswith(f"{file}: holds 3 images, takes one")
+
+
 def test_thin_volumes_train_without_an_option(tmp_path: Path) -> None:
     data = tmp_path / "thin"
     for number, split in enumerate(("train", "val", "test")):

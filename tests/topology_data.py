@@ -94,3 +94,10 @@ def made_up_runs(out: Path, errors: dict[tuple[str, int], list[float]], **settin
         write_run(run_folder, key, facts, maps, {"test": scores}, curve)
     gather(folder)
     return folder
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file holds a picture with something on it."""
+    with Image.open(file) as picture:
+        grey = np.asarray(picture.convert("L"))
+    return min(grey.shape) > 200 and len(np.unique(grey)) > 20

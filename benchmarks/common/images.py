@@ -42,6 +42,9 @@ def read_numbers(file: Path) -> npt.NDArray[np.generic]:
     """
     try:
         with Image.open(file) as picture:
+            images = getattr(picture, "n_frames", 1)
+            if images > 1 and picture.format != "MPO":  # whose others are previews
+                raise DataError(f"{file}: holds {images} images, takes one (volumes are npz files)")
             coded = picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
             pixels: npt.NDArray[np.generic] = np.asarray(
                 picture.convert("RGB") if coded else picture

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, 
 from benchmarks.topology.runner import Job, run_all
 from benchmarks.topology.scoring import MEASURES
 
+# What results may depend on, besides torch and this package.
+LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
 # Options that override a setting of the configuration, by the setting's name.
 SETTINGS = (
@@ -250,6 +253,7 @@ def _write_description(
             },
             "data": mark,
             "device": options.device,
+            "libraries": {name: version(name) for name in LIBRARIES},
             "machine": machine_facts(threads=1),
         },
     )
