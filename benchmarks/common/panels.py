@@ -118,9 +118,10 @@ def show_segmentation(
 
 def counted(marks: Marks) -> str:
     """How many mistakes of each kind."""
+    false, breaks = len(marks.false_components), len(marks.breaks)
     return (
-        f"{len(marks.false_components)} false components, {len(marks.breaks)} breaks, "
-        f"{len(marks.missing)} missing"
+        f"{false} false component{'' if false == 1 else 's'}, "
+        f"{breaks} break{'' if breaks == 1 else 's'}, {len(marks.missing)} missing"
     )
 
 
