@@ -18,6 +18,7 @@ from benchmarks.common.files import written_whole
 from benchmarks.common.images import BoolMask
 from benchmarks.common.marks import Marks, find_marks
 from benchmarks.common.panels import (
+    RING_POINTS,
     Window,
     counted,
     legend,
@@ -180,7 +181,7 @@ def _draw_method(
     images = len(results.images(method, split))
     whole = configuration.spatial_dimensions == 2 or not configuration.tile
     scored = f"{images} {'images' if whole else 'cubes'}, {_counted(seeds, 'seed')}"
-    axes.set_xlabel(f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11)
+    axes.set_xlabel(f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11, labelpad=RING_POINTS)
 
 
 def _counted(count: int, word: str) -> str:
