@@ -181,7 +181,9 @@ def _draw_method(
     images = len(results.images(method, split))
     whole = configuration.spatial_dimensions == 2 or not configuration.tile
     scored = f"{images} {'images' if whole else 'cubes'}, {_counted(seeds, 'seed')}"
-    axes.set_xlabel(f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11, labelpad=RING_POINTS)
+    axes.set_xlabel(
+        f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11, labelpad=RING_POINTS
+    )
 
 
 def _counted(count: int, word: str) -> str:
