@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks.topology import benchmark, convergence
 from benchmarks.topology.benchmark import Cell, verdict
-from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
-from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
 from benchmarks.topology.results import Method, common_window, read_results
-from benchmarks.topology.scoring import Score
 from benchmarks.topology.statistics import permutation_test
-from tests.topology_data import TOY, command, failing, write_images, write_volumes
+from tests.topology_data import (
+    TOY,
+    command,
+    failing,
+    is_picture,
+    made_up_runs,
+    write_images,
+    write_volumes,
+)
 
 IMAGES = 8
 PLAIN, ON = Method("ce_dice", "off", (1,)), Method("ce_dice", "on", (3,))
@@ -37,12 +41,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as text:
         return list(csv.DictReader(text))
-
-
-def is_picture(file: Path) -> bool:
-    with Image.open(file) as picture:
-        grey = np.asarray(picture.convert("L"))
-    return min(grey.shape) > 200 and len(np.unique(grey)) > 20
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_summary(trained: Path, tmp_path: Path) -> None:
 
 def test_the_summary_says_where_scnp_does_not_help(tmp_path: Path) -> None:
     errors = {("off", 0): [2.0] * IMAGES, ("on", 0): [5.0] * IMAGES, ("joint", 0): [1.0] * IMAGES}
-    made_up(tmp_path, errors)
+    made_up_runs(tmp_path, errors)
     command("summary", tmp_path)
     text = (tmp_path / "README.md").read_text()
     readme = tmp_path / "front.md"
@@ -108,39 +106,13 @@ def test_qualitative_picture_of_a_volume(tmp_path: Path) -> None:
     assert is_picture(out / "plates" / "qualitative-ce_dice.png")
 
 
-def made_up(out: Path, errors: dict[tuple[str, int], list[float]], **settings: object) -> Path:
-    """Runs that nobody trained: Betti-0 errors by (mode, seed), one per image; Dice is 0.5."""
-    folder = out / "made_up"
-    folder.mkdir(parents=True)
-    configuration = {**DEFAULTS[2].to_json(), "measures": ["dice", "betti0_error"], **settings}
-    write_json(folder / CONFIGURATION, {"configuration": configuration})
-    pixels = np.eye(8, dtype=np.uint8)
-    write_label_maps(folder / TRUTH, {"test/0": pixels})
-    for (mode, seed), values in errors.items():
-        key = RunKey("ce_dice", mode, (1,) if mode == "off" else (3,), seed)
-        scores: list[Score] = [
-            {"image": f"{index}", "dice": 0.5, "betti0_error": value}
-            for index, value in enumerate(values)
-        ]
-        curve = [
-            {"iteration": 10.0 * step, "dice": dice, "betti0_error": 9.0 - step}
-            for step, dice in enumerate((0.2, 0.495, 0.5), start=1)
-        ]
-        run_folder = folder / "runs" / key.identifier
-        run_folder.mkdir(parents=True)
-        facts = {"seconds": 1.0, "peak_mebibytes": 1.0}
-        write_run(run_folder, key, facts, {"test/0": pixels}, {"test": scores}, curve)
-    gather(folder)
-    return folder
-
-
 def test_the_test_is_over_images_averaged_over_common_seeds(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     errors = {
         (mode, seed): (random.integers(0, 5, IMAGES) + (3 if mode == "off" else 0)).tolist()
         for mode, seed in (("off", 0), ("off", 1), ("off", 2), ("on", 0), ("on", 2))
     }
-    results = read_results(made_up(tmp_path, errors))
+    results = read_results(made_up_runs(tmp_path, errors))
     cell = benchmark.cell(results, ON, "test", "betti0_error")
     of_mode = {mode: np.mean([errors[mode, 0], errors[mode, 2]], axis=0) for mode in ("off", "on")}
     assert cell.p_value == permutation_test(of_mode["on"], of_mode["off"])
@@ -155,7 +127,7 @@ def test_the_test_is_over_images_averaged_over_common_seeds(tmp_path: Path) -> N
 
 def test_the_table_says_what_is_better_and_how_many_seeds(tmp_path: Path) -> None:
     errors = {("off", 0): [5.0] * IMAGES, ("off", 1): [5.0] * IMAGES, ("on", 0): [2.0] * IMAGES}
-    folder = made_up(tmp_path, errors)
+    folder = made_up_runs(tmp_path, errors)
     command("benchmark", tmp_path)
     plain, with_scnp = rows_of(folder / "benchmark-test.csv")
     assert (plain["seeds"], with_scnp["seeds"]) == ("2", "1")
@@ -166,7 +138,7 @@ def test_the_table_says_what_is_better_and_how_many_seeds(tmp_path: Path) -> Non
 
 
 def test_too_few_images_are_told(tmp_path: Path) -> None:
-    folder = made_up(tmp_path, {("off", 0): [3.0] * 4, ("on", 0): [1.0] * 4})
+    folder = made_up_runs(tmp_path, {("off", 0): [3.0] * 4, ("on", 0): [1.0] * 4})
     command("benchmark", tmp_path)
     assert "below 0.125" in (folder / "benchmark-test.md").read_text()
     assert "**1.00**" not in (folder / "benchmark-test.md").read_text()
@@ -187,7 +159,7 @@ def test_verdict(measure: str, difference: float, p_value: float, expected: str)
 
 
 def test_convergence_counts_iterations(tmp_path: Path) -> None:
-    folder = made_up(tmp_path, {("off", 0): [1.0], ("off", 1): [2.0], ("on", 0): [0.0]})
+    folder = made_up_runs(tmp_path, {("off", 0): [1.0], ("off", 1): [2.0], ("on", 0): [0.0]})
     results = read_results(folder)
     iterations, errors = convergence.curve(results, PLAIN, "betti0_error")
     assert (iterations.tolist(), errors.tolist()) == ([10, 20, 30], [8.0, 7.0, 6.0])
@@ -197,7 +169,7 @@ def test_convergence_counts_iterations(tmp_path: Path) -> None:
 
 
 def test_the_common_window_is_the_one_with_most_runs(tmp_path: Path) -> None:
-    folder = made_up(tmp_path, {("off", 0): [1.0], ("on", 0): [1.0], ("on", 1): [1.0]})
+    folder = made_up_runs(tmp_path, {("off", 0): [1.0], ("on", 0): [1.0], ("on", 1): [1.0]})
     results = read_results(folder)
     results.runs[Method("ce_dice", "on", (5,))] = {0: results.runs[ON][0]}
     assert common_window(results) == (3,)
@@ -211,7 +183,7 @@ def test_reports_without_runs_say_so(
 
 
 def test_reports_name_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made_up(tmp_path, {("off", 0): [1.0]})
+    made_up_runs(tmp_path, {("off", 0): [1.0]})
     assert "on the same seed" in failing(capsys, "ablation", tmp_path)
     assert "--kernel-size" in failing(capsys, "sensitivity", tmp_path)
     assert "--loss: got focal" in failing(capsys, "convergence", tmp_path, "--loss", "focal")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,18 @@ import torch
 
 from benchmarks.common.images import DataError, read_labels
 from benchmarks.topology import datasets, losses, runner, scoring, training
-from benchmarks.topology.__main__ import main
 from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, grid
 from benchmarks.topology.network import build_network
 from benchmarks.topology.records import finished_runs, truths
-from tests.topology_data import SIDE, TOY, command, failing, save, write_images, write_volumes
+from tests.topology_data import (
+    SIDE,
+    command,
+    failing,
+    run_arguments,
+    save,
+    write_images,
+    write_volumes,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 900  # seconds: a busy machine may start a process slowly
@@ -45,14 +53,9 @@ def rows_of(file: Path) -> Rows:
         return list(csv.DictReader(text))
 
 
-def run_arguments(data: Path, out: Path, *more: object) -> list[str]:
-    return [str(a) for a in ("run", "--data", data, "--out", out, *TOY, *more)]
-
-
 def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(
-        images, tmp_path / "out", "--losses", "all", "--seeds", 1, "--iterations", 3, "--workers", 2
-    )
+    options = ("--losses", "all", "--seeds", 1, "--iterations", 3)
+    arguments = run_arguments(images, tmp_path / "out", *options, workers=2)
     command(*arguments)
     out = tmp_path / "out" / "bars"
     rows = rows_of(out / "scores.csv")
@@ -68,6 +71,7 @@ def test_every_loss_and_mode_runs_once_for_every_image(images: Path, tmp_path: P
     description = json.loads((out / "configuration.json").read_text())
     assert description["configuration"]["iterations"] == 3
     assert description["machine"]["torch"] == torch.__version__
+    assert description["libraries"]["monai"] == version("monai")
     before = {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")}
     command(*arguments)  # everything is there already
     assert {file: file.stat().st_mtime_ns for file in out.glob("runs/*/*")} == before
@@ -86,9 +90,9 @@ def test_volumes_are_scored_on_cubes(volumes: Path, tmp_path: Path) -> None:
     assert [row["image"] for row in rows] == ["test[0,0,0]", "test[0,0,8]"]
     assert {row["kernel_size"] for row in rows} == {"1x3x3"}
     (record,) = finished_runs(out)
-    prediction = record.predictions()["test/test"]
-    assert prediction.shape == (SIDE, SIDE, SIDE + 8)
     truth = truths(out)["test/test"]
+    prediction = record.predictions(truths(out))["test/test"]
+    assert prediction.shape == truth.shape == (SIDE, SIDE, SIDE + 8)
     part = (slice(None), slice(None), slice(8, 40))
     expected = scoring.MEASURES["dice"](prediction[part] == 1, truth[part] == 1, 6)
     assert float(rows[1]["dice"]) == pytest.approx(expected, abs=1e-5)
@@ -123,16 +127,15 @@ def is_alive(process: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> None:
-    def arguments(out: str) -> list[str]:
+    def arguments(out: str, workers: int | None = None) -> list[str]:
         grid_options = ("--losses", "ce", "--scnp", "off,on,joint", "--seeds", 1)
-        return run_arguments(
-            images, tmp_path / out, *grid_options, "--iterations", 60, "--validations", 20
-        )
+        length = ("--iterations", 60, "--validations", 20)
+        return run_arguments(images, tmp_path / out, *grid_options, *length, workers=workers)
 
     command(*arguments("whole"))
     out = tmp_path / "killed" / "bars"
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.topology", *arguments("killed")],
+        [sys.executable, "-m", "benchmarks.topology", *arguments("killed", workers=1)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -160,11 +163,12 @@ def test_a_killed_run_goes_on_where_it_stopped(images: Path, tmp_path: Path) -> 
 def test_one_run_that_fails_does_not_take_the_others_with_it(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = run_arguments(images, tmp_path / "out", "--losses", "ce,dice", "--scnp", "off")
+    options = ("--losses", "ce,dice", "--scnp", "off", "--seeds", 1, "--iterations", 2)
+    arguments = run_arguments(images, tmp_path / "out", *options, workers=1)
     out = tmp_path / "out" / "bars" / "runs"
     (out / "ce-off-seed0").mkdir(parents=True)
     (out / "ce-off-seed0" / runner.CHECKPOINT).write_text("no checkpoint")
-    error = failing(capsys, *arguments, "--seeds", 1, "--iterations", 2)
+    error = failing(capsys, *arguments)
     assert "1 of 2 runs failed: ce-off-seed0" in error
     assert str(out / "ce-off-seed0" / runner.CHECKPOINT) in error
     assert [record.loss for record in finished_runs(out.parent)] == ["dice"]
@@ -180,7 +184,7 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert "iterations 2 and 3" in error
     file = out / "bars" / "configuration.json"
     command("run", "--data", images, "--out", out, "--losses", "ce", "--scnp", "off", "--seeds", 1,
-            "--configuration", file)  # fmt: skip
+            "--configuration", file, "--one-process")  # fmt: skip
 
 
 def test_other_masks_of_the_same_name_are_refused(
@@ -198,7 +202,7 @@ def test_other_masks_of_the_same_name_are_refused(
 
 
 def test_one_interrupt_ends_everything(images: Path, tmp_path: Path) -> None:
-    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice")
+    arguments = run_arguments(images, tmp_path, "--losses", "ce,dice", workers=1)
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.topology", *arguments, "--iterations", "100000"],
         cwd=ROOT,
@@ -224,164 +228,6 @@ def test_two_programs_in_one_folder_are_refused(
     with runner.only_one(tmp_path / "out" / "bars" / ".lock"):
         error = failing(capsys, *run_arguments(images, tmp_path / "out"))
     assert "another process is at work" in error
-
-
-def remove_mask(root: Path) -> Path:
-    (root / "test" / "masks" / "1.png").unlink()
-    return root / "test" / "images" / "1.jpg"
-
-
-def unreadable_image(root: Path) -> Path:
-    file = root / "val" / "images" / "0.jpg"
-    file.write_bytes(file.read_bytes()[:200])
-    return file
-
-
-def empty_folder(root: Path) -> Path:
-    for file in (root / "train" / "images").iterdir():
-        file.unlink()
-    return root / "train" / "images"
-
-
-def other_size(root: Path) -> Path:
-    save(root / "val" / "masks" / "0.png", np.ones((SIDE, SIDE + 1)))
-    return root / "val" / "masks" / "0.png"
-
-
-def no_test_split(root: Path) -> Path:
-    (root / "test").rename(root / "tests")
-    return root / "test" / "images"
-
-
-def small_image(root: Path) -> Path:
-    save(root / "train" / "images" / "0.jpg", np.ones((SIDE, SIDE - 1)))
-    save(root / "train" / "masks" / "0.png", np.ones((SIDE, SIDE - 1)))
-    return root / "train" / "images" / "0.jpg"
-
-
-def no_folder(root: Path) -> Path:
-    root.rename(root.with_name("elsewhere"))
-    return root
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        remove_mask,
-        unreadable_image,
-        empty_folder,
-        other_size,
-        no_test_split,
-        small_image,
-        no_folder,
-    ],
-)
-def test_faulty_images_are_named_before_training(
-    images: Path,
-    tmp_path: Path,
-    damage: Callable[[Path], Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    culprit = damage(images)
-    monkeypatch.setattr("benchmarks.topology.run_command.run_all", None)  # training would raise
-    assert str(culprit) in failing(capsys, *run_arguments(images, tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-
-
-def other_shape(root: Path) -> str:
-    np.savez(root / "val.npz", image=np.ones((40, 40, 40)), interior=np.ones((40, 40, 41)))
-    return "val.npz: image has the shape (40, 40, 40) and interior (40, 40, 41)"
-
-
-def flat_volume(root: Path) -> str:
-    np.savez(root / "test.npz", image=np.ones((40, 40)), interior=np.ones((40, 40)))
-    return "test.npz: image has the shape (40, 40)"
-
-
-def small_volume(root: Path) -> str:
-    np.savez(root / "train.npz", image=np.ones((40, 40, 8)), interior=np.ones((40, 40, 8)))
-    return "train.npz: has the size 40 x 40 x 8"
-
-
-def no_mask_array(root: Path) -> str:
-    np.savez(root / "train.npz", image=np.ones((40, 40, 40)))
-    return "train.npz: holds image"
-
-
-def not_finite(root: Path) -> str:
-    np.savez(root / "val.npz", image=np.full((40, 40, 40), np.nan), mask=np.ones((40, 40, 40)))
-    return "val.npz: image holds values that are not finite"
-
-
-def unreadable_volume(root: Path) -> str:
-    (root / "test.npz").write_bytes(b"no archive")
-    return "test.npz: cannot be read"
-
-
-def no_volume(root: Path) -> str:
-    (root / "val.npz").unlink()
-    return "val.npz: no such file"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        other_shape,
-        flat_volume,
-        small_volume,
-        no_mask_array,
-        not_finite,
-        unreadable_volume,
-        no_volume,
-    ],
-)
-def test_faulty_volumes_are_named_before_training(
-    volumes: Path,
-    tmp_path: Path,
-    damage: Callable[[Path], str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = damage(volumes)
-    monkeypatch.setattr("benchmarks.topology.run_command.run_all", None)  # training would raise
-    assert str(volumes / expected) in failing(capsys, *run_arguments(volumes, tmp_path / "out"))
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "reason"),
-    [
-        ("--crop-size", "40", "multiple of 16"),
-        ("--connectivity", "6", "4 or 8"),
-        ("--classes", "1", "2 or more"),
-        ("--features", "8x8", "takes 6"),
-        ("--kernel-size", "3x3x3", "or 2 of them"),
-        ("--device", "nowhere", "does not work here"),
-        ("--configuration", "missing.json", "no configuration"),
-    ],
-)
-def test_wrong_options_are_named(
-    images: Path,
-    tmp_path: Path,
-    option: str,
-    value: str,
-    reason: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    error = failing(capsys, *run_arguments(images, tmp_path / "out", option, value))
-    assert reason in error
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("--losses", "hinge"), ("--scnp", "maybe"), ("--kernel-size", "4"), ("--seeds", "0")],
-)
-def test_wrong_words_are_named(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", "--data", ".", option, value])
-    error = capsys.readouterr().err
-    assert option in error
-    assert value in error
 
 
 def test_labels_of_several_classes(images: Path) -> None:

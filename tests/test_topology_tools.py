@@ -26,6 +26,7 @@ from benchmarks.topology.thickness import (
     suggested_window,
     suggested_windows,
 )
+from tests.topology_data import is_picture
 
 
 def bar(width: int, shape: tuple[int, ...] = (30, 60)) -> Mask:
@@ -202,6 +203,7 @@ def test_the_table_of_closing(tmp_path: Path) -> None:
     assert of_three["Betti-0 error"] == "**0.00 ± 0.00**"
     assert of_three["p (Betti-0 error)"] == "0.0312"
     assert of_three["Dice"] == "**1.0000 ± 0.0000**"
+    assert is_picture(report.with_suffix(".png"))
 
 
 def test_closing_of_a_loss_that_did_not_run(

@@ -1,4 +1,4 @@
-"""Toy data sets for the topology benchmark, and the options to train on them in seconds."""
+"""Toy data sets and runs for the topology benchmark, and the options to train in seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from PIL import Image
 
 from benchmarks.demo import vessels
 from benchmarks.topology.__main__ import main
+from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
+from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
+from benchmarks.topology.scoring import Score
 
 SIDE = 32
-# One crop of a network with next to no channels, in one process: starting one takes seconds.
-TOY = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2", "--workers", "1"]
+# One crop of a network with next to no channels.
+TOY_TRAINING = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2"]
+TOY = [*TOY_TRAINING, "--one-process"]  # starting another takes seconds
 
 
 def write_images(root: Path) -> Path:
@@ -44,6 +48,12 @@ def save(file: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels.astype(np.uint8)).save(file)
 
 
+def run_arguments(data: Path, out: Path, *more: object, workers: int | None = None) -> list[str]:
+    """`run` on a toy data set, in this process unless ``workers`` are asked for."""
+    toy = [*TOY_TRAINING, "--workers", workers] if workers else TOY
+    return [str(a) for a in ("run", "--data", data, "--out", out, *toy, *more)]
+
+
 def command(*arguments: object) -> None:
     """One command of the benchmark, which must succeed."""
     assert main([str(argument) for argument in arguments]) == 0
@@ -57,3 +67,37 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
     assert not any(line.startswith("Traceback") for line in lines)
     return lines[-1]
+
+
+def made_up_runs(out: Path, errors: dict[tuple[str, int], list[float]], **settings: object) -> Path:
+    """Runs that nobody trained: Betti-0 errors by (mode, seed), one per image; Dice is 0.5."""
+    folder = out / "made_up"
+    folder.mkdir(parents=True)
+    configuration = {**DEFAULTS[2].to_json(), "measures": ["dice", "betti0_error"], **settings}
+    write_json(folder / CONFIGURATION, {"configuration": configuration})
+    images = len(next(iter(errors.values())))
+    maps = {f"test/{index}": np.eye(8, dtype=np.uint8) for index in range(images)}
+    write_label_maps(folder / TRUTH, maps)
+    for (mode, seed), values in errors.items():
+        key = RunKey("ce_dice", mode, (1,) if mode == "off" else (3,), seed)
+        scores: list[Score] = [
+            {"image": f"{index}", "dice": 0.5, "betti0_error": value}
+            for index, value in enumerate(values)
+        ]
+        curve = [
+            {"iteration": 10.0 * step, "dice": dice, "betti0_error": 9.0 - step}
+            for step, dice in enumerate((0.2, 0.495, 0.5), start=1)
+        ]
+        run_folder = folder / "runs" / key.identifier
+        run_folder.mkdir(parents=True)
+        facts = {"seconds": 1.0, "peak_mebibytes": 1.0}
+        write_run(run_folder, key, facts, maps, {"test": scores}, curve)
+    gather(folder)
+    return folder
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file holds a picture with something on it."""
+    with Image.open(file) as picture:
+        grey = np.asarray(picture.convert("L"))
+    return min(grey.shape) > 200 and len(np.unique(grey)) > 20

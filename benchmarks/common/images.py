@@ -42,6 +42,9 @@ def read_numbers(file: Path) -> npt.NDArray[np.generic]:
     """
     try:
         with Image.open(file) as picture:
+            images = getattr(picture, "n_frames", 1)
+            if images > 1 and picture.format != "MPO":  # whose others are previews
+                raise DataError(f"{file}: holds {images} images, takes one (volumes are npz files)")
             coded = picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
             pixels: npt.NDArray[np.generic] = np.asarray(
                 picture.convert("RGB") if coded else picture
@@ -61,16 +64,24 @@ def read_colour(file: Path) -> FloatImage:
 
 
 def read_mask(file: Path) -> BoolMask:
-    """True wherever the mask is not zero, [height, width]. Raises DataError."""
+    """True wherever the mask is not zero, [height, width]. Raises DataError.
+
+    In a JPEG, wherever it is brighter than half of its brightest pixel: compression leaves small
+    numbers beside every border.
+    """
     pixels = read_numbers(file)
     planes = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
-    foreground: BoolMask = (planes != 0).any(axis=2)
+    least = int(planes.max(initial=0)) / 2 if _is_jpeg(file) else 0
+    bright = planes.astype(np.float64) > least if least else planes != 0
+    foreground: BoolMask = np.asarray(bright.any(axis=2), np.bool_)
     return foreground
 
 
 def read_labels(file: Path, classes: int) -> npt.NDArray[np.uint8]:
     """The mask's values as labels from 0 to ``classes - 1``, [height, width]. Raises DataError."""
     pixels = read_numbers(file)
+    if _is_jpeg(file):
+        raise DataError(f"{file}: is a JPEG, which changes labels near borders; takes PNG or TIFF")
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
@@ -92,6 +103,11 @@ def check_same_size(
             f"{mask_file}: is {mask.shape[1]} x {mask.shape[0]} pixels (width x height), "
             f"but its image {image_file} is {width} x {height}"
         )
+
+
+def _is_jpeg(file: Path) -> bool:
+    with Image.open(file) as picture:
+        return picture.format in ("JPEG", "MPO")
 
 
 def _files_by_identifier(folder: Path) -> dict[str, Path]:

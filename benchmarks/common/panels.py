@@ -18,6 +18,7 @@ from benchmarks.common.marks import Marks, Place
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 ORANGE, BLUE, PURPLE = "#D55E00", "#0072B2", "#CC79A7"
 CORRECT, MISSED, EXTRA = "#555555", "#BFDDF0", "#F6D3B5"
+RING_POINTS = 9  # by which a ring around the outermost pixel reaches beyond the image
 LARGEST_SIDE = 384  # of the part of an image that is shown: more and the marks become too small
 
 ColourImage = npt.NDArray[np.float64]
@@ -111,6 +112,7 @@ def show_segmentation(
         ORANGE: marks.false_mask,
     }
     show(axes, title, np.asarray(window.of(painted(layers, truth.shape))))
+    axes.set_title(title, fontsize=12, pad=RING_POINTS)  # rings reach beyond the border
     _ring(axes, marks.false_components, window, ORANGE, "o")
     _ring(axes, marks.breaks, window, BLUE, "o")
     _ring(axes, marks.missing, window, PURPLE, "s")
@@ -118,9 +120,10 @@ def show_segmentation(
 
 def counted(marks: Marks) -> str:
     """How many mistakes of each kind."""
+    false, breaks = len(marks.false_components), len(marks.breaks)
     return (
-        f"{len(marks.false_components)} false components, {len(marks.breaks)} breaks, "
-        f"{len(marks.missing)} missing"
+        f"{false} false component{'' if false == 1 else 's'}, "
+        f"{breaks} break{'' if breaks == 1 else 's'}, {len(marks.missing)} missing"
     )
 
 

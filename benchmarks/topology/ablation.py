@@ -29,6 +29,7 @@ from benchmarks.topology.tables import write_table
 
 MEASURES = ("betti0_error", "dice", "cldice")
 HATCHES = {"on": "", "joint": "//"}
+GAP = 1.0  # between the bars of two losses, in bars
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 Change = tuple[Results, Method, dict[str, Cell]]
@@ -109,37 +110,46 @@ def _row(change: Change) -> list[object]:
 
 
 def draw(changes: list[Change], file: Path) -> None:
-    """The change of the Betti-0 error in percent and of Dice, one bar per data set and mode."""
-    series = list(dict.fromkeys((results.name, method.mode) for results, method, _ in changes))
-    data_sets = list(dict.fromkeys(name for name, _ in series))
+    """The change of the Betti-0 error in percent and of Dice, one bar per loss, data set and mode.
+
+    Bars of a loss stand together, as many as it has.
+    """
     names = [name for name in losses.LOSSES if any(m.loss == name for _, m, _ in changes)]
-    figure = Figure(figsize=(10, 1.5 + 0.25 * len(names) * len(series)), layout="constrained")
+    data_sets = list(dict.fromkeys(results.name for results, _, _ in changes))
+    places: dict[tuple[str, str, str], float] = {}  # of a bar, by loss, data set and mode
+    ticks = []
+    place = 0.0
+    for loss in names:
+        bars = [(loss, results.name, m.mode) for results, m, _ in changes if m.loss == loss]
+        places |= {bar: place + index for index, bar in enumerate(bars)}
+        ticks.append(place + (len(bars) - 1) / 2)
+        place += len(bars) + GAP
+    figure = Figure(figsize=(10, 1.6 + 0.2 * place), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2, sharey=True)
-    height = 0.8 / len(series)
-    for index, (data_set, mode) in enumerate(series):
+    series = list(dict.fromkeys((results.name, method.mode) for results, method, _ in changes))
+    for data_set, mode in series:
+        of_series = [c for c in changes if (c[0].name, c[1].mode) == (data_set, mode)]
         for axes, measure in zip(panels, ("betti0_error", "dice"), strict=True):
-            bars = {
-                names.index(method.loss): _change(results, method, measure)
-                for results, method, cells in changes
-                if (results.name, method.mode) == (data_set, mode) and measure in cells
-            }
+            shown = [change for change in of_series if measure in change[2]]
             axes.barh(
-                [row + (index + 0.5) * height - 0.4 for row in bars],
-                list(bars.values()),
-                height,
+                [places[method.loss, data_set, mode] for _, method, _ in shown],
+                [_change(results, method, measure) for results, method, _ in shown],
+                0.9,
                 color=COLOURS[data_sets.index(data_set) % len(COLOURS)],
                 hatch=HATCHES[mode],
                 edgecolor="white",
                 label=f"{data_set}, {MODE_TITLES[mode]}",
             )
-    panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
+    panels[0].set_yticks(ticks, [LOSS_TITLES[name] for name in names])
     panels[0].invert_yaxis()
     panels[0].set_xlabel("change of the Betti-0 error, % (negative is better)")
     panels[1].set_xlabel("change of Dice (positive is better)")
-    panels[1].legend(fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(data_sets), fontsize=9)
     for axes in panels:
         axes.axvline(0, color="black", linewidth=0.8)
+        axes.margins(x=0.08)
         axes.grid(axis="x", alpha=0.3)
     with written_whole(file) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.ndimage import binary_closing
 
+from benchmarks.common.files import written_whole
 from benchmarks.topology import statistics
-from benchmarks.topology.benchmark import Cell, texts
+from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, texts
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.errors import UsageError
@@ -20,6 +23,7 @@ from benchmarks.topology.options import add_results_arguments, kernel_size, repo
 from benchmarks.topology.records import data_set_folders, truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
+    LOWER_IS_BETTER,
     MODE_TITLES,
     TITLES,
     Method,
@@ -60,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write closing-LOSS-SPLIT.md and .csv for every data set and scored split."""
+    """Write closing-LOSS-SPLIT.md, .csv and .png for every data set and scored split."""
     written = 0
     for folder in data_set_folders(options.out):
         results = read_results(folder)
@@ -90,7 +94,7 @@ def closed_versions(
         for key, label_map in sorted(truths(results.folder).items())
         if key.startswith(f"{split}/")
     }
-    predictions = [results.runs[method][seed].predictions() for seed in seeds]
+    predictions = [results.runs[method][seed].predictions(truth) for seed in seeds]
     for window in windows:
         of_seeds = [
             _scores_closed(of_seed, truth, window, results.configuration) for of_seed in predictions
@@ -138,15 +142,14 @@ def close(label_map: Labels, window: tuple[int, ...]) -> Labels:
 def write_closing(
     results: Results, split: str, loss: str, versions: Sequence[Closed], folder: Path
 ) -> None:
-    """The table of one split."""
+    """The table and the picture of one split."""
     measures = results.configuration.measures
     plain = {version.method: version for version in versions if version.window is None}
     header = ["SCNP", "closing", "seeds"]
     header += [name for m in measures for name in (TITLES[m], f"p ({TITLES[m]})")]
     rows: list[list[object]] = []
     for version in versions:
-        window = "x".join(map(str, version.window)) if version.window else "none"
-        row: list[object] = [MODE_TITLES[version.method.mode], window]
+        row: list[object] = [MODE_TITLES[version.method.mode], _side(version.window)]
         row.append(len(results.seeds(version.method)))
         for measure in measures:
             row += texts(_cell(version, plain[version.method], measure), measure)
@@ -160,6 +163,42 @@ def write_closing(
         "binary closing with a box of this side.",
         after=NOTES,
     )
+    draw(results, split, loss, versions, folder / f"closing-{loss}-{split}.png")
+
+
+def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], file: Path) -> None:
+    """One panel per measure: every method over the side of the closing, with its deviation."""
+    measures = results.configuration.measures
+    windows = list(dict.fromkeys(version.window for version in versions))
+    figure = Figure(figsize=(1 + 3.8 * len(measures), 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for method in dict.fromkeys(version.method for version in versions):
+            of_method = [version for version in versions if version.method == method]
+            summaries = [statistics.over_seeds(version.scores[measure]) for version in of_method]
+            axes.errorbar(
+                [windows.index(version.window) for version in of_method],
+                [summary.mean for summary in summaries],
+                yerr=np.nan_to_num([summary.deviation for summary in summaries]),
+                marker=MARKERS[method.mode],
+                color=COLOURS[method.mode],
+                capsize=2,
+                label=MODE_TITLES[method.mode],
+            )
+        axes.set_xticks(range(len(windows)), [_side(window) for window in windows])
+        axes.set_xlabel("side of the closing, pixels")
+        better = "lower" if measure in LOWER_IS_BETTER else "higher"
+        axes.set_title(f"{TITLES[measure]} ({better} is better)", fontsize=11)
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize=9)
+    figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards")
+    with written_whole(file) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _side(window: tuple[int, ...] | None) -> str:
+    return "x".join(map(str, window)) if window else "none"
 
 
 def _cell(version: Closed, plain: Closed, measure: str) -> Cell:

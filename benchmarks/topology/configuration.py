@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.files import written_whole
 from benchmarks.topology.errors import UsageError
+
+_Taken = tuple[Callable[[Any], bool], str]
 
 
 @dataclass(frozen=True)
@@ -127,16 +129,61 @@ def grid(
 
 
 def read_configuration(file: Path) -> Configuration:
-    """The configuration that a run left behind. Raises UsageError."""
+    """The configuration that a run left behind, perhaps changed by hand. Raises UsageError."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))["configuration"]
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
         }
-        return Configuration(**values)
+        configuration = Configuration(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no configuration that can be read ({error})") from error
+    for name, (fits, takes) in TAKEN.items():
+        if not fits(values[name]):
+            raise UsageError(f"{file}: {name}: got {json.dumps(stored[name])}, takes {takes}")
+    return configuration
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_list(value: object, holds: Callable[[object], bool]) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and all(map(holds, value))
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_COUNT: _Taken = (_is_count, "a whole number of 1 or more")
+_COUNTS: _Taken = (
+    lambda value: _is_list(value, _is_count),
+    "a list of whole numbers of 1 or more",
+)
+_WORDS: _Taken = (lambda value: _is_list(value, _is_word), "a list of words")
+
+# What every setting of a file takes: whether a value fits, and how to say it.
+TAKEN: dict[str, _Taken] = {
+    "spatial_dimensions": (lambda value: value in (2, 3), "2 or 3"),
+    "iterations": _COUNT,
+    "crop": _COUNTS,
+    "batch_size": _COUNT,
+    "optimizer": (lambda value: value in ("sgd", "adam"), "sgd or adam"),
+    "learning_rate": (
+        lambda value: isinstance(value, (int, float)) and value > 0,
+        "a number above 0",
+    ),
+    "features": _COUNTS,
+    "validations": _COUNT,
+    "classes": _COUNT,
+    "mask_key": (lambda value: value is None or _is_word(value), "a word or null"),
+    "tests": _WORDS,
+    "connectivity": _COUNT,
+    "measures": _WORDS,
+    "tile": (lambda value: value == 0 or _is_count(value), "a whole number of 0 or more"),
+}
 
 
 def write_json(file: Path, content: dict[str, object]) -> None:

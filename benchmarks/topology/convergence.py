@@ -15,7 +15,7 @@ from benchmarks.common.files import written_whole
 from benchmarks.topology.benchmark import COLOURS, MARKERS
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.records import CURVE, blaming, data_set_folders, train_anew
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -83,10 +83,17 @@ def curve(
     results: Results, method: Method, measure: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Iterations, and the measure there as the mean over the seeds."""
-    curves = [record.curve() for record in results.runs[method].values()]
-    iterations = np.array([int(float(point["iteration"])) for point in curves[0]])
-    values = np.array([[float(point[measure]) for point in points] for points in curves])
-    return iterations, values.mean(axis=0)
+    iterations: list[int] = []
+    values = []
+    for record in results.runs[method].values():
+        with blaming(record.folder / CURVE, train_anew(record.folder)):
+            points = record.curve()
+            of_run = [int(float(point["iteration"])) for point in points]
+            if iterations and of_run != iterations:
+                raise ValueError(f"validations at {of_run}, of another seed at {iterations}")
+            iterations = of_run
+            values.append([float(point[measure]) for point in points])
+    return np.array(iterations), np.array(values).mean(axis=0)
 
 
 def draw(results: Results, methods: list[Method], measures: list[str], file: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,21 @@ from benchmarks.common.images import (
 
 LAYOUT_3D = "{train,val,test}.npz or {train,val,test}/ID.npz, each with an image and a mask array"
 MASK_KEYS = ("mask", "interior", "label")
+
+# What np.load raises, by where the damage is; a bare array in the file is no context manager.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Labels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
@@ -185,8 +202,9 @@ def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: st
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: cannot be read as an npz file ({error})") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{file}: cannot be read as an npz file ({reason})") from error
     keys = MASK_KEYS if mask_key is None else (mask_key,)
     key = next((key for key in keys if key in arrays), None)
     if "image" not in arrays or key is None:

@@ -12,7 +12,7 @@ import random
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.common.this_process import ThisProcess
 from benchmarks.kernels.memory import peak_of
 from benchmarks.kernels.peers import listing
 from benchmarks.topology.losses import LOSSES, penalized
@@ -151,19 +152,10 @@ def _measure_shape(
     return costs
 
 
-class _ThisProcess(Executor):
-    """Runs what it is given at once: for tests, where processes would take longer than work."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
 def _executor(own_process: bool, arguments: tuple[Any, ...]) -> Executor:
     if not own_process:
         _prepare(*arguments)
-        return _ThisProcess()
+        return ThisProcess()
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(1, context, _prepare, arguments)
 

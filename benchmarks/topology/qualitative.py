@@ -18,6 +18,7 @@ from benchmarks.common.files import written_whole
 from benchmarks.common.images import BoolMask
 from benchmarks.common.marks import Marks, find_marks
 from benchmarks.common.panels import (
+    RING_POINTS,
     Window,
     counted,
     legend,
@@ -97,11 +98,9 @@ def draw(
     names = [key.split("/", 1)[1] for key in truth_maps if key.startswith(f"{split}/")]
     if image is not None and image not in names:
         raise UsageError(f"--image: got {image}, takes one of {', '.join(names)}")
+    predicted = {method: results.runs[method][seed].predictions(truth_maps) for method in methods}
     masks = {
-        name: {
-            method: results.runs[method][seed].predictions()[f"{split}/{name}"] != 0
-            for method in methods
-        }
+        name: {method: predicted[method][f"{split}/{name}"] != 0 for method in methods}
         for name in ([image] if image else names)
     }
     sections = [
@@ -182,7 +181,9 @@ def _draw_method(
     images = len(results.images(method, split))
     whole = configuration.spatial_dimensions == 2 or not configuration.tile
     scored = f"{images} {'images' if whole else 'cubes'}, {_counted(seeds, 'seed')}"
-    axes.set_xlabel(f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11)
+    axes.set_xlabel(
+        f"{counted(marks)}\nmean of {scored}:\n{means}", fontsize=11, labelpad=RING_POINTS
+    )
 
 
 def _counted(count: int, word: str) -> str:

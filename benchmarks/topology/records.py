@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,7 +38,36 @@ CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
 PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
 KEY_COLUMNS = ("loss", "scnp", "kernel_size", "seed")
 
+# What a damaged file raises, by its format and by where the damage is.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 Row = dict[str, str]
+
+
+@contextmanager
+def blaming(file: Path, remedy: str) -> Iterator[None]:
+    """Raises UsageError that names the file, and what to do, where reading it in here fails."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(f"{file}: cannot be read ({reason}); {remedy}") from error
+
+
+def train_anew(folder: Path) -> str:
+    """What to do where a file of a run is damaged."""
+    return f"delete {folder} and give the same `run` again, which does that training anew"
 
 
 @dataclass(frozen=True)
@@ -67,26 +99,57 @@ class RunRecord:
         """Decides first weights and crops."""
         return self.key.seed
 
-    def predictions(self) -> dict[str, Labels]:
-        """Label maps of every scored image, keys "split/image"."""
-        return read_label_maps(self.folder / PREDICTIONS)
+    def predictions(self, truth: Mapping[str, Labels]) -> dict[str, Labels]:
+        """Label maps of every image of ``truth``, keys "split/image". Raises UsageError."""
+        file = self.folder / PREDICTIONS
+        with blaming(file, train_anew(self.folder)):
+            maps = _read_label_maps(file)
+            for key, label_map in truth.items():
+                if maps[key].shape != label_map.shape:
+                    raise ValueError(
+                        f"{key} has the shape {maps[key].shape}, its truth {label_map.shape}"
+                    )
+        return maps
 
     def scores(self) -> list[Row]:
-        """One row per scored image: split, image, then the measures."""
-        return read_rows(self.folder / SCORES)
+        """One row per scored image: split, image, then the measures. Raises UsageError."""
+        return self._numbers(SCORES, ("split", "image"))
 
     def curve(self) -> list[Row]:
-        """One row per validation."""
-        return read_rows(self.folder / CURVE)
+        """One row per validation. Raises UsageError."""
+        return self._numbers(CURVE, ())
+
+    def _numbers(self, name: str, words: tuple[str, ...]) -> list[Row]:
+        """A table's rows, whose columns hold numbers except those of ``words``."""
+        file = self.folder / name
+        with blaming(file, train_anew(self.folder)):
+            rows = read_rows(file)
+            if not rows:
+                raise ValueError("holds no row")
+            for row in rows:
+                row_words = [row[word] for word in words]
+                numbers = [float(value) for name, value in row.items() if name not in words]
+                if None in row_words or not numbers:
+                    raise ValueError("a row is incomplete")
+        return rows
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
-    """Every finished run of a data set's output folder, by loss, mode, window and seed."""
+    """Every finished run of a data set's output folder, by loss, mode, window and seed.
+
+    Raises UsageError where one is damaged.
+    """
     records = []
     for file in (folder / "runs").glob(f"*/{RUN}"):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        key = RunKey(stored["loss"], stored["mode"], tuple(stored["kernel_size"]), stored["seed"])
-        records.append(RunRecord(key, file.parent, stored["seconds"], stored["peak_mebibytes"]))
+        with blaming(file, train_anew(file.parent)):
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            key = RunKey(
+                stored["loss"], stored["mode"], tuple(stored["kernel_size"]), stored["seed"]
+            )
+            if key.identifier != file.parent.name:
+                raise ValueError(f"it says that it is {key.identifier}")
+            facts = float(stored["seconds"]), float(stored["peak_mebibytes"])
+        records.append(RunRecord(key, file.parent, *facts))
     return sorted(
         records,
         key=lambda r: (r.loss, MODES.index(r.mode), r.kernel_size, r.seed),
@@ -113,8 +176,14 @@ def configuration_of(folder: Path) -> Configuration:
 
 
 def truths(folder: Path) -> dict[str, Labels]:
-    """The truth of every scored image, keys "split/image"."""
-    return read_label_maps(folder / TRUTH)
+    """The truth of every scored image, keys "split/image". Raises UsageError."""
+    file = folder / TRUTH
+    tests = set(configuration_of(folder).tests)
+    with blaming(file, "delete it and give the same `run` again, which writes it anew"):
+        maps = _read_label_maps(file)
+        if {key.split("/")[0] for key in maps} != tests:
+            raise ValueError(f"holds {', '.join(maps) or 'nothing'}")
+    return maps
 
 
 def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
@@ -123,7 +192,7 @@ def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
         np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # keys hold a slash
 
 
-def read_label_maps(file: Path) -> dict[str, Labels]:
+def _read_label_maps(file: Path) -> dict[str, Labels]:
     """What write_label_maps wrote."""
     with np.load(file) as archive:
         return {name: archive[name] for name in archive.files}

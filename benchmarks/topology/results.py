@@ -11,7 +11,14 @@ import numpy.typing as npt
 from benchmarks.topology import losses, statistics
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.records import RunRecord, configuration_of, finished_runs
+from benchmarks.topology.records import (
+    SCORES,
+    RunRecord,
+    blaming,
+    configuration_of,
+    finished_runs,
+    train_anew,
+)
 
 Window = tuple[int, ...]
 LOWER_IS_BETTER = {"betti0_error", "roundness_error"}
@@ -60,6 +67,7 @@ class Results:
     _values: dict[tuple[Method, int, str], dict[str, dict[str, float]]] = field(
         default_factory=dict
     )
+    _images: dict[str, tuple[RunRecord, set[str]]] = field(default_factory=dict)  # by split
 
     @property
     def name(self) -> str:
@@ -110,14 +118,27 @@ class Results:
     def _scores(self, method: Method, seed: int, split: str) -> dict[str, dict[str, float]]:
         key = (method, seed, split)
         if key not in self._values:
-            self._values[key] = {
-                row["image"]: {
-                    measure: float(row[measure]) for measure in self.configuration.measures
+            record = self.runs[method][seed]
+            with blaming(record.folder / SCORES, train_anew(record.folder)):
+                self._values[key] = {
+                    row["image"]: {
+                        measure: float(row[measure]) for measure in self.configuration.measures
+                    }
+                    for row in record.scores()
+                    if row["split"] == split
                 }
-                for row in self.runs[method][seed].scores()
-                if row["split"] == split
-            }
+            self._check_images(record, split, set(self._values[key]))
         return self._values[key]
+
+    def _check_images(self, record: RunRecord, split: str, images: set[str]) -> None:
+        """Every run must have scored the same images; the one that lacks some is at fault."""
+        first, of_first = self._images.setdefault(split, (record, images))
+        for lacking, missing in ((record, of_first - images), (first, images - of_first)):
+            if missing:
+                raise UsageError(
+                    f"{lacking.folder / SCORES}: lacks {split} image {min(missing)}; "
+                    + train_anew(lacking.folder)
+                )
 
 
 def read_results(folder: Path) -> Results:

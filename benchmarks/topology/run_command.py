@@ -7,6 +7,9 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from math import prod
 from pathlib import Path
 
 import torch
@@ -29,6 +32,8 @@ from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, 
 from benchmarks.topology.runner import Job, run_all
 from benchmarks.topology.scoring import MEASURES
 
+# What results may depend on, besides torch and this package.
+LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
 # Options that override a setting of the configuration, by the setting's name.
 SETTINGS = (
@@ -74,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (3)")
     add("--workers", type=positive, metavar="N", help="runs at a time (cores; with a GPU 1)")
+    add("--one-process", action="store_true", help="to try it out: no processes of their own")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
     add("--configuration", type=Path, metavar="FILE", help="start from this configuration.json")
     add("--iterations", type=positive, metavar="N", help="per training")
@@ -94,13 +100,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Check everything that can be checked, then train what is not finished."""
     configuration = _configuration(options)
+    given = options.crop is not None or options.configuration is not None
     data = read_data_set(
         options.data,
         configuration.tests,
-        configuration.crop,
+        configuration.crop if given else (SIDE_MULTIPLE,) * configuration.spatial_dimensions,
         configuration.classes,
         configuration.mask_key,
     )
+    if not given:
+        configuration = _fitted(configuration, data)
+    _check_crop(configuration)
     device = _device(options.device)
     dimensions = data.spatial_dimensions
     for window in options.kernel_size:
@@ -114,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
     job = Job(options.data.resolve(), configuration, folder, options.device)
-    failures = run_all(job, keys, workers)
+    failures = run_all(job, keys, workers, options.one_process)
     if failures:
         raise UsageError(f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures))
     print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)
@@ -133,15 +143,20 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None
     }
     configuration = dataclasses.replace(base, **given)
+    unknown = [name for name in configuration.measures if name not in MEASURES]
+    if unknown:  # by --measures they would not have come this far
+        raise UsageError(
+            f"{options.configuration}: measures: got {json.dumps(list(configuration.measures))}, "
+            f"takes {', '.join(MEASURES)}"
+        )
     dimensions = configuration.spatial_dimensions
     crop = configuration.crop
     if len(crop) == 1:
         crop = crop * dimensions
-    multiple = SIDE_MULTIPLE
-    if len(crop) != dimensions or any(side % multiple or side < 2 * multiple for side in crop):
+    if len(crop) != dimensions or any(side % SIDE_MULTIPLE for side in crop):
         raise UsageError(
-            f"--crop-size: got {'x'.join(map(str, crop))}, takes one side or {dimensions}, each a "
-            f"multiple of {multiple} and at least {2 * multiple}"
+            f"--crop-size: got {_by(crop)}, takes one side or {dimensions}, each a "
+            f"multiple of {SIDE_MULTIPLE}"
         )
     if len(configuration.features) != LEVELS + 1:
         raise UsageError(
@@ -158,6 +173,37 @@ def _configuration(options: argparse.Namespace) -> Configuration:
     if configuration.tile < 0:
         raise UsageError(f"--tile: got {configuration.tile}, takes 0 (whole volumes) or more")
     return dataclasses.replace(configuration, crop=crop)
+
+
+def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
+    """With crops that fit into every training image: the default's, or as large as can be."""
+    smallest = [min(sides) for sides in zip(*(s.truth.shape for s in data.train), strict=True)]
+    crop = tuple(
+        min(side, least - least % SIDE_MULTIPLE)
+        for side, least in zip(configuration.crop, smallest, strict=True)
+    )
+    if crop != configuration.crop:
+        print(
+            f"{data.name}: training crops of {_by(crop)} instead of {_by(configuration.crop)}, "
+            f"since not all training images are that large (the smallest sides: {_by(smallest)})",
+            file=sys.stderr,
+        )
+    return dataclasses.replace(configuration, crop=crop)
+
+
+def _check_crop(configuration: Configuration) -> None:
+    """Batch normalisation takes more than one value per channel at the lowest level."""
+    values = configuration.batch_size * prod(side // SIDE_MULTIPLE for side in configuration.crop)
+    if values < 2:
+        raise UsageError(
+            f"--crop-size: got {_by(configuration.crop)} with --batch-size "
+            f"{configuration.batch_size}, takes a larger crop or batch: the network's lowest "
+            "level would be a single pixel"
+        )
+
+
+def _by(sides: Sequence[int]) -> str:
+    return "x".join(map(str, sides))
 
 
 def _device(name: str) -> torch.device:
@@ -188,12 +234,14 @@ def _write_description(
                 f"{file}: holds runs on other images or masks of the same name than those in "
                 f"{options.data}; give another --out"
             )
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    write_label_maps(
-        folder / TRUTH,
-        {f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples},
-    )
+    if not (file.exists() and (folder / TRUTH).exists()):
+        maps = {
+            f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples
+        }
+        write_label_maps(folder / TRUTH, maps)
+    if file.exists():
+        return
     write_json(
         file,
         {
@@ -205,6 +253,7 @@ def _write_description(
             },
             "data": mark,
             "device": options.device,
+            "libraries": {name: version(name) for name in LIBRARIES},
             "machine": machine_facts(threads=1),
         },
     )

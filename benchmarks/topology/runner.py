@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
+from benchmarks.common.this_process import ThisProcess
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet, read_data_set
@@ -68,11 +69,12 @@ class Worker:
 _worker: Worker | None = None  # of this process, if it is a worker
 
 
-def run_all(job: Job, keys: Sequence[RunKey], workers: int) -> list[str]:
+def run_all(job: Job, keys: Sequence[RunKey], workers: int, one_process: bool) -> list[str]:
     """Do every run that is not finished yet; returns a line for each one that failed.
 
-    Progress goes to stderr: a bar over all iterations, with the time that is left, and a line
-    per finished run. Raises UsageError if another process works in the same folder.
+    In ``workers`` processes at a time, or one after the other in this one. Progress goes to
+    stderr: a bar over all iterations, with the time that is left, and a line per finished run.
+    Raises UsageError if another process works in the same folder.
     """
     with only_one(job.out / ".lock"):
         gather(job.out)
@@ -81,10 +83,10 @@ def run_all(job: Job, keys: Sequence[RunKey], workers: int) -> list[str]:
             f"{job.out.name}: {len(keys)} runs, {len(keys) - len(todo)} of them finished before",
             file=sys.stderr,
         )
-        return _run_pool(job, todo, workers) if todo else []
+        return _run_pool(job, todo, workers, one_process) if todo else []
 
 
-def _run_pool(job: Job, todo: Sequence[RunKey], workers: int) -> list[str]:
+def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool) -> list[str]:
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     advances: Queue[int] = context.Queue()
     stopping = context.Event()
@@ -98,7 +100,9 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int) -> list[str]:
             mininterval=0.5 if terminal else 60,
             desc=job.out.name,
         ) as bar,
-        ProcessPoolExecutor(
+        _here(job, advances, stopping)
+        if one_process
+        else ProcessPoolExecutor(
             min(workers, len(todo)),
             context,
             initializer=_start_worker,
@@ -142,10 +146,24 @@ def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
         bar.update(advances.get())
 
 
+@contextmanager
+def _here(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
+    threads = torch.get_num_threads()
+    try:
+        _prepare(job, advances, stopping, os.getppid())
+        yield ThisProcess()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
     """Runs once in every worker process."""
-    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
+    _prepare(job, advances, stopping, parent)
+
+
+def _prepare(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
+    global _worker
     torch.set_num_threads(1)
     configuration = job.configuration
     data = read_data_set(

@@ -67,17 +67,17 @@ class Progress:
         """Take up the checkpoint where it was saved. Raises TrainingError if it is damaged."""
         try:
             state = torch.load(file, map_location=device, weights_only=True)
-        except Exception as error:  # many kinds: of files, archives and pickles
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.random.bit_generator.state = state["random"]
+            self.iteration, self.seconds = state["iteration"], state["seconds"]
+            self.curve = state["curve"]
+        except Exception as error:  # many kinds: of files, archives, pickles and what they hold
             raise TrainingError(
-                f"{file}: cannot be read ({' '.join(str(error).split())}); delete it to begin "
-                "this run anew"
+                f"{file}: cannot be read ({' '.join(str(error).split())}); delete it and give the "
+                "same `run` again, which begins that training anew"
             ) from error
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.random.bit_generator.state = state["random"]
-        self.iteration, self.seconds = state["iteration"], state["seconds"]
-        self.curve = state["curve"]
 
 
 def train(
