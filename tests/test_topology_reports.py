@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from benchmarks.topology import benchmark, convergence
+from benchmarks.topology import benchmark, convergence, sensitivity
 from benchmarks.topology.benchmark import Cell, verdict
 from benchmarks.topology.results import Method, common_window, read_results
 from benchmarks.topology.statistics import permutation_test
@@ -60,6 +62,23 @@ def test_every_report_writes_a_table_and_a_picture(
     assert (tmp_path / f"{file}.md").read_text().count("\n|") >= 3
     assert rows_of(tmp_path / f"{file}.csv")
     assert is_picture(tmp_path / f"{file}.png")
+
+
+def test_every_window_is_named_on_the_axis(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+
+    class Remembered(Figure):
+        def savefig(self, *arguments: Any, **options: Any) -> None:
+            drawn.append(self)
+            super().savefig(*arguments, **options)
+
+    monkeypatch.setattr(sensitivity, "Figure", Remembered)
+    results = read_results(trained / "out" / "bars")
+    wide_and_joint = [m for m in results.methods() if m.mode != "joint" or m.window == (3,)]
+    sensitivity.draw(results, wide_and_joint, 4.0, tmp_path / "picture.png")
+    assert all(axes.get_xticks().tolist() == [3, 5] for axes in drawn[0].axes)
 
 
 def test_summary(trained: Path, tmp_path: Path) -> None:
