@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from benchmarks.topology import benchmark, convergence
+from benchmarks.topology import benchmark, convergence, sensitivity
 from benchmarks.topology.benchmark import Cell, verdict
 from benchmarks.topology.results import Method, common_window, read_results
 from benchmarks.topology.statistics import permutation_test
@@ -60,6 +63,29 @@ def test_every_report_writes_a_table_and_a_picture(
     assert (tmp_path / f"{file}.md").read_text().count("\n|") >= 3
     assert rows_of(tmp_path / f"{file}.csv")
     assert is_picture(tmp_path / f"{file}.png")
+
+
+def figures_of(report: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a report saves from now on."""
+    drawn: list[Figure] = []
+
+    class Remembered(Figure):
+        def savefig(self, *arguments: Any, **options: Any) -> None:
+            drawn.append(self)
+            super().savefig(*arguments, **options)
+
+    monkeypatch.setattr(report, "Figure", Remembered)
+    return drawn
+
+
+def test_every_window_is_named_on_the_axis(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = figures_of(sensitivity, monkeypatch)
+    results = read_results(trained / "out" / "bars")
+    wide_and_joint = [m for m in results.methods() if m.mode != "joint" or m.window == (3,)]
+    sensitivity.draw(results, wide_and_joint, 4.0, tmp_path / "picture.png")
+    assert all(axes.get_xticks().tolist() == [3, 5] for axes in drawn[0].axes)
 
 
 def test_summary(trained: Path, tmp_path: Path) -> None:
@@ -166,6 +192,20 @@ def test_convergence_counts_iterations(tmp_path: Path) -> None:
     command("convergence", tmp_path)
     rows = rows_of(folder / "convergence-ce_dice.csv")
     assert [row["iterations to 99% of the last Dice"] for row in rows] == ["20", "20"]
+
+
+@pytest.mark.parametrize("scale", [(9.0, 8.0), (0.0, 1.0), (400.0, 2.0)])
+def test_errors_have_numbers_beside_them(
+    scale: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = figures_of(convergence, monkeypatch)
+    results = read_results(made_up_runs(tmp_path, {("off", 0): [1.0]}))
+    errors = np.linspace(*scale, 3) + 2
+    monkeypatch.setattr(convergence, "curve", lambda *_: (np.arange(3), errors))
+    convergence.draw(results, [PLAIN], ["dice", "betti0_error"], tmp_path / "picture.png")
+    axes = drawn[0].axes[1]
+    low, high = axes.get_ylim()
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
 
 
 def test_the_common_window_is_the_one_with_most_runs(tmp_path: Path) -> None:

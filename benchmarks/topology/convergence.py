@@ -27,6 +27,7 @@ from benchmarks.topology.results import (
 )
 from benchmarks.topology.tables import write_table
 
+WIDE = 4  # times the lowest error: from there on a logarithm shows more, and has enough numbers
 NEARLY = 0.99  # of the last Dice: where a training is as good as done
 
 
@@ -102,9 +103,10 @@ def draw(results: Results, methods: list[Method], measures: list[str], file: Pat
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
-        for method in methods:
+        curves = {method: curve(results, method, measure) for method in methods}
+        for method, points in curves.items():
             axes.plot(
-                *curve(results, method, measure),
+                *points,
                 color=COLOURS[method.mode],
                 marker=MARKERS[method.mode],
                 label=MODE_TITLES[method.mode],
@@ -112,7 +114,8 @@ def draw(results: Results, methods: list[Method], measures: list[str], file: Pat
         axes.set_xlabel("iteration")
         axes.set_title(f"validation {TITLES[measure]}")
         axes.grid(alpha=0.3)
-        if measure == "betti0_error":
+        values = np.concatenate([values for _, values in curves.values()])
+        if measure == "betti0_error" and values.max() > WIDE * max(1, values.min()):
             axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
             ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
             axes.yaxis.set_major_locator(ticks)

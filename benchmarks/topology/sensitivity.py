@@ -105,7 +105,7 @@ def draw(results: Results, methods: list[Method], thickness: float, file: Path) 
             elif shown:
                 widths = [max(method.window) for method in shown]
                 axes.plot(widths, means, marker=MARKERS[mode], **style)
-                axes.set_xticks(sorted({*axes.get_xticks().tolist(), *widths} & {*widths}))
+        axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
         axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
         axes.set_xlabel("w, pixels")
         axes.set_title(TITLES[measure])
