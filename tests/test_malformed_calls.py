@@ -457,10 +457,10 @@ def test_modules_judge_alike(backend: str, call: Call) -> None:
 
 # The combined loss: more arguments, each a number, a flag, a word or weights.
 
-WEIGHTS = (0, 1, 0.5, 2.0, 1e-3)
+WEIGHTS = (0, 1, 0.5, 2.0, 1e-3, np.float32(1), np.int64(2))
 BAD_WEIGHTS: tuple[Any, ...] = (
     -1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
-    torch.tensor(1.0), np.float32(1), object(),
+    torch.tensor(1.0), np.float32(-1), np.float64("nan"), np.bool_(True), object(),
 )  # fmt: skip
 BAD_ACTIVATIONS: tuple[Any, ...] = (
     "relu",
