@@ -49,7 +49,9 @@ def read_numbers(file: Path) -> npt.NDArray[np.generic]:
             pixels: npt.NDArray[np.generic] = np.asarray(
                 picture.convert("RGB") if coded else picture
             )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises many kinds, by format and by where the damage is
         raise DataError(f"{file}: cannot be read as an image ({error})") from error
     return pixels[:, :, :-1] if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
 
