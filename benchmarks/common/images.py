@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,6 @@ LAYOUT = "{train,val,test}/{images,masks}/ID.*"
 
 FloatImage = npt.NDArray[np.float32]
 BoolMask = npt.NDArray[np.bool_]
-
-
-# What Pillow's readers raise, by where the damage is.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    SyntaxError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 class DataError(Exception):
@@ -63,7 +49,9 @@ def read_numbers(file: Path) -> npt.NDArray[np.generic]:
             pixels: npt.NDArray[np.generic] = np.asarray(
                 picture.convert("RGB") if coded else picture
             )
-    except UNREADABLE as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises many kinds, by format and by where the damage is
         raise DataError(f"{file}: cannot be read as an image ({error})") from error
     return pixels[:, :, :-1] if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
 
