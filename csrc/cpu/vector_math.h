@@ -31,10 +31,10 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
       (L::all(4.1666206e-2f) + L::all(8.3688898e-3f) * r) + square * sixth_power_on;
   const L second_power_on = (L::all(0.5f) + L::all(0.16666518f) * r) + square * fourth_power_on;
   const L p = (L::all(1.0f) + r) + square * second_power_on;
-  // The integer stands in the low bits of the shifted number.
-  using I = Lanes<int32_t>;
-  const I power = I::each<int32_t>(
-      [&, bits = bits_as<int32_t>(shifted)](auto part) { return (bits.part[part] + 127) << 23; });
+  // The integer stands in the low bits of the shifted number. Unsigned: NaN's may be any bits.
+  using U = Lanes<uint32_t>;
+  const U power = U::each<uint32_t>(
+      [&, bits = bits_as<uint32_t>(shifted)](auto part) { return (bits.part[part] + 127u) << 23; });
   return p * bits_as<float>(power);
 }
 
