@@ -46,6 +46,25 @@ struct KeyRegister<int16_t> {
   static __m512i load_where(Mask mask, const int16_t* a, __m512i otherwise) {
     return _mm512_mask_loadu_epi16(otherwise, mask, a);
   }
+  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
+    return where(mask, _mm512_ternarylogic_epi64(a, a, a, 0x55), otherwise);
+  }
+  template <int n>
+  static __m512i shifted(__m512i low, __m512i high) {
+    alignas(64) static constexpr std::array<int16_t, 32> lanes = [] {
+      std::array<int16_t, 32> numbers{};
+      for (int i = 0; i < 32; ++i) {
+        numbers[i] = static_cast<int16_t>(i + n);
+      }
+      return numbers;
+    }();
+    return _mm512_permutex2var_epi16(low, _mm512_load_si512(lanes.data()), high);
+  }
+  template <class Format>
+  static Mask rare(__m512i bits) {
+    return greater(_mm512_and_si512(bits, all(0x7fff)), all(Format::kInfinity)) |
+           equal(bits, all(-0x8000));
+  }
   static __mmask64 joined(const Mask* masks) {
     return _mm512_kunpackd(masks[1], masks[0]);
   }
@@ -77,6 +96,17 @@ struct KeyRegister<int32_t> {
   }
   static __m512i load_where(Mask mask, const int32_t* a, __m512i otherwise) {
     return _mm512_mask_loadu_epi32(otherwise, mask, a);
+  }
+  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
+    return _mm512_mask_ternarylogic_epi32(otherwise, mask, a, a, 0x33);
+  }
+  template <int n>
+  static __m512i shifted(__m512i low, __m512i high) {
+    return _mm512_alignr_epi32(high, low, n);
+  }
+  template <class Format>
+  static Mask rare(__m512i bits) {
+    return _mm512_fpclass_ps_mask(_mm512_castsi512_ps(bits), 0x01 | 0x04 | 0x80);
   }
   static __mmask64 joined(const Mask* masks) {
     return _mm512_kunpackd(_mm512_kunpackw(masks[3], masks[2]),
@@ -111,6 +141,17 @@ struct KeyRegister<int64_t> {
   static __m512i load_where(Mask mask, const int64_t* a, __m512i otherwise) {
     return _mm512_mask_loadu_epi64(otherwise, mask, a);
   }
+  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
+    return _mm512_mask_ternarylogic_epi64(otherwise, mask, a, a, 0x33);
+  }
+  template <int n>
+  static __m512i shifted(__m512i low, __m512i high) {
+    return _mm512_alignr_epi64(high, low, n);
+  }
+  template <class Format>
+  static Mask rare(__m512i bits) {
+    return _mm512_fpclass_pd_mask(_mm512_castsi512_pd(bits), 0x01 | 0x04 | 0x80);
+  }
   static __mmask64 joined(const Mask* masks) {
     const __mmask32 low =
         _mm512_kunpackw(_mm512_kunpackb(masks[3], masks[2]), _mm512_kunpackb(masks[1], masks[0]));
@@ -137,6 +178,11 @@ class BestOfBlock {
   using Register = KeyRegister<Key>;
 
  public:
+  BestOfBlock() = default;
+  // Of registers, all of the same tap.
+  SCNP_ALWAYS_INLINE BestOfBlock(const __m512i* keys, uint8_t tap) : taps_(all_taps(tap)) {
+    std::copy_n(keys, kRegistersPerBlock<Key>, keys_);
+  }
   template <class Source>
   explicit BestOfBlock(const Source& source) : taps_(taps_of(source)) {
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
@@ -178,6 +224,31 @@ class BestOfBlock {
                                  _mm512_set1_epi8(static_cast<char>(background.base)));
   }
 
+  SCNP_ALWAYS_INLINE void replace_if_better(const __m512i* keys, uint8_t tap) {
+    typename Register::Mask better[kRegistersPerBlock<Key>];
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      better[r] = Register::greater(keys[r], keys_[r]);
+      keys_[r] = Register::larger(keys[r], keys_[r]);
+    }
+    taps_ = _mm512_mask_mov_epi8(taps_, Register::joined(better), all_taps(tap));
+  }
+  // By the best of either class's block, displaced by `displacement` taps: `foreground` where
+  // `own`.
+  SCNP_ALWAYS_INLINE void replace_if_better(const BestOfBlock& background,
+                                            const BestOfBlock& foreground, uint8_t displacement,
+                                            __mmask64 own) {
+    typename Register::Mask better[kRegistersPerBlock<Key>];
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      const __m512i keys =
+          Register::where(mask_of_register<Key>(own, r), foreground.keys_[r], background.keys_[r]);
+      better[r] = Register::greater(keys, keys_[r]);
+      keys_[r] = Register::larger(keys, keys_[r]);
+    }
+    taps_ = _mm512_mask_add_epi8(taps_, Register::joined(better),
+                                 _mm512_mask_mov_epi8(background.taps_, own, foreground.taps_),
+                                 all_taps(displacement));
+  }
+
   void store(Key* keys, uint8_t* taps) const {
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
       _mm512_storeu_si512(keys + r * kKeysPerRegister<Key>, keys_[r]);
@@ -185,13 +256,19 @@ class BestOfBlock {
     _mm512_storeu_si512(taps, taps_);
   }
   // The bits of the logits that the keys were made of; where `invalid`, the winner is the centre.
+  // streamed: around the cache, to aligned logits.
   void store_logits(__mmask64 own, __mmask64 invalid, uint8_t centre_tap, Key* logits,
-                    uint8_t* winners) const {
+                    uint8_t* winners, bool streamed = false) const {
     const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      const __m512i key =
-          Register::where(mask_of_register<Key>(own, r), complement(keys_[r]), keys_[r]);
-      _mm512_storeu_si512(logits + r * kKeysPerRegister<Key>, flipped(key, magnitude));
+      const __m512i bits = flipped(
+          Register::complement_where(mask_of_register<Key>(own, r), keys_[r], keys_[r]), magnitude);
+      Key* to = logits + r * kKeysPerRegister<Key>;
+      if (streamed) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits);
+      } else {
+        _mm512_storeu_si512(to, bits);
+      }
     }
     _mm512_storeu_si512(winners, _mm512_mask_mov_epi8(taps_, invalid, all_taps(centre_tap)));
   }
@@ -235,30 +312,48 @@ inline __mmask64 places_with(const uint8_t* codes, uint8_t code) {
                                 _mm512_set1_epi8(static_cast<char>(code)));
 }
 
+// The keys that one register of logits gives, see make_keys. kRare: whether there may be a NaN or a
+// negative zero among them.
+struct KeysOfRegister {
+  __m512i background;
+  __m512i foreground;
+};
+template <class Format, bool kRare, class Key = typename Format::Bits>
+SCNP_ALWAYS_INLINE KeysOfRegister keys_of_register(__m512i bits,
+                                                   typename KeyRegister<Key>::Mask own,
+                                                   typename KeyRegister<Key>::Mask own_or_invalid) {
+  using Register = KeyRegister<Key>;
+  const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
+  const __m512i smallest = Register::all(std::numeric_limits<Key>::min());
+  const __m512i key = BestOfBlock<Key>::flipped(bits, magnitude);
+  if constexpr (!kRare) {
+    return {Register::where(own_or_invalid, smallest, key),
+            Register::complement_where(own, key, smallest)};
+  }
+  const auto nan =
+      Register::greater(_mm512_and_si512(bits, magnitude), Register::all(Format::kInfinity));
+  const __m512i positive_zero = Register::increased_where(Register::equal(bits, smallest), key);
+  // The highest key is NaN's, the lowest says "no candidate".
+  const __m512i of_background = Register::where(nan, magnitude, positive_zero);
+  const __m512i of_foreground =
+      Register::where(nan, magnitude, BestOfBlock<Key>::complement(positive_zero));
+  return {Register::where(own_or_invalid, smallest, of_background),
+          Register::where(own, of_foreground, smallest)};
+}
+
 // See make_keys.
 template <class Format, class Key = typename Format::Bits>
 inline void make_keys_of_block(const Key* logits, const uint8_t* codes, uint8_t own_code,
                                Key* background, Key* foreground) {
-  using Register = KeyRegister<Key>;
   const __mmask64 own = places_with(codes, own_code);
   const __mmask64 own_or_invalid = own | places_with(codes, kInvalidPixel);
-  const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
-  const __m512i smallest = Register::all(std::numeric_limits<Key>::min());
-  const __m512i infinity = Register::all(Format::kInfinity);
   for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
     const int64_t from = r * kKeysPerRegister<Key>;
-    const __m512i bits = _mm512_loadu_si512(logits + from);
-    const auto nan = Register::greater(_mm512_and_si512(bits, magnitude), infinity);
-    const __m512i key = Register::increased_where(Register::equal(bits, smallest),
-                                                  BestOfBlock<Key>::flipped(bits, magnitude));
-    const __m512i complement = BestOfBlock<Key>::complement(key);
-    // The highest key is NaN's, the lowest says "no candidate".
-    _mm512_storeu_si512(background + from,
-                        Register::where(mask_of_register<Key>(own_or_invalid, r), smallest,
-                                        Register::where(nan, magnitude, key)));
-    _mm512_storeu_si512(foreground + from,
-                        Register::where(mask_of_register<Key>(own, r),
-                                        Register::where(nan, magnitude, complement), smallest));
+    const auto keys = keys_of_register<Format, true>(_mm512_loadu_si512(logits + from),
+                                                     mask_of_register<Key>(own, r),
+                                                     mask_of_register<Key>(own_or_invalid, r));
+    _mm512_storeu_si512(background + from, keys.background);
+    _mm512_storeu_si512(foreground + from, keys.foreground);
   }
 }
 

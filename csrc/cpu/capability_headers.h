@@ -13,17 +13,17 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "capability.h"
 #include "instruction_sets.h"
 #define SCNP_AVX512_BLOCKS (SCNP_X86_CAPABILITIES && SCNP_VECTOR_BYTES == 64)
-#if SCNP_AVX512_BLOCKS
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 #include "kernels.h"
 #include "scratch.h"
-#include "streaming.h"
 #include "tiles.h"
 #include "vectorize.h"
 #include "winners.h"

@@ -218,10 +218,10 @@ class DiceCELanes {
         const auto code = codes.of(k, i);
         const auto own = code == codes.foreground(k);
         const L p = softmax.exponential[k] * reciprocal;
-        intersection[k] = intersection[k] + keep_where(own, p);
-        probability[k] = probability[k] + keep_where(code != invalid, p);
-        own_logit[k] = own_logit[k] + keep_where(own, softmax.logit[k]);
-        own_total[k] = own_total[k] * select(own, softmax.total, one);
+        intersection[k] = add_where(own, intersection[k], p);
+        probability[k] = add_where(code != invalid, probability[k], p);
+        own_logit[k] = add_where(own, own_logit[k], softmax.logit[k]);
+        own_total[k] = select(own, own_total[k] * softmax.total, own_total[k]);
       });
     }
     each_class<kFixed>(classes_, [&](auto k) {

@@ -67,4 +67,19 @@ inline void narrow(double value, double& result) {
 template <class T>
 using Accumulator = decltype(widen(T{}));
 
+template <class T>
+inline void widen_row(const T* from, int64_t n, Accumulator<T>* to) {
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = widen(from[i]);
+  }
+}
+template <class T>
+inline void narrow_row(const Accumulator<T>* from, int64_t n, T* to) {
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < n; ++i) {
+    narrow(from[i], to[i]);
+  }
+}
+
 }  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -98,6 +98,13 @@ SCNP_ALWAYS_INLINE Lanes<T> keep_where(const typename Lanes<T>::Mask& mask, cons
   return select(mask, value, Lanes<T>::all(0));
 }
 
+// sum + value where the mask is all ones, else `sum`.
+template <class T>
+SCNP_ALWAYS_INLINE Lanes<T> add_where(const typename Lanes<T>::Mask& mask, const Lanes<T>& sum,
+                                      const Lanes<T>& value) {
+  return select(mask, sum + value, sum);
+}
+
 // The bits of numbers, and back.
 template <class To, class From>
 SCNP_ALWAYS_INLINE Lanes<To> bits_as(const Lanes<From>& lanes) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ordered_keys.h"
+#include "rows_of_winners.h"
 #include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
@@ -82,8 +83,7 @@ class LogitsAtWinners {
   }
 
   // out: [pixels of a row], of class k. taps: of the same pixels.
-  void read(int64_t k, int64_t z, int64_t y, const Winner* taps, int64_t tap_stride,
-            Real* out) const {
+  void read(int64_t k, int64_t z, int64_t y, const Winner* taps, Real* out) const {
     const Real* row = ring_ + k * class_length_ + place(y, pixels_[kInner].begin);
     const int64_t x = pixels_[kInner].begin;
     const int64_t count = pixels_[kInner].length();
@@ -92,16 +92,16 @@ class LogitsAtWinners {
     const int64_t first = few_taps_ ? std::clamp(reach - x, int64_t{0}, count) : count;
     const int64_t last = std::clamp(geometry_.size[kInner] - reach - x, first, count);
     for (int64_t i = 0; i < first; ++i) {
-      out[i] = row[i + near_border(taps[i * tap_stride], z, y, x + i)];
+      out[i] = row[i + near_border(taps[i], z, y, x + i)];
     }
-    const int32_t* offsets = offsets_;
-    with_stride(tap_stride, [&](auto step) {
-      for (int64_t i = first; i < last; ++i) {
-        out[i] = row[i + offsets[place_of(taps[i * step])]];
-      }
-    });
+    if (first < last) {
+      each_place(taps + first, last - first, {offsets_, table_length_, geometry_.taps() < 32},
+                 [row = row + first, out = out + first](int64_t i, int64_t place) {
+                   out[i] = row[place];
+                 });
+    }
     for (int64_t i = last; i < count; ++i) {
-      out[i] = row[i + near_border(taps[i * tap_stride], z, y, x + i)];
+      out[i] = row[i + near_border(taps[i], z, y, x + i)];
     }
   }
   // The pixels' own logits: [pixels of a row].
@@ -171,19 +171,11 @@ class LogitsAtWinners {
       }
     }
   }
-  int64_t place_of(Winner tap) const {
-    if constexpr (sizeof(Winner) == 1) {
-      return tap;
-    } else {
-      const auto number = static_cast<uint64_t>(tap);
-      return static_cast<int64_t>(std::min(number, static_cast<uint64_t>(table_length_ - 1)));
-    }
-  }
   // The same where a tap can lead out of the row, or the window is too large for a table.
   int64_t near_border(Winner tap, int64_t z, int64_t y, int64_t x) const {
     const bool known = static_cast<uint64_t>(tap) < static_cast<uint64_t>(geometry_.taps());
     if (few_taps_) {
-      const int64_t at = place_of(tap);
+      const int64_t at = entry_of_tap(tap, table_length_);
       return known && holds(inside(x, kInner), displacements_[at].axis[kInner]) ? offsets_[at]
                                                                                 : own_offset_;
     }

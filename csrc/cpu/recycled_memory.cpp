@@ -63,8 +63,8 @@ void offer_to_the_system(Block /*block*/) {
 }  // namespace
 
 RecycledMemory::~RecycledMemory() {
-  for (const Block& block : kept_) {
-    unmap(block);
+  for (const Kept& kept : kept_) {
+    unmap(kept.block);
   }
 }
 
@@ -85,7 +85,7 @@ RecycledMemory::Block RecycledMemory::take_kept(size_t bytes) {
   // A block that is much larger would be missed by the result that it was made for.
   const size_t largest = bytes + bytes / 8;
   for (size_t i = kept_.size(); i-- > 0;) {
-    const Block block = kept_[i];
+    const Block block = kept_[i].block;
     if (bytes <= block.bytes && block.bytes <= largest) {
       kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(i));
       kept_bytes_ -= block.bytes;
@@ -104,14 +104,28 @@ void RecycledMemory::give_back(Block block) {
   // The oldest make room; none of them fits what the program computes now.
   size_t leaving = 0;
   while (kept_bytes_ + block.bytes > most_kept_) {
-    unmap(kept_[leaving]);
-    kept_bytes_ -= kept_[leaving].bytes;
+    unmap(kept_[leaving].block);
+    kept_bytes_ -= kept_[leaving].block.bytes;
     ++leaving;
   }
   kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(leaving));
-  kept_.push_back(block);
+  kept_.push_back({block});
   kept_bytes_ += block.bytes;
-  offer_to_the_system(block);
+  offer_all_but_the_last();
+}
+
+// Offering takes as long as a fifth of what is gained by keeping, so blocks that come back at once
+// are spared it.
+void RecycledMemory::offer_all_but_the_last() {
+  size_t bytes = 0;
+  for (size_t i = kept_.size(); i-- > 0;) {
+    Kept& kept = kept_[i];
+    bytes += kept.block.bytes;
+    if (bytes > most_kept_ / 4 && !kept.offered) {
+      offer_to_the_system(kept.block);
+      kept.offered = true;
+    }
+  }
 }
 
 }  // namespace scnp::cpu

@@ -1,8 +1,9 @@
 // Memory for large results, in huge pages, used again.
 //
 //     first result    mmap, aligned to 2 MiB, huge pages asked for
-//     freed           kept, up to a limit, and offered to the system: it may take the pages, but
-//                     only does so when memory runs short
+//     freed           kept, up to a limit; and but for the last, which the next step of a training
+//                     wants again, offered to the system: it may take the pages, but only does so
+//                     when memory runs short
 //     next result     the block that was freed last, among those that fit: no page faults, and
 //                     what the cache still holds of it is of use
 //
@@ -40,12 +41,17 @@ class RecycledMemory {
   void give_back(Block block);
 
  private:
+  struct Kept {
+    Block block;
+    bool offered = false;
+  };
   Block take_kept(size_t bytes);
+  void offer_all_but_the_last();
 
   const size_t most_kept_;
   // Only ever tried: a process that was forked while another thread held it goes on without.
   std::mutex mutex_;
-  std::vector<Block> kept_;  // freed last at the end
+  std::vector<Kept> kept_;  // freed last at the end
   size_t kept_bytes_ = 0;
 };
 

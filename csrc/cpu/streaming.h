@@ -2,14 +2,7 @@
 // it overwrites, and what is larger than the cache has left it before anybody reads it.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
-
-namespace scnp::cpu {
+namespace scnp::cpu::SCNP_CAPABILITY {
 
 // Whether a result of so many bytes is to be written like that: one that fills a good part of the
 // caches that most machines have. What a system says of its own is often another machine's, where
@@ -18,25 +11,38 @@ inline bool is_streamed(int64_t bytes) {
   return bytes > int64_t{16} << 20;
 }
 
+#if defined(__x86_64__)
+constexpr size_t kCacheLine = 64;
+
+// One line, to an aligned one.
+inline void stream_line(const char* from, char* to) {
+#if SCNP_AVX512_BLOCKS
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#else
+  for (size_t i = 0; i < kCacheLine; i += sizeof(__m128i)) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+  }
+#endif
+}
+#endif
+
 // Copies [bytes]. finish_streaming() must follow before another thread reads it.
 inline void stream_bytes(const void* from, size_t bytes, void* to) {
 #if defined(__x86_64__)
-  constexpr size_t line = 64;
   const auto* source = static_cast<const char*>(from);
   auto* target = static_cast<char*>(to);
   // Whole lines alone: a piece of one would still have to be read.
-  const size_t before = (line - reinterpret_cast<uintptr_t>(target) % line) % line;
-  if (before + line > bytes) {
+  const size_t before =
+      (kCacheLine - reinterpret_cast<uintptr_t>(target) % kCacheLine) % kCacheLine;
+  if (before + kCacheLine > bytes) {
     std::memcpy(target, source, bytes);
     return;
   }
   std::memcpy(target, source, before);
   size_t done = before;
-  for (; done + line <= bytes; done += line) {
-    for (size_t i = done; i < done + line; i += sizeof(__m128i)) {
-      _mm_stream_si128(reinterpret_cast<__m128i*>(target + i),
-                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i)));
-    }
+  for (; done + kCacheLine <= bytes; done += kCacheLine) {
+    stream_line(source + done, target + done);
   }
   std::memcpy(target + done, source + done, bytes - done);
 #else
@@ -50,4 +56,4 @@ inline void finish_streaming() {
 #endif
 }
 
-}  // namespace scnp::cpu
+}  // namespace scnp::cpu::SCNP_CAPABILITY

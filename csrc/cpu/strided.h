@@ -2,6 +2,8 @@
 // of a pixel lie beside each other, and a row of one channel is every second or third element.
 #pragma once
 
+#include "streaming.h"
+
 namespace scnp::cpu::SCNP_CAPABILITY {
 
 // Calls body with the stride, as a constant where it is one of the common ones: loops over a known
@@ -46,6 +48,95 @@ inline void spread_row(const T* from, int64_t n, int64_t stride, T* to, bool str
     }
   });
 }
+
+// How the channels of a tensor's rows lie in memory.
+struct ChannelStrides {
+  int64_t channel = 0;  // from a channel to the next
+  int64_t pixel = 0;    // from a pixel of the row to the next
+
+  // Whether so many channels are all that lies between the row's first and last element.
+  bool interleaves(int64_t channels) const {
+    return channel == 1 && pixel == channels && channels > 1;
+  }
+};
+
+template <class T>
+ChannelStrides strides_of(const View<T>& view) {
+  return {view.channel, view.axis[kInner]};
+}
+
+// Calls body with the number of channels as a constant, if it is one that compilers interleave
+// with vector instructions; returns whether it is.
+template <class Body>
+inline bool with_interleaved_channels(int64_t channels, const Body& body) {
+  switch (channels) {
+    case 2:
+      return body(std::integral_constant<int, 2>{}), true;
+    case 3:
+      return body(std::integral_constant<int, 3>{}), true;
+    case 4:
+      return body(std::integral_constant<int, 4>{}), true;
+    case 8:
+      return body(std::integral_constant<int, 8>{}), true;
+    default:
+      return false;
+  }
+}
+
+// Rows of several channels, written side by side: where their elements take turns, one channel
+// after the other would write every line as often as there are channels.
+template <class T>
+class RowsOfChannels {
+ public:
+  // n: the longest row.
+  RowsOfChannels(Scratch& scratch, int64_t channels, int64_t n, ChannelStrides strides,
+                 bool streamed = false)
+      : rows_(scratch.array<const T*>(channels)),
+        channels_(channels),
+        strides_(strides),
+        streamed_(streamed),
+        line_(strides.interleaves(channels) && streamed ? scratch.array<T>(channels * n)
+                                                        : nullptr) {
+  }
+
+  // row: [n], until the next write.
+  void set(int64_t channel, const T* row) {
+    rows_[channel] = row;
+  }
+  // to: the first channel's.
+  void write(int64_t n, T* to) const {
+    const bool together =
+        strides_.interleaves(channels_) && with_interleaved_channels(channels_, [&](auto channels) {
+          interleave<channels>(n, line_ != nullptr ? line_ : to);
+        });
+    if (!together) {
+      for (int64_t c = 0; c < channels_; ++c) {
+        spread_row(rows_[c], n, strides_.pixel, to + c * strides_.channel, streamed_);
+      }
+    } else if (line_ != nullptr) {
+      stream_bytes(line_, static_cast<size_t>(n * channels_) * sizeof(T), to);
+    }
+  }
+
+ private:
+  template <int kChannels>
+  void interleave(int64_t n, T* to) const {
+    std::array<const T*, kChannels> rows;
+    std::copy_n(rows_, kChannels, rows.begin());
+    SCNP_VECTORIZE
+    for (int64_t i = 0; i < n; ++i) {
+      for (int c = 0; c < kChannels; ++c) {
+        to[i * kChannels + c] = rows[c][i];
+      }
+    }
+  }
+
+  const T** rows_;  // [channels]
+  int64_t channels_;
+  ChannelStrides strides_;
+  bool streamed_;
+  T* line_;  // [n * channels], what is streamed
+};
 
 // Asks for memory that will be read, or written, soon. A hint: it may lie anywhere, even outside of
 // the tensor. Machines foresee a stream by themselves, but only to the end of its 4 KiB page.

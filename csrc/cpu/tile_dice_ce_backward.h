@@ -25,16 +25,15 @@ class TileDiceCEBackward {
 
  public:
   TileDiceCEBackward(const DiceCEBackwardCall& call, const ScatterCall& scatter, const Tile& tile)
-      : call_(call), geometry_(scatter.geometry), tile_(tile) {
+      : call_(call),
+        geometry_(scatter.geometry),
+        tile_(tile),
+        classes_(scatter, tile_),
+        columns_(classes_.columns()) {
     const int64_t classes = geometry_.channels;
-    for (int64_t k = 0; k < classes; ++k) {
-      scatters_.emplace_back(scatter, tile_, k);
-    }
-    const auto& first = scatters_.front();
-    columns_ = first.columns();
     at_winners_.emplace(scratch_, geometry_, call.logits, tile_.batch,
-                        std::array<Span, kAxes>{first.planes(), first.rows(), columns_});
-    places_ = whole_blocks(columns_.length());
+                        std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_});
+    places_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
     const int64_t code_rows = call.target.is_masks ? classes : 1;
     codes_ = scratch_.array<uint8_t>(code_rows * places_);
     wide_codes_ = scratch_.array<MaskOf<Real>>(code_rows * places_);
@@ -49,23 +48,17 @@ class TileDiceCEBackward {
   }
 
   void run() {
-    const Span planes = scatters_.front().planes();
-    const Span rows = scatters_.front().rows();
+    const Span planes = classes_.planes();
+    const Span rows = classes_.rows();
     for (int64_t z = planes.begin; z < planes.end; ++z) {
-      for (auto& scatter : scatters_) {
-        scatter.begin_plane(z);
-      }
+      classes_.begin_plane(z);
       at_winners_->start_plane(z);
       for (int64_t y = rows.begin; y < rows.end; ++y) {
         add_row(z, y);
       }
-      for (auto& scatter : scatters_) {
-        scatter.end_plane(z);
-      }
+      classes_.end_plane(z);
     }
-    for (auto& scatter : scatters_) {
-      scatter.finish();
-    }
+    classes_.finish();
   }
 
  private:
@@ -77,7 +70,7 @@ class TileDiceCEBackward {
       read_penalized_logits(z, y);
       find_gradient(sums_gradient_[0], codes);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        scatters_[k].add_row(z, y, row_gradient_ + k * places_);
+        classes_[k].add_row(z, y, row_gradient_ + k * places_);
       }
     }
     // A plain logit's gradient is its own pixel's, so another tile's pixels are of no interest.
@@ -87,7 +80,7 @@ class TileDiceCEBackward {
       read_plain_logits(z, y);
       find_gradient(sums_gradient_[1], codes);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        scatters_[k].add_row_in_place(z, y, row_gradient_ + k * places_);
+        classes_[k].add_row_in_place(z, y, row_gradient_ + k * places_);
       }
     }
   }
@@ -108,7 +101,7 @@ class TileDiceCEBackward {
         fetch_ahead(taps + call_.winners.offset(tile_.batch, k, z + 1, y, x), count,
                     call_.winners.axis[kInner]);
       }
-      if (!scatters_[k].streams()) {
+      if (!classes_.streams()) {
         const T* result = reinterpret_cast<const T*>(gradient.data);
         fetch_ahead<true>(
             result + gradient.offset(tile_.batch, k, z - geometry_.reach(kOuter), y, x), count,
@@ -141,11 +134,8 @@ class TileDiceCEBackward {
   }
 
   void read_penalized_logits(int64_t z, int64_t y) {
-    const View<const char>& winners = call_.winners;
     for (int64_t k = 0; k < geometry_.channels; ++k) {
-      const Winner* taps = reinterpret_cast<const Winner*>(winners.data) +
-                           winners.offset(tile_.batch, k, z, y, columns_.begin);
-      at_winners_->read(k, z, y, taps, winners.axis[kInner], logits_ + k * places_);
+      at_winners_->read(k, z, y, classes_[k].winners_of_row(z, y), logits_ + k * places_);
     }
   }
   void read_plain_logits(int64_t z, int64_t y) {
@@ -162,11 +152,11 @@ class TileDiceCEBackward {
   const Geometry& geometry_;
   const Tile tile_;
   Scratch scratch_;
+  ScatterChannels<T, Winner> classes_;
+  const Span columns_;  // pixels of a row
   std::optional<LogitsAtWinners<Format, Winner>> at_winners_;
-  std::deque<TileScatter<T, Winner>> scatters_;      // [C]
   std::vector<DiceCEGradient<Real>> sums_gradient_;  // penalized, plain
-  Span columns_;                                     // pixels of a row
-  int64_t places_ = 0;                               // of them, in whole blocks
+  int64_t places_ = 0;                               // of them, in whole groups
   uint8_t* codes_ = nullptr;                         // [C or 1, places]
   MaskOf<Real>* wide_codes_ = nullptr;               // likewise
   Real* logits_ = nullptr;                           // [C, places]
@@ -182,7 +172,9 @@ void dice_ce_backward_typed(const DiceCEBackwardCall& call, const Workers& worke
   scatter.winners = call.winners;
   scatter.logits_gradient = call.logits_gradient;
   const int64_t classes = scatter.geometry.channels;
-  const Tiling tiling(scatter.geometry, classes, classes, workers.count);
+  // Larger planes than a class's share: the fewer tiles, the less their windows reach into each
+  // other.
+  const Tiling tiling(scatter.geometry, classes, (classes + 1) / 2, workers.count);
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       TileDiceCEBackward<T, Format, Winner>(call, scatter, tiling.tile(number)).run();

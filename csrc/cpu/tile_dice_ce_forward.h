@@ -153,7 +153,9 @@ class TileDiceCEForward {
     const int64_t places = layout_.own_places();
     for (int64_t begin = 0; begin < places; begin += kRunPixels) {
       const int64_t count = std::min(kRunPixels, places - begin);
-      fetch_rows_ahead(z, begin, count);
+      if (!call_.of_penalized) {
+        fetch_rows_ahead(z, begin, count);
+      }
       for (int64_t row = 0; row < codes_.rows(); ++row) {
         const uint8_t* narrow_codes = codes.codes + row * codes.per_class + begin;
         MaskOf<Real>* wide = wide_codes_ + row * kRunPixels;
@@ -184,15 +186,15 @@ class TileDiceCEForward {
       }
     }
   }
-  // While [count] pixels of plane z are worked on: their share of the plane that is read next.
+  // While [count] pixels of plane z are worked on: their share of the plane that is read next. With
+  // a penalized term, its passes ask for it.
   void fetch_rows_ahead(int64_t z, int64_t begin, int64_t count) const {
-    const int64_t next = z + 1 + (call_.of_penalized ? call_.geometry.reach(kOuter) : 0);
     const auto rows_before = [&](int64_t place) {
       return std::min((place + layout_.pitch - 1) / layout_.pitch, layout_.own_rows.length());
     };
     for (int64_t row = rows_before(begin); row < rows_before(begin + count); ++row) {
       for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-        fetch_ahead(logits_at(k, next, layout_.own_rows.begin + row, layout_.own_columns.begin),
+        fetch_ahead(logits_at(k, z + 1, layout_.own_rows.begin + row, layout_.own_columns.begin),
                     layout_.own_columns.length(), call_.logits.axis[kInner]);
       }
     }

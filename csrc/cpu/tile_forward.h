@@ -19,19 +19,18 @@ class TileForward {
         streamed_(is_streamed(call.geometry.logits() * static_cast<int64_t>(sizeof(Key)))),
         layout_(call.geometry, tile_),
         codes_(scratch_, call.target, call.geometry, tile_, layout_),
-        penalized_(scratch_.array<Key>(layout_.own_places())),
-        winners_(scratch_.array<Winner>(layout_.own_places())) {
-    const int64_t together = channels_together(call.geometry, call.logits);
-    planes_.reserve(together);
-    for (int64_t i = 0; i < std::min(together, tile_.channels.length()); ++i) {
+        together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
+        penalized_(scratch_.array<Key>(together_ * layout_.own_places())),
+        winners_(scratch_.array<Winner>(together_ * layout_.own_places())) {
+    planes_.reserve(together_);
+    for (int64_t i = 0; i < together_; ++i) {
       planes_.emplace_back(scratch_, call.geometry, tile_, layout_);
     }
   }
 
   Fault run() {
-    const auto together = static_cast<int64_t>(planes_.size());
-    for (int64_t first = tile_.channels.begin; first < tile_.channels.end; first += together) {
-      march({first, std::min(first + together, tile_.channels.end)});
+    for (int64_t first = tile_.channels.begin; first < tile_.channels.end; first += together_) {
+      march({first, std::min(first + together_, tile_.channels.end)});
     }
     finish_streaming();
     return codes_.fault();
@@ -45,38 +44,59 @@ class TileForward {
       planes_[channel - channels.begin].start(logits, call_.logits.axis,
                                               static_cast<uint8_t>(channel - tile_.channels.begin));
     }
+    const int64_t length = layout_.own_columns.length();
+    Scratch scratch;
+    RowsOfChannels<Key> penalized(scratch, channels.length(), length, strides_of(call_.penalized),
+                                  streamed_);
+    RowsOfChannels<Winner> winners(scratch, channels.length(), length, strides_of(call_.winners));
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
-      for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
-        write_plane(planes_[channel - channels.begin], channel, z);
+      if (may_compute_in_place(channels, z)) {
+        compute_in_place(channels.begin, z);
+      } else {
+        compute_plane(channels, z);
+        for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+          const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+          for (int64_t c = 0; c < channels.length(); ++c) {
+            penalized.set(c, penalized_ + c * layout_.own_places() + place);
+            winners.set(c, winners_ + c * layout_.own_places() + place);
+          }
+          penalized.write(length, penalized_at(channels.begin, z, y));
+          winners.write(length, winners_at(channels.begin, z, y));
+        }
+      }
+      if (call_.target.has_ignore_index || call_.target.has_mask) {
+        keep_invalid_pixels(channels, z);
       }
     }
   }
 
-  void write_plane(PenalizedPlanes<Format, Tap, Winner>& planes, int64_t channel, int64_t z) {
-    // Whole blocks in one contiguous row need no detour, but streaming takes one.
-    const bool in_place = !streamed_ && layout_.own_places() == layout_.own_columns.length() &&
-                          layout_.own_rows.length() == 1 && call_.penalized.axis[kInner] == 1 &&
-                          call_.winners.axis[kInner] == 1;
-    if (in_place) {
-      const int64_t y = layout_.own_rows.begin;
-      planes.plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y));
-    } else {
-      planes.plane(z, codes_, penalized_, winners_);
+  // Whole blocks in one contiguous row need no detour.
+  bool may_compute_in_place(Span channels, int64_t z) const {
+    const Key* row = penalized_at(channels.begin, z, layout_.own_rows.begin);
+    return channels.length() == 1 && layout_.own_rows.length() == 1 &&
+           layout_.own_places() == layout_.own_columns.length() &&
+           call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
+           (!streamed_ || planes_.front().may_stream(row));
+  }
+  void compute_in_place(int64_t channel, int64_t z) {
+    const int64_t y = layout_.own_rows.begin;
+    planes_.front().plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
+                          streamed_);
+  }
+  void compute_plane(Span channels, int64_t z) {
+    for (int64_t c = 0; c < channels.length(); ++c) {
+      planes_[c].plane(z, codes_, penalized_ + c * layout_.own_places(),
+                       winners_ + c * layout_.own_places());
     }
-    for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
-      if (!in_place) {
-        const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
-        const int64_t length = layout_.own_columns.length();
-        spread_row(penalized_ + place, length, call_.penalized.axis[kInner],
-                   penalized_at(channel, z, y), streamed_);
-        spread_row(winners_ + place, length, call_.winners.axis[kInner], winners_at(channel, z, y));
-      }
-      if (call_.target.has_ignore_index || call_.target.has_mask) {
+  }
+
+  void keep_invalid_pixels(Span channels, int64_t z) {
+    for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
+      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
         keep_invalid_pixels(channel, z, y);
       }
     }
   }
-
   void keep_invalid_pixels(int64_t channel, int64_t z, int64_t y) {
     const int64_t x = layout_.own_columns.begin;
     const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
@@ -105,9 +125,10 @@ class TileForward {
   Scratch scratch_;
   const PlaneLayout layout_;
   const TileCodes codes_;
-  std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [channels together]
-  Key* penalized_;                                            // [own places], one plane
-  Winner* winners_;                                           // [own places], likewise
+  const int64_t together_;                                    // channels, side by side
+  std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [together]
+  Key* penalized_;                                            // [together, own places], one plane
+  Winner* winners_;                                           // likewise
 };
 
 template <class Format, class Tap, class Winner>

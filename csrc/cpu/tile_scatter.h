@@ -10,13 +10,17 @@
 //                               z     open
 //                               z-1   complete after plane z  --- store --->   plane z-1
 //
-//   A tile owns the accumulators of its own pixels and stores only these. The planes have margins,
-//   so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a branch;
-//   what lands there is dropped (the neighbour computes it itself).
+//   A tile owns the accumulators of its own pixels, and only these are stored. The planes have
+//   margins, so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a
+//   branch; what lands there is dropped (the neighbour computes it itself).
 #pragma once
 
 #include "half_floats.h"
+#include "rows_of_winners.h"
 #include "strided.h"
+#if SCNP_AVX512_BLOCKS
+#include "avx512_collected_gradient.h"
+#endif
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
@@ -24,11 +28,7 @@ template <class T, class Winner>
 class TileScatter {
  public:
   TileScatter(const ScatterCall& call, const Tile& tile, int64_t channel)
-      : call_(call),
-        geometry_(call.geometry),
-        tile_(tile),
-        channel_(channel),
-        streamed_(streams()) {
+      : call_(call), geometry_(call.geometry), tile_(tile), channel_(channel) {
     for (int axis = 0; axis < kAxes; ++axis) {
       const int64_t reach = geometry_.reach(axis);
       sources_[axis] = tile.span[axis].grown(reach, geometry_.size[axis]);
@@ -41,17 +41,20 @@ class TileScatter {
     accumulators_ = scratch_.array<Accumulator<T>>((ring_depth_ + 1) * plane_length_);
     std::fill_n(accumulators_, (ring_depth_ + 1) * plane_length_, Accumulator<T>{0});
     row_values_ = scratch_.array<Accumulator<T>>(sources_[kInner].length());
+    row_winners_ = scratch_.array<Winner>(sources_[kInner].length());
     plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
     plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
     table_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
     few_taps_ = table_length_ <=
                 std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length());
-    offsets_ = scratch_.array<int64_t>(few_taps_ ? table_length_ : 0);
-    std::fill_n(offsets_, few_taps_ ? table_length_ : 0, plane_starts_[ring_depth_]);
+    offsets_ = scratch_.array<int32_t>(few_taps_ ? table_length_ : 0);
+    std::fill_n(offsets_, few_taps_ ? table_length_ : 0,
+                static_cast<int32_t>(plane_starts_[ring_depth_]));
     find_places_of_taps();
   }
 
-  // Planes whose pixels are visited, in ascending order: add(z) each, then finish().
+  // Planes whose pixels are visited, in ascending order: begin_plane(z), each row in ascending
+  // order.
   Span planes() const {
     return sources_[kOuter];
   }
@@ -63,41 +66,27 @@ class TileScatter {
     return sources_[kInner];
   }
 
-  void add(int64_t z) {
-    begin_plane(z);
-    for (int64_t y = sources_[kMiddle].begin; y < sources_[kMiddle].end; ++y) {
-      const View<const char>& gradient = call_.gradient;
-      const T* values = reinterpret_cast<const T*>(gradient.data) +
-                        gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
-      add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
-    }
-    end_plane(z);
-  }
-
-  // The same in steps, for values that are computed row by row: begin_plane(z), each row in
-  // ascending order, end_plane(z).
   void begin_plane(int64_t z) {
     find_offsets(z);
   }
-  void end_plane(int64_t z) {
-    close_plane(z - geometry_.reach(kOuter));
+  // The gradient of row (z, y); each value goes to its pixel's winner.
+  void add_row(int64_t z, int64_t y) {
+    const View<const char>& gradient = call_.gradient;
+    const T* values = reinterpret_cast<const T*>(gradient.data) +
+                      gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
   }
-  // row_values: [columns] of row (z, y); each goes to its pixel's winner.
+  // The same of other values, [columns].
   void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
     const int64_t count = sources_[kInner].length();
-    const View<const char>& winners = call_.winners;
-    const Winner* taps = reinterpret_cast<const Winner*>(winners.data) +
-                         winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    const Winner* taps = winners_of_row(z, y);
     Accumulator<T>* row = row_of_accumulators(y);
-    const int64_t tap_stride = winners.axis[kInner];
-    // One by one: a later pixel may add to the same winner.
     if (few_taps_) {
-      for (int64_t i = 0; i < count; ++i) {
-        row[i + offsets_[place_of(taps[i * tap_stride])]] += row_values[i];
-      }
+      each_place(taps, count, {offsets_, table_length_, geometry_.taps() < 32},
+                 [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
     } else {
       for (int64_t i = 0; i < count; ++i) {
-        const Place place = places_[place_of(taps[i * tap_stride])];
+        const Place place = places_[entry_of_tap(taps[i], table_length_)];
         row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
       }
     }
@@ -112,18 +101,32 @@ class TileScatter {
     }
   }
 
-  // Whether results go around the cache: then nothing of theirs should be asked into it.
-  bool streams() const {
-    return std::is_same_v<T, Accumulator<T>> && call_.logits_gradient.axis[kInner] == 1 &&
-           is_streamed(geometry_.logits() * static_cast<int64_t>(sizeof(T)));
+  // Of the visited pixels of row (z, y), until the next call. Contiguous: sixteen of them are
+  // looked up at once.
+  const Winner* winners_of_row(int64_t z, int64_t y) {
+    const View<const char>& winners = call_.winners;
+    const Winner* row = reinterpret_cast<const Winner*>(winners.data) +
+                        winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    if (winners.axis[kInner] == 1) {
+      return row;
+    }
+    gather_row(row, winners.axis[kInner], sources_[kInner].length(), row_winners_);
+    return row_winners_;
   }
 
-  void finish() {
-    const int64_t reach = geometry_.reach(kOuter);
-    for (int64_t z = sources_[kOuter].end - reach; z < tile_.span[kOuter].end; ++z) {
-      close_plane(z);
-    }
-    finish_streaming();
+  // What this tile owns of plane z, complete when no later pixel adds to it: its first row's first
+  // column, and from there on every row_length()-th.
+  const Accumulator<T>* own_plane(int64_t z) {
+    return accumulator_plane(z) +
+           (tile_.span[kMiddle].begin - targets_[kMiddle].begin) * row_length_ +
+           tile_.span[kInner].begin - targets_[kInner].begin;
+  }
+  int64_t row_length() const {
+    return row_length_;
+  }
+  // Frees its place for a later plane.
+  void forget_plane(int64_t z) {
+    std::fill_n(accumulator_plane(z), plane_length_, Accumulator<T>{0});
   }
 
  private:
@@ -161,7 +164,8 @@ class TileScatter {
     }
     if (few_taps_) {
       for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
-        offsets_[tap] = plane_starts_[places_[tap].plane] + places_[tap].in_plane;
+        offsets_[tap] =
+            static_cast<int32_t>(plane_starts_[places_[tap].plane] + places_[tap].in_plane);
       }
     }
   }
@@ -170,16 +174,6 @@ class TileScatter {
   Accumulator<T>* row_of_accumulators(int64_t y) const {
     return accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
            (sources_[kInner].begin - targets_[kInner].begin);
-  }
-
-  // The entry of a winner in the tables. No number, whoever wrote it, leads outside of them.
-  int64_t place_of(Winner tap) const {
-    if constexpr (sizeof(Winner) == 1) {
-      return tap;
-    } else {
-      const auto number = static_cast<uint64_t>(tap);
-      return static_cast<int64_t>(std::min(number, static_cast<uint64_t>(table_length_ - 1)));
-    }
   }
 
   // The row's values as they are added up; a copy only where they have to be converted.
@@ -198,42 +192,10 @@ class TileScatter {
     return row_values_;
   }
 
-  void store_row(const Accumulator<T>* row, int64_t count, int64_t stride, T* out) {
-    if constexpr (std::is_same_v<T, Accumulator<T>>) {
-      return spread_row(row, count, stride, out, streamed_);
-    }
-    with_stride(stride, [&](auto step) {
-      SCNP_VECTORIZE
-      for (int64_t i = 0; i < count; ++i) {
-        narrow(row[i], out[i * step]);
-      }
-    });
-  }
-
-  // No later pixel adds to plane z: store what this tile owns of it, and free its slot.
-  void close_plane(int64_t z) {
-    Accumulator<T>* plane = accumulator_plane(z);
-    if (tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end) {
-      const View<char>& result = call_.logits_gradient;
-      const int64_t begin = tile_.span[kInner].begin;
-      const int64_t count = tile_.span[kInner].length();
-      const int64_t stride = result.axis[kInner];
-      for (int64_t y = tile_.span[kMiddle].begin; y < tile_.span[kMiddle].end; ++y) {
-        const Accumulator<T>* row =
-            plane + (y - targets_[kMiddle].begin) * row_length_ + begin - targets_[kInner].begin;
-        T* out =
-            reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, channel_, z, y, begin);
-        store_row(row, count, stride, out);
-      }
-    }
-    std::fill_n(plane, plane_length_, Accumulator<T>{0});
-  }
-
   const ScatterCall& call_;
   const Geometry& geometry_;
   const Tile tile_;
   const int64_t channel_;
-  const bool streamed_;
   Span sources_[kAxes];  // pixels whose winner may be in the tile; inside the image
   Span targets_[kAxes];  // pixels that may be winners of those; may leave the image
   int64_t row_length_ = 0;
@@ -242,28 +204,139 @@ class TileScatter {
   Scratch scratch_;
   Accumulator<T>* accumulators_ = nullptr;  // [ring_depth + 1, targets middle, targets inner]
   Accumulator<T>* row_values_ = nullptr;    // [sources inner]
+  Winner* row_winners_ = nullptr;           // [sources inner]
   int64_t* plane_starts_ = nullptr;         // [ring_depth + 1]
   int64_t table_length_ = 0;                // every tap, and at least every uint8
   Place* places_ = nullptr;                 // [table_length]
   bool few_taps_ = false;
-  int64_t* offsets_ = nullptr;  // [table_length] with few taps: from the first accumulator of a row
+  int32_t* offsets_ = nullptr;  // [table_length] with few taps: from the first accumulator of a row
+};
+
+// All channels of a tile. Of each plane: begin_plane(z), add rows to the channels, end_plane(z);
+// and in the end finish().
+template <class T, class Winner>
+class ScatterChannels {
+ public:
+  ScatterChannels(const ScatterCall& call, const Tile& tile)
+      : call_(call),
+        tile_(tile),
+        rows_(scratch_, tile.channels.length(), tile.span[kInner].length(),
+              strides_of(call.logits_gradient), streams()),
+        own_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
+    for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
+      channels_.emplace_back(call, tile, channel);
+    }
+    if constexpr (kNarrows) {
+      narrow_rows_ = scratch_.array<T>(tile.channels.length() * tile.span[kInner].length());
+    }
+  }
+
+  Span planes() const {
+    return channels_.front().planes();
+  }
+  Span rows() const {
+    return channels_.front().rows();
+  }
+  Span columns() const {
+    return channels_.front().columns();
+  }
+  TileScatter<T, Winner>& operator[](int64_t channel) {
+    return channels_[channel];
+  }
+  // Whether results go around the cache: then nothing of theirs should be asked into it.
+  bool streams() const {
+    const ChannelStrides strides = strides_of(call_.logits_gradient);
+    const bool by_rows = !kNarrows && strides.pixel == 1;
+    return (by_rows || strides.interleaves(tile_.channels.length())) &&
+           is_streamed(call_.geometry.logits() * static_cast<int64_t>(sizeof(T)));
+  }
+
+  void begin_plane(int64_t z) {
+    for (auto& channel : channels_) {
+      channel.begin_plane(z);
+    }
+  }
+  void end_plane(int64_t z) {
+    close_plane(z - call_.geometry.reach(kOuter));
+  }
+  void finish() {
+    const int64_t reach = call_.geometry.reach(kOuter);
+    for (int64_t z = planes().end - reach; z < tile_.span[kOuter].end; ++z) {
+      close_plane(z);
+    }
+    finish_streaming();
+  }
+
+ private:
+  static constexpr bool kNarrows = !std::is_same_v<T, Accumulator<T>>;
+
+  // No later pixel adds to plane z: store what this tile owns of it, and free its place.
+  void close_plane(int64_t z) {
+    if (tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end) {
+      for (int64_t c = 0; c < tile_.channels.length(); ++c) {
+        own_planes_[c] = channels_[c].own_plane(z);
+      }
+      for (int64_t y = 0; y < tile_.span[kMiddle].length(); ++y) {
+        store_row(z, y);
+      }
+    }
+    for (auto& channel : channels_) {
+      channel.forget_plane(z);
+    }
+  }
+  // The y-th of the tile's rows.
+  void store_row(int64_t z, int64_t y) {
+    const View<char>& result = call_.logits_gradient;
+    const int64_t count = tile_.span[kInner].length();
+    T* out = reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, tile_.channels.begin, z,
+                                                               tile_.span[kMiddle].begin + y,
+                                                               tile_.span[kInner].begin);
+    const int64_t place = y * channels_.front().row_length();
+    for (int64_t c = 0; c < tile_.channels.length(); ++c) {
+      const Accumulator<T>* row = own_planes_[c] + place;
+      if constexpr (kNarrows) {
+        const bool at_once = result.axis[kInner] == 1;
+        T* narrowed = at_once ? out + c * result.channel : narrow_rows_ + c * count;
+        narrow_row(row, count, narrowed);
+        rows_.set(c, narrowed);
+      } else {
+        rows_.set(c, row);
+      }
+    }
+    if (!kNarrows || result.axis[kInner] != 1) {
+      rows_.write(count, out);
+    }
+  }
+
+  const ScatterCall& call_;
+  const Tile tile_;
+  Scratch scratch_;
+  std::deque<TileScatter<T, Winner>> channels_;
+  RowsOfChannels<T> rows_;
+  const Accumulator<T>** own_planes_;  // [channels], of the plane that is stored
+  T* narrow_rows_ = nullptr;           // [channels, own columns], of half types
 };
 
 template <class T, class Winner>
 void scatter_tile(const ScatterCall& call, const Tile& tile) {
-  std::deque<TileScatter<T, Winner>> channels;
-  for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
-    channels.emplace_back(call, tile, channel);
-  }
-  const Span planes = channels.front().planes();
-  for (int64_t z = planes.begin; z < planes.end; ++z) {
-    for (auto& channel : channels) {
-      channel.add(z);
+#if SCNP_AVX512_BLOCKS
+  if constexpr (std::is_same_v<Accumulator<T>, float>) {
+    if (CollectedGradient<T>::serves(call)) {
+      return CollectedGradient<T>(call, tile).run();
     }
   }
-  for (auto& channel : channels) {
-    channel.finish();
+#endif
+  ScatterChannels<T, Winner> channels(call, tile);
+  for (int64_t z = channels.planes().begin; z < channels.planes().end; ++z) {
+    channels.begin_plane(z);
+    for (int64_t c = 0; c < tile.channels.length(); ++c) {
+      for (int64_t y = channels.rows().begin; y < channels.rows().end; ++y) {
+        channels[c].add_row(z, y);
+      }
+    }
+    channels.end_plane(z);
   }
+  channels.finish();
 }
 
 template <class T>

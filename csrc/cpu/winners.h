@@ -1,6 +1,7 @@
 // What a stored winner means: the tap's displacement from the centre, and tables over all taps.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -21,6 +22,14 @@ inline Displacement displacement_of_tap(const Geometry& geometry, int64_t tap) {
   return displacement;
 }
 
+inline int64_t tap_of_displacement(const Geometry& geometry, const Displacement& displacement) {
+  int64_t tap = 0;
+  for (int axis = 0; axis < kAxes; ++axis) {
+    tap = tap * geometry.window[axis] + geometry.window[axis] / 2 + displacement.axis[axis];
+  }
+  return tap;
+}
+
 // False for taps that no pixel of the image can have: they lie beyond the border for all of them.
 inline bool within_reach(const Geometry& geometry, const Displacement& displacement) {
   for (int axis = 0; axis < kAxes; ++axis) {
@@ -30,6 +39,18 @@ inline bool within_reach(const Geometry& geometry, const Displacement& displacem
     }
   }
   return true;
+}
+
+// The entry of a winner in a table of so many taps, which holds every uint8. No number, whoever
+// wrote it, leads outside of it: those beyond share the last entry.
+template <class Winner>
+int64_t entry_of_tap(Winner tap, int64_t table_length) {
+  if constexpr (sizeof(Winner) == 1) {
+    return tap;
+  } else {
+    const auto number = static_cast<uint64_t>(tap);
+    return static_cast<int64_t>(std::min(number, static_cast<uint64_t>(table_length - 1)));
+  }
 }
 
 // Calls body with a value of the C++ type that holds the winners.

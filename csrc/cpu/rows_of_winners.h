@@ -1,0 +1,102 @@
+// The winners of a row of pixels: their values read, or added to.
+//
+//     winners   4        1         7                    table of offsets, by tap:
+//     places    0 + 12   1 - 115   2 + 128   ...          1 -> -115    4 -> 12    7 -> 128
+//               where each pixel's winner lies, from the row's first pixel on
+//
+// The pixels come one by one: what one adds, a later one may read.
+#pragma once
+
+#include "winners.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// Where the winners of a row lie, seen from their pixels.
+struct WinnerOffsets {
+  const int32_t* of_tap = nullptr;  // [length]
+  int64_t length = 0;               // at least 256; the last entries serve all taps beyond
+  bool few = false;                 // whether entry 31 is one of these
+
+  template <class Winner>
+  int64_t operator[](Winner tap) const {
+    return of_tap[entry_of_tap(tap, length)];
+  }
+};
+
+#if SCNP_AVX512_BLOCKS
+
+// Up to 32 offsets in two registers, which one instruction looks sixteen up in.
+class FewOffsets {
+ public:
+  static constexpr int64_t kPlaces = 64;
+
+  explicit FewOffsets(const int32_t* of_tap)
+      : low_(_mm512_loadu_si512(of_tap)), high_(_mm512_loadu_si512(of_tap + 16)) {
+  }
+  // places: [64], of as many pixels from number `first` of the row on; of `count` of them, in whole
+  // sixteens.
+  SCNP_ALWAYS_INLINE void find_places(const uint8_t* taps, int64_t first, int64_t count,
+                                      int32_t* places) const {
+    __m512i pixel =
+        _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(static_cast<int32_t>(first)));
+    for (int64_t i = 0; i < count; i += 16) {
+      const auto inside = static_cast<__mmask16>(_bzhi_u32(0xffff, count - i));
+      const __m128i bytes = _mm_maskz_loadu_epi8(inside, taps + first + i);
+      const __m512i entries = _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, _mm_set1_epi8(31)));
+      const __m512i offsets = _mm512_permutex2var_epi32(low_, entries, high_);
+      _mm512_store_si512(places + i, _mm512_add_epi32(pixel, offsets));
+      pixel = _mm512_add_epi32(pixel, _mm512_set1_epi32(16));
+    }
+  }
+
+ private:
+  __m512i low_;
+  __m512i high_;
+};
+
+// Calls body(i, place) for every pixel i in [0, count), in ascending order. Two places are loaded
+// at once: loads are what such loops wait for.
+template <class Body>
+SCNP_ALWAYS_INLINE void each_place_of_few(const uint8_t* taps, int64_t count,
+                                          const WinnerOffsets& offsets, const Body& body) {
+  const FewOffsets few(offsets.of_tap);
+  alignas(64) int32_t places[FewOffsets::kPlaces];
+  for (int64_t first = 0; first < count; first += FewOffsets::kPlaces) {
+    const int64_t n = std::min(FewOffsets::kPlaces, count - first);
+    few.find_places(taps, first, n, places);
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+      int64_t two[2];
+      std::memcpy(two, places + i, sizeof(two));
+      body(first + i, static_cast<int32_t>(two[0]));
+      body(first + i + 1, two[0] >> 32);
+      body(first + i + 2, static_cast<int32_t>(two[1]));
+      body(first + i + 3, two[1] >> 32);
+    }
+    for (; i < n; ++i) {
+      body(first + i, places[i]);
+    }
+  }
+}
+
+#endif
+
+// Calls body(i, place) for every pixel i in [0, count), in ascending order.
+template <class Winner, class Body>
+SCNP_ALWAYS_INLINE void each_place(const Winner* taps, int64_t count, const WinnerOffsets& offsets,
+                                   const Body& body) {
+#if SCNP_AVX512_BLOCKS
+  if constexpr (sizeof(Winner) == 1) {
+    if (offsets.few) {
+      return each_place_of_few(taps, count, offsets, body);
+    }
+  }
+#endif
+  const WinnerOffsets of = offsets;  // a copy: bytes may be read from anywhere
+  for (int64_t i = 0; i < count; ++i) {
+    body(i, i + of[taps[i]]);
+  }
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY
