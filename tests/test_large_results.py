@@ -193,6 +193,40 @@ def test_what_is_kept_is_limited(tmp_path: Path, kept: str, least: float, most: 
     assert least <= float(result.stdout) <= most
 
 
+OFFERED = """
+import torch
+from scnp_kernels import scnp
+logits = torch.randn(1, 2, 1024, 4096)
+target = torch.zeros(1, 1024, 4096, dtype=torch.uint8)
+def offered():
+    with open("/proc/self/smaps_rollup") as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("LazyFree")) / 1024
+results = [scnp(logits, target)]
+del results
+print(offered())
+results = [scnp(logits, target) for _ in range(4)]
+del results
+print(offered())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is recycled on Linux alone")
+def test_what_is_kept_is_offered_to_the_system(tmp_path: Path) -> None:
+    """All but a quarter of the limit: what one step of a training frees stays as it is."""
+    result = subprocess.run(
+        [sys.executable, "-c", OFFERED],
+        cwd=tmp_path,
+        env={**os.environ, "SCNP_KEEP_MEBIBYTES": "256"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    of_one, of_four = map(float, result.stdout.split())
+    assert of_one == 0
+    assert 80 <= of_four <= 120  # of 160 MiB, 64 are not offered, in whole blocks of 8 and 32
+
+
 @pytest.mark.parametrize("value", ["-1", "many", "64 ", "1e3"])
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
     result = _resident_afterwards(tmp_path, value)

@@ -2,9 +2,9 @@
 //
 //     logits, codes                       planes of the window (window 3)     penalized, winners
 //
-//     plane z+1  --- plane reduction --->   z+1  \
-//       .                                   z     >-- outer pass, picks   -->   plane z
-//       .                                   z-1  /    the pixel's class
+//     plane z+1  --- plane reduction --->   z+1  --,
+//       .                                   z    --+-- outer pass, picks   -->   plane z
+//       .                                   z-1  --'   the pixel's class
 //
 // Each pass visits its sources in ascending order and replaces only on strict `>`, so the winner is
 // the first in raster order.

@@ -181,7 +181,9 @@ class BestOfBlock {
   BestOfBlock() = default;
   // Of registers, all of the same tap.
   SCNP_ALWAYS_INLINE BestOfBlock(const __m512i* keys, uint8_t tap) : taps_(all_taps(tap)) {
-    std::copy_n(keys, kRegistersPerBlock<Key>, keys_);
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      keys_[r] = keys[r];
+    }
   }
   template <class Source>
   explicit BestOfBlock(const Source& source) : taps_(taps_of(source)) {

@@ -154,7 +154,9 @@ class CollectedGradient {
       fetch_ahead(gradient_ahead + i * gradient_stride, kPlaces, gradient_stride);
       fetch_ahead(winners_ahead + i * winners_stride, kPlaces, winners_stride);
       __m512 block[kRegisters];
-      std::fill_n(block, kRegisters, _mm512_setzero_ps());
+      for (__m512& sums_of_sixteen : block) {
+        sums_of_sixteen = _mm512_setzero_ps();
+      }
       for (int row = 0; row < count; ++row) {
         add_row(rows[row], first + i, taps[row], block);
       }

@@ -3,9 +3,9 @@
 //
 //     logits, codes                reduced planes of the window (window 3)     penalized, winners
 //
-//     plane z+1  -- rows, columns -->   z+1  \
-//       .                               z     >-- along the march, of the  -->   plane z
-//       .                               z-1  /    pixel's own class
+//     plane z+1  -- rows, columns -->   z+1  --,
+//       .                               z    --+-- along the march, of the  -->  plane z
+//       .                               z-1  --'   pixel's own class
 #pragma once
 
 #include "any_windows.h"
