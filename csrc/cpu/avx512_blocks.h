@@ -6,8 +6,7 @@
 //            2 registers of 32 (half types)      2 masks of 32                        register of
 //            64 8 registers of 8 (float64)          8 masks of 8
 //
-// The same results as the loops that stand beside every use of these: those serve the other
-// capabilities, and wider taps.
+// The same results as the loops that serve the other capabilities, and wider taps.
 #pragma once
 
 #include "candidates.h"

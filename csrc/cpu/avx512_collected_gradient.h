@@ -60,7 +60,7 @@ class CollectedGradient {
       for (int64_t c = 0; c < channels_; ++c) {
         collect_row(z, c);
       }
-      if (!writes_at_once()) {
+      if (!writes_at_once(z)) {
         written_.write(own_columns(), result_at(z, 0));
       }
     }
@@ -118,13 +118,17 @@ class CollectedGradient {
     }
   }
 
-  bool writes_at_once() const {
-    return call_.logits_gradient.axis[kInner] == 1;
+  // Whether row z goes where it belongs without a detour. A streamed one has to begin with a line.
+  bool writes_at_once(int64_t z) const {
+    const bool aligned = reinterpret_cast<uintptr_t>(result_at(z, 0)) % kCacheLine == 0;
+    const bool streams = std::is_same_v<T, float> && streamed_;
+    return call_.logits_gradient.axis[kInner] == 1 && (aligned || !streams);
   }
   void collect_row(int64_t z, int64_t c) {
-    T* row = writes_at_once() ? result_at(z, c) : results_ + c * own_columns();
+    const bool at_once = writes_at_once(z);
+    T* row = at_once ? result_at(z, c) : results_ + c * own_columns();
     if constexpr (std::is_same_v<T, float>) {
-      add_up(z, c, writes_at_once() && streamed_, row);
+      add_up(z, c, at_once && streamed_, row);
     } else {
       add_up(z, c, false, sums_);
       narrow_row(sums_, own_columns(), row);
@@ -132,7 +136,7 @@ class CollectedGradient {
     written_.set(c, row);
   }
 
-  // sums: of the tile's own columns of row z.
+  // sums: of the tile's own columns of row z; streamed: around the cache, to aligned ones.
   void add_up(int64_t z, int64_t c, bool streamed, float* sums) const {
     const Geometry& geometry = call_.geometry;
     Row rows[kRows];
@@ -141,14 +145,13 @@ class CollectedGradient {
     const Span sources = Span{z, z + 1}.grown(1, geometry.size[kOuter]);
     for (int64_t from = sources.begin; from < sources.end; ++from, ++count) {
       rows[count] = row_of(from, c);
-      taps[count] = tap_of_displacement(geometry, {z - from, 0, 0});
+      taps[count] = geometry.tap(z - from, 0, 0);
     }
     const int64_t ahead = std::min(z + 2, geometry.size[kOuter] - 1);
     const int64_t gradient_stride = call_.gradient.axis[kInner];
     const int64_t winners_stride = call_.winners.axis[kInner];
     const T* gradient_ahead = row_at<T>(call_.gradient, ahead, c);
     const uint8_t* winners_ahead = row_at<uint8_t>(call_.winners, ahead, c);
-    const bool aligned = reinterpret_cast<uintptr_t>(sums) % kPlaces == 0;
     const int64_t first = tile_.span[kInner].begin - columns_.begin;
     for (int64_t i = 0; i < own_columns(); i += kPlaces) {
       fetch_ahead(gradient_ahead + i * gradient_stride, kPlaces, gradient_stride);
@@ -160,7 +163,7 @@ class CollectedGradient {
       for (int row = 0; row < count; ++row) {
         add_row(rows[row], first + i, taps[row], block);
       }
-      store(block, own_columns() - i, streamed && aligned, sums + i);
+      store(block, own_columns() - i, streamed, sums + i);
     }
   }
   // x: of [columns], the first of the places. tap: of a winner in the same column.

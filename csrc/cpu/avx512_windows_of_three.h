@@ -1,4 +1,4 @@
-// Eq. 1 for windows of three, the commonest, in AVX-512: what the passes of penalized_planes.h hand
+// Eq. 1 for windows of three, the commonest, in AVX-512: what the passes of any_windows.h hand
 // each other stays in registers, but for two reduced planes (and a strip of rows in 3D).
 //
 //     logits, codes of plane z+1           ring of two reduced planes           penalized, winners
@@ -11,6 +11,7 @@
 #pragma once
 
 #include "class_candidates.h"
+#include "ordered_keys.h"
 #include "strided.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {

@@ -22,7 +22,8 @@ namespace {
 
 Kernels best_kernels(const std::string& wanted) {
 #if SCNP_X86_CAPABILITIES
-  const bool has_avx2 = __builtin_cpu_supports("avx2");
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                        __builtin_cpu_supports("bmi2");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (has_avx512 && (wanted.empty() || wanted == "avx512")) {

@@ -95,7 +95,7 @@ class LogitsAtWinners {
       out[i] = row[i + near_border(taps[i], z, y, x + i)];
     }
     if (first < last) {
-      each_place(taps + first, last - first, {offsets_, table_length_, geometry_.taps() < 32},
+      each_place(taps + first, last - first, WinnerOffsets(offsets_, table_length_, geometry_),
                  [row = row + first, out = out + first](int64_t i, int64_t place) {
                    out[i] = row[place];
                  });

@@ -22,13 +22,13 @@ class PenalizedPlanes {
  public:
   PenalizedPlanes(Scratch& scratch, const Geometry& geometry, const Tile& tile,
                   const PlaneLayout& layout)
-      : passes_(passes(scratch, geometry, tile, layout)) {
+      : passes_(choose(scratch, geometry, tile, layout)) {
   }
 
   // logits: of this channel; of pixel (z, y, x) at the sum of index times
   // stride. codes(z): the codes of plane z, flat, see PlaneLayout.
   void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
-    std::visit([&](auto& passes) { passes.start(logits, strides, own_code); }, passes_);
+    std::visit([&](auto& chosen) { chosen.start(logits, strides, own_code); }, passes_);
   }
 
   // The plane z of the tile, in ascending order of z: flat, [own rows] at the
@@ -36,14 +36,18 @@ class PenalizedPlanes {
   template <class Codes>
   void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners,
              bool streamed = false) {
-    std::visit([&](auto& passes) { passes.plane(z, codes, penalized, winners, streamed); },
+    std::visit([&](auto& chosen) { chosen.plane(z, codes, penalized, winners, streamed); },
                passes_);
   }
   bool may_stream(const Key* penalized) const {
-    return passes_.index() > 0 && reinterpret_cast<uintptr_t>(penalized) % 64 == 0;
+    const bool by_lines = passes_.index() == kOfThree;
+    return by_lines && reinterpret_cast<uintptr_t>(penalized) % 64 == 0;
   }
 
  private:
+  // Alternatives of Passes.
+  static constexpr size_t kAny = 0;
+  static constexpr size_t kOfThree = 1;
 #if SCNP_AVX512_BLOCKS
   using Passes =
       std::conditional_t<sizeof(Tap) == 1 && sizeof(Winner) == 1,
@@ -52,16 +56,16 @@ class PenalizedPlanes {
 #else
   using Passes = std::variant<AnyWindows<Format, Tap, Winner>>;
 #endif
-  static Passes passes(Scratch& scratch, const Geometry& geometry, const Tile& tile,
+  static Passes choose(Scratch& scratch, const Geometry& geometry, const Tile& tile,
                        const PlaneLayout& layout) {
 #if SCNP_AVX512_BLOCKS
     if constexpr (std::variant_size_v<Passes> == 2) {
       if (WindowsOfThree<Format>::serves(geometry, layout)) {
-        return Passes(std::in_place_index<1>, scratch, geometry, tile, layout);
+        return Passes(std::in_place_index<kOfThree>, scratch, geometry, tile, layout);
       }
     }
 #endif
-    return Passes(std::in_place_index<0>, scratch, geometry, tile, layout);
+    return Passes(std::in_place_index<kAny>, scratch, geometry, tile, layout);
   }
 
   Passes passes_;

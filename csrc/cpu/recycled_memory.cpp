@@ -111,12 +111,12 @@ void RecycledMemory::give_back(Block block) {
   kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(leaving));
   kept_.push_back({block});
   kept_bytes_ += block.bytes;
-  offer_all_but_the_last();
+  offer_older();
 }
 
-// Offering takes as long as a fifth of what is gained by keeping, so blocks that come back at once
-// are spared it.
-void RecycledMemory::offer_all_but_the_last() {
+// All but the newest, up to a quarter of what may be kept: offering takes time, and blocks that are
+// wanted again at once gain nothing by it.
+void RecycledMemory::offer_older() {
   size_t bytes = 0;
   for (size_t i = kept_.size(); i-- > 0;) {
     Kept& kept = kept_[i];

@@ -1,9 +1,10 @@
 // Memory for large results, in huge pages, used again.
 //
 //     first result    mmap, aligned to 2 MiB, huge pages asked for
-//     freed           kept, up to a limit; and but for the last, which the next step of a training
-//                     wants again, offered to the system: it may take the pages, but only does so
-//                     when memory runs short
+//     freed           kept, up to a limit; beyond the newest quarter of it, which the next step of
+//     a
+//                     training wants again, offered to the system: it may take the pages, but only
+//                     does so when memory runs short
 //     next result     the block that was freed last, among those that fit: no page faults, and
 //                     what the cache still holds of it is of use
 //
@@ -46,7 +47,7 @@ class RecycledMemory {
     bool offered = false;
   };
   Block take_kept(size_t bytes);
-  void offer_all_but_the_last();
+  void offer_older();
 
   const size_t most_kept_;
   // Only ever tried: a process that was forked while another thread held it goes on without.

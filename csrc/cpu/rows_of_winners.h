@@ -12,38 +12,56 @@
 namespace scnp::cpu::SCNP_CAPABILITY {
 
 // Where the winners of a row lie, seen from their pixels.
-struct WinnerOffsets {
-  const int32_t* of_tap = nullptr;  // [length]
-  int64_t length = 0;               // at least 256; the last entries serve all taps beyond
-  bool few = false;                 // whether entry 31 is one of these
-
+class WinnerOffsets {
+ public:
+  // of_tap: [length], at least 256; every entry from number geometry.taps() on serves the taps
+  // beyond.
+  WinnerOffsets(const int32_t* of_tap, int64_t length, const Geometry& geometry)
+      : of_tap_(of_tap), length_(length), fit_registers_(geometry.taps() < kInRegisters) {
+  }
   template <class Winner>
   int64_t operator[](Winner tap) const {
-    return of_tap[entry_of_tap(tap, length)];
+    return of_tap_[entry_of_tap(tap, length_)];
   }
+  // Whether the first so many are all there are.
+  static constexpr int64_t kInRegisters = 32;
+  bool fit_registers() const {
+    return fit_registers_;
+  }
+  const int32_t* of_tap() const {
+    return of_tap_;
+  }
+
+ private:
+  const int32_t* of_tap_;
+  int64_t length_;
+  bool fit_registers_;
 };
 
 #if SCNP_AVX512_BLOCKS
 
-// Up to 32 offsets in two registers, which one instruction looks sixteen up in.
-class FewOffsets {
+// Offsets in two registers, which one instruction looks sixteen up in.
+class OffsetsInRegisters {
  public:
   static constexpr int64_t kPlaces = 64;
 
-  explicit FewOffsets(const int32_t* of_tap)
-      : low_(_mm512_loadu_si512(of_tap)), high_(_mm512_loadu_si512(of_tap + 16)) {
+  explicit OffsetsInRegisters(const WinnerOffsets& offsets)
+      : low_(_mm512_loadu_si512(offsets.of_tap())),
+        high_(_mm512_loadu_si512(offsets.of_tap() + 16)) {
   }
-  // places: [64], of as many pixels from number `first` of the row on; of `count` of them, in whole
-  // sixteens.
+  // Of `count` pixels of a row from number `first` on, at most 64: places[i], of the winner of
+  // pixel first + i. Sixteen at a time: what follows the last of `count` is overwritten.
   SCNP_ALWAYS_INLINE void find_places(const uint8_t* taps, int64_t first, int64_t count,
                                       int32_t* places) const {
+    constexpr char last = WinnerOffsets::kInRegisters - 1;
     __m512i pixel =
         _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                          _mm512_set1_epi32(static_cast<int32_t>(first)));
     for (int64_t i = 0; i < count; i += 16) {
-      const auto inside = static_cast<__mmask16>(_bzhi_u32(0xffff, count - i));
+      const auto inside =
+          static_cast<__mmask16>(_bzhi_u32(0xffff, static_cast<unsigned>(count - i)));
       const __m128i bytes = _mm_maskz_loadu_epi8(inside, taps + first + i);
-      const __m512i entries = _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, _mm_set1_epi8(31)));
+      const __m512i entries = _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, _mm_set1_epi8(last)));
       const __m512i offsets = _mm512_permutex2var_epi32(low_, entries, high_);
       _mm512_store_si512(places + i, _mm512_add_epi32(pixel, offsets));
       pixel = _mm512_add_epi32(pixel, _mm512_set1_epi32(16));
@@ -58,13 +76,13 @@ class FewOffsets {
 // Calls body(i, place) for every pixel i in [0, count), in ascending order. Two places are loaded
 // at once: loads are what such loops wait for.
 template <class Body>
-SCNP_ALWAYS_INLINE void each_place_of_few(const uint8_t* taps, int64_t count,
-                                          const WinnerOffsets& offsets, const Body& body) {
-  const FewOffsets few(offsets.of_tap);
-  alignas(64) int32_t places[FewOffsets::kPlaces];
-  for (int64_t first = 0; first < count; first += FewOffsets::kPlaces) {
-    const int64_t n = std::min(FewOffsets::kPlaces, count - first);
-    few.find_places(taps, first, n, places);
+SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* taps, int64_t count,
+                                                const WinnerOffsets& offsets, const Body& body) {
+  const OffsetsInRegisters registers(offsets);
+  alignas(64) int32_t places[OffsetsInRegisters::kPlaces];
+  for (int64_t first = 0; first < count; first += OffsetsInRegisters::kPlaces) {
+    const int64_t n = std::min(OffsetsInRegisters::kPlaces, count - first);
+    registers.find_places(taps, first, n, places);
     int64_t i = 0;
     for (; i + 4 <= n; i += 4) {
       int64_t two[2];
@@ -88,14 +106,13 @@ SCNP_ALWAYS_INLINE void each_place(const Winner* taps, int64_t count, const Winn
                                    const Body& body) {
 #if SCNP_AVX512_BLOCKS
   if constexpr (sizeof(Winner) == 1) {
-    if (offsets.few) {
-      return each_place_of_few(taps, count, offsets, body);
+    if (offsets.fit_registers()) {
+      return each_place_of_registers(taps, count, offsets, body);
     }
   }
 #endif
-  const WinnerOffsets of = offsets;  // a copy: bytes may be read from anywhere
   for (int64_t i = 0; i < count; ++i) {
-    body(i, i + of[taps[i]]);
+    body(i, i + offsets[taps[i]]);
   }
 }
 

@@ -49,22 +49,6 @@ inline void spread_row(const T* from, int64_t n, int64_t stride, T* to, bool str
   });
 }
 
-// How the channels of a tensor's rows lie in memory.
-struct ChannelStrides {
-  int64_t channel = 0;  // from a channel to the next
-  int64_t pixel = 0;    // from a pixel of the row to the next
-
-  // Whether so many channels are all that lies between the row's first and last element.
-  bool interleaves(int64_t channels) const {
-    return channel == 1 && pixel == channels && channels > 1;
-  }
-};
-
-template <class T>
-ChannelStrides strides_of(const View<T>& view) {
-  return {view.channel, view.axis[kInner]};
-}
-
 // Calls body with the number of channels as a constant, if it is one that compilers interleave
 // with vector instructions; returns whether it is.
 template <class Body>
@@ -83,6 +67,23 @@ inline bool with_interleaved_channels(int64_t channels, const Body& body) {
   }
 }
 
+// How the channels of a tensor's rows lie in memory.
+struct ChannelStrides {
+  int64_t channel = 0;  // from a channel to the next
+  int64_t pixel = 0;    // from a pixel of the row to the next
+
+  // Whether rows of so many channels are written together: if nothing else lies in between.
+  bool interleaves(int64_t channels) const {
+    return channel == 1 && pixel == channels &&
+           with_interleaved_channels(channels, [](auto /*constant*/) {});
+  }
+};
+
+template <class T>
+ChannelStrides strides_of(const View<T>& view) {
+  return {view.channel, view.axis[kInner]};
+}
+
 // Rows of several channels, written side by side: where their elements take turns, one channel
 // after the other would write every line as often as there are channels.
 template <class T>
@@ -95,8 +96,8 @@ class RowsOfChannels {
         channels_(channels),
         strides_(strides),
         streamed_(streamed),
-        line_(strides.interleaves(channels) && streamed ? scratch.array<T>(channels * n)
-                                                        : nullptr) {
+        interleaves_(strides.interleaves(channels)),
+        line_(interleaves_ && streamed ? scratch.array<T>(channels * n) : nullptr) {
   }
 
   // row: [n], until the next write.
@@ -105,15 +106,15 @@ class RowsOfChannels {
   }
   // to: the first channel's.
   void write(int64_t n, T* to) const {
-    const bool together =
-        strides_.interleaves(channels_) && with_interleaved_channels(channels_, [&](auto channels) {
-          interleave<channels>(n, line_ != nullptr ? line_ : to);
-        });
-    if (!together) {
+    if (!interleaves_) {
       for (int64_t c = 0; c < channels_; ++c) {
         spread_row(rows_[c], n, strides_.pixel, to + c * strides_.channel, streamed_);
       }
-    } else if (line_ != nullptr) {
+      return;
+    }
+    with_interleaved_channels(
+        channels_, [&](auto channels) { interleave<channels>(n, line_ != nullptr ? line_ : to); });
+    if (line_ != nullptr) {
       stream_bytes(line_, static_cast<size_t>(n * channels_) * sizeof(T), to);
     }
   }
@@ -135,6 +136,7 @@ class RowsOfChannels {
   int64_t channels_;
   ChannelStrides strides_;
   bool streamed_;
+  bool interleaves_;
   T* line_;  // [n * channels], what is streamed
 };
 
@@ -146,6 +148,13 @@ inline void fetch_ahead(const T* from, int64_t n, int64_t stride = 1) {
   // A function of nothing but hints counts as one without effect, whose calls are dropped.
   __asm__ volatile("");
   constexpr int64_t cache_line = 64;
+  constexpr int64_t size = sizeof(T);
+  if (stride * size > cache_line) {
+    for (int64_t i = 0; i < n; ++i) {
+      __builtin_prefetch(from + i * stride, kToWrite ? 1 : 0, 2);
+    }
+    return;
+  }
   const auto begin = reinterpret_cast<uintptr_t>(from) / cache_line * cache_line;
   const auto end = reinterpret_cast<uintptr_t>(from + n * stride);
   for (uintptr_t line = begin; line < end; line += cache_line) {

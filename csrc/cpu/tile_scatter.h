@@ -45,8 +45,9 @@ class TileScatter {
     plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
     plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
     table_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
-    few_taps_ = table_length_ <=
-                std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length());
+    few_taps_ = table_length_ <= std::max<int64_t>(
+                                     256, sources_[kMiddle].length() * sources_[kInner].length()) &&
+                (ring_depth_ + 1) * plane_length_ <= std::numeric_limits<int32_t>::max();
     offsets_ = scratch_.array<int32_t>(few_taps_ ? table_length_ : 0);
     std::fill_n(offsets_, few_taps_ ? table_length_ : 0,
                 static_cast<int32_t>(plane_starts_[ring_depth_]));
@@ -82,7 +83,7 @@ class TileScatter {
     const Winner* taps = winners_of_row(z, y);
     Accumulator<T>* row = row_of_accumulators(y);
     if (few_taps_) {
-      each_place(taps, count, {offsets_, table_length_, geometry_.taps() < 32},
+      each_place(taps, count, WinnerOffsets(offsets_, table_length_, geometry_),
                  [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
     } else {
       for (int64_t i = 0; i < count; ++i) {

@@ -22,14 +22,6 @@ inline Displacement displacement_of_tap(const Geometry& geometry, int64_t tap) {
   return displacement;
 }
 
-inline int64_t tap_of_displacement(const Geometry& geometry, const Displacement& displacement) {
-  int64_t tap = 0;
-  for (int axis = 0; axis < kAxes; ++axis) {
-    tap = tap * geometry.window[axis] + geometry.window[axis] / 2 + displacement.axis[axis];
-  }
-  return tap;
-}
-
 // False for taps that no pixel of the image can have: they lie beyond the border for all of them.
 inline bool within_reach(const Geometry& geometry, const Displacement& displacement) {
   for (int axis = 0; axis < kAxes; ++axis) {
