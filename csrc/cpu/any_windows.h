@@ -21,14 +21,15 @@ template <class Key, class Tap, class Winner>
 inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background)[3],
                                     const CandidateSource<Key, Tap> (&foreground)[3],
                                     const uint8_t* codes, uint8_t own_code, Tap centre_tap,
-                                    Key* logits, Winner* winners) {
+                                    Key* logits, Winner* winners, [[maybe_unused]] bool streamed) {
 #if SCNP_AVX512_BLOCKS
   if constexpr (sizeof(Tap) == 1) {
     const __mmask64 own = places_with(codes, own_code);
     BestOfBlock<Key> best(background[0], foreground[0], own);
     best.replace_if_better(background[1], foreground[1], own);
     best.replace_if_better(background[2], foreground[2], own);
-    return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners);
+    return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners,
+                             streamed);
   }
 #endif
   // Copies: a store to bytes may change anything that lies behind a reference.
@@ -79,7 +80,7 @@ class AnyWindows {
   }
 
   template <class Codes>
-  void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners, bool /*streamed*/) {
+  void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners, bool streamed) {
     const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
     // The last plane is reduced in step with the last pass, where that takes planes as they are.
     const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
@@ -115,7 +116,7 @@ class AnyWindows {
         first_best_of_own_class<Key, Tap, Winner>(
             {background[0].from(block), background[1].from(block), background[2].from(block)},
             {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
-            own_codes + block, own_code, centre_tap, penalized + block, winners + block);
+            own_codes + block, own_code, centre_tap, penalized + block, winners + block, streamed);
       }
     }
     if (reduces) {

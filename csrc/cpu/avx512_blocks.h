@@ -346,15 +346,29 @@ SCNP_ALWAYS_INLINE KeysOfRegister keys_of_register(__m512i bits,
 template <class Format, class Key = typename Format::Bits>
 inline void make_keys_of_block(const Key* logits, const uint8_t* codes, uint8_t own_code,
                                Key* background, Key* foreground) {
+  using Register = KeyRegister<Key>;
+  constexpr int registers = kRegistersPerBlock<Key>;
   const __mmask64 own = places_with(codes, own_code);
   const __mmask64 own_or_invalid = own | places_with(codes, kInvalidPixel);
-  for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-    const int64_t from = r * kKeysPerRegister<Key>;
-    const auto keys = keys_of_register<Format, true>(_mm512_loadu_si512(logits + from),
-                                                     mask_of_register<Key>(own, r),
-                                                     mask_of_register<Key>(own_or_invalid, r));
-    _mm512_storeu_si512(background + from, keys.background);
-    _mm512_storeu_si512(foreground + from, keys.foreground);
+  __m512i bits[registers];
+  typename Register::Mask rare[registers];
+  for (int r = 0; r < registers; ++r) {
+    bits[r] = _mm512_loadu_si512(logits + r * kKeysPerRegister<Key>);
+    rare[r] = Register::template rare<Format>(bits[r]);
+  }
+  const auto store = [&](auto may_be_rare) {
+    for (int r = 0; r < registers; ++r) {
+      const int64_t from = r * kKeysPerRegister<Key>;
+      const auto keys = keys_of_register<Format, may_be_rare>(
+          bits[r], mask_of_register<Key>(own, r), mask_of_register<Key>(own_or_invalid, r));
+      _mm512_storeu_si512(background + from, keys.background);
+      _mm512_storeu_si512(foreground + from, keys.foreground);
+    }
+  };
+  if (Register::joined(rare) == 0) {
+    store(std::false_type{});
+  } else {
+    store(std::true_type{});
   }
 }
 

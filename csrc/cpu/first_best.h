@@ -66,13 +66,12 @@ void first_best(int64_t n, Candidates<Key, Tap> out, const First& first, const R
 }
 
 // The first best of `count` rows that lie `distance` apart in one array, the k-th of which counts
-// `step * k` taps more than the first: by doubling, in about log2(count) passes.
+// `step * k` taps more than the first: by tripling, in about log3(count) passes.
 //
 //     span 1        a    b    c    d    e    f    g
-//     span 2        ab   bc   cd   de   ef   fg         best of itself and the one 1 further
-//     span 4        abcd bcde cdef defg                 ... 2 further
-//     of 7          abcd + defg                         two spans that overlap: d twice changes
-//     nothing
+//     span 3        abc  bcd  cde  def  efg              best of itself, 1 and 2 further
+//     of 7          abc + def + efg                      spans may overlap: e and f twice
+//                                                        change nothing
 //
 // `rows` serves as working memory (with `n` places for the first row, and the others behind it).
 template <class Source, class Key, class Tap>
@@ -88,10 +87,13 @@ void first_best_of_rows(const Source& source, Candidates<Key, Tap> rows, int64_t
   };
   // The places that the spans still to be made will read.
   const auto places = [&](int64_t length) { return whole_blocks(n + (count - length) * distance); };
-  first_best(places(2), rows, row(0), row(1));
-  int64_t length = 2;
-  for (; 2 * length < count; length *= 2) {
-    first_best(places(2 * length), rows, span(0), span(length));
+  first_best(places(3), rows, row(0), row(1), row(2));
+  int64_t length = 3;
+  for (; 3 * length < count; length *= 3) {
+    first_best(places(3 * length), rows, span(0), span(length), span(2 * length));
+  }
+  if (2 * length < count) {
+    return first_best(n, out, span(0), span(length), span(count - length));
   }
   first_best(n, out, span(0), span(count - length));
 }

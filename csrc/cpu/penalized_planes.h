@@ -39,8 +39,8 @@ class PenalizedPlanes {
     std::visit([&](auto& chosen) { chosen.plane(z, codes, penalized, winners, streamed); },
                passes_);
   }
-  bool may_stream(const Key* penalized) const {
-    const bool by_lines = passes_.index() == kOfThree;
+  static bool may_stream(const Key* penalized) {
+    constexpr bool by_lines = SCNP_AVX512_BLOCKS && sizeof(Tap) == 1;
     return by_lines && reinterpret_cast<uintptr_t>(penalized) % 64 == 0;
   }
 

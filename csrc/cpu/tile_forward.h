@@ -76,7 +76,7 @@ class TileForward {
     return channels.length() == 1 && layout_.own_rows.length() == 1 &&
            layout_.own_places() == layout_.own_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
-           (!streamed_ || planes_.front().may_stream(row));
+           (!streamed_ || PenalizedPlanes<Format, Tap, Winner>::may_stream(row));
   }
   void compute_in_place(int64_t channel, int64_t z) {
     const int64_t y = layout_.own_rows.begin;
