@@ -27,7 +27,9 @@ inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background
     const __mmask64 own = places_with(codes, own_code);
     BestOfBlock<Key> best(background[0], foreground[0], own);
     best.replace_if_better(background[1], foreground[1], own);
-    best.replace_if_better(background[2], foreground[2], own);
+    if (background[2].key != background[1].key) {
+      best.replace_if_better(background[2], foreground[2], own);
+    }
     return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners,
                              streamed);
   }
