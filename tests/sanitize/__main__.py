@@ -21,6 +21,7 @@ WHOLE_CONTRACT = (
     "test_special_values",
     "test_target",
     "test_layouts",
+    "test_widths",
     "test_empty",
     "test_determinism",
     "test_modules",
