@@ -18,10 +18,10 @@ struct Float16 {
   uint16_t bits;
 };
 
-inline float widen(BFloat16 value) {
+SCNP_ALWAYS_INLINE float widen(BFloat16 value) {
   return float_of_bits(static_cast<uint32_t>(value.bits) << 16);
 }
-inline float widen(Float16 value) {
+SCNP_ALWAYS_INLINE float widen(Float16 value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fff) << 13;
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
   // Moving the exponent by a multiplication also normalises what was denormal in 16 bits.
@@ -36,13 +36,13 @@ inline double widen(double value) {
   return value;
 }
 
-inline void narrow(float value, BFloat16& result) {
+SCNP_ALWAYS_INLINE void narrow(float value, BFloat16& result) {
   const uint32_t bits = bits_of_float(value);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const bool is_nan = (bits & 0x7fffffff) > 0x7f800000;
   result.bits = static_cast<uint16_t>(is_nan ? 0x7fc0 : rounded);
 }
-inline void narrow(float value, Float16& result) {
+SCNP_ALWAYS_INLINE void narrow(float value, Float16& result) {
   const uint32_t bits = bits_of_float(value);
   const uint32_t sign = (bits >> 16) & 0x8000;
   const uint32_t magnitude = bits & 0x7fffffff;

@@ -9,7 +9,7 @@ namespace scnp::cpu::SCNP_CAPABILITY {
 // Calls body with the stride, as a constant where it is one of the common ones: loops over a known
 // stride become vector instructions.
 template <class Body>
-inline void with_stride(int64_t stride, const Body& body) {
+SCNP_ALWAYS_INLINE void with_stride(int64_t stride, const Body& body) {
   switch (stride) {
     case 1:
       return body(std::integral_constant<int64_t, 1>{});
@@ -27,7 +27,8 @@ inline void with_stride(int64_t stride, const Body& body) {
 // [n] contiguous elements from every stride-th of `from`.
 template <class T>
 inline void gather_row(const T* from, int64_t stride, int64_t n, T* to) {
-  with_stride(stride, [&](auto step) {
+  // Copies, here and below: a store to bytes may change anything that lies behind a reference.
+  with_stride(stride, [from, n, to](auto step) {
     SCNP_VECTORIZE
     for (int64_t i = 0; i < n; ++i) {
       to[i] = from[i * step];
@@ -41,7 +42,7 @@ inline void spread_row(const T* from, int64_t n, int64_t stride, T* to, bool str
   if (streamed && stride == 1) {
     return stream_bytes(from, static_cast<size_t>(n) * sizeof(T), to);
   }
-  with_stride(stride, [&](auto step) {
+  with_stride(stride, [from, n, to](auto step) {
     SCNP_VECTORIZE
     for (int64_t i = 0; i < n; ++i) {
       to[i * step] = from[i];
