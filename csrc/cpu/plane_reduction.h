@@ -84,7 +84,7 @@ class PlaneReduction {
     const int64_t columns = 2 * layout_.reach[1] + 1;
     const int64_t rows = 2 * layout_.reach[0] + 1;
     if (columns > 3 || rows > 3) {
-      places = layout_.own_places();  // doubling overwrites what the next places would need
+      places = layout_.own_places();  // tripling overwrites what the next places would need
     }
     if (places <= own_places_) {
       return;
