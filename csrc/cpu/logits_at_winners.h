@@ -46,13 +46,8 @@ class LogitsAtWinners {
     class_length_ = depth_ * plane_length_;
     ring_ = scratch.array<Real>(geometry.channels * class_length_);
     next_ = reached_[kOuter].begin;
-    few_taps_ = geometry.taps() <= 1024;
-    // Every tap that a winner's type can name, as far as a table may go.
-    table_length_ = few_taps_ ? std::max<int64_t>(geometry.taps() + 1, 256) : 0;
-    offsets_ = scratch.array<int32_t>(table_length_);
-    displacements_ = scratch.array<Displacement>(few_taps_ ? geometry.taps() : 0);
-    for (int64_t tap = 0; few_taps_ && tap < geometry.taps(); ++tap) {
-      displacements_[tap] = displacement_of_tap(geometry, tap);
+    if (geometry.taps() <= 1024) {
+      offsets_.emplace(scratch, geometry);
     }
   }
 
@@ -69,7 +64,7 @@ class LogitsAtWinners {
   }
   // Before the pixels of row (z, y) are.
   void start_row(int64_t z, int64_t y) {
-    if (few_taps_) {
+    if (offsets_) {
       find_offsets(z, y);
     }
   }
@@ -89,13 +84,13 @@ class LogitsAtWinners {
     const int64_t count = pixels_[kInner].length();
     // Only near the border can a tap lead out of the row.
     const int64_t reach = geometry_.reach(kInner);
-    const int64_t first = few_taps_ ? std::clamp(reach - x, int64_t{0}, count) : count;
+    const int64_t first = offsets_ ? std::clamp(reach - x, int64_t{0}, count) : count;
     const int64_t last = std::clamp(geometry_.size[kInner] - reach - x, first, count);
     for (int64_t i = 0; i < first; ++i) {
       out[i] = row[i + near_border(taps[i], z, y, x + i)];
     }
     if (first < last) {
-      each_place(taps + first, last - first, WinnerOffsets(offsets_, table_length_, geometry_),
+      each_place(taps + first, last - first, *offsets_,
                  [row = row + first, out = out + first](int64_t i, int64_t place) {
                    out[i] = row[place];
                  });
@@ -159,25 +154,22 @@ class LogitsAtWinners {
     known_ = true;
     rows_ = rows;
     const Span planes = inside(z, kOuter);
-    const int64_t reach = geometry_.reach(kInner);
-    // A tap that leads out of the image is no forward pass's; it stays with its own pixel.
-    own_offset_ = static_cast<int32_t>(slot(z) * plane_length_);
-    std::fill_n(offsets_, table_length_, own_offset_);
-    for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
-      const Displacement& by = displacements_[tap];
-      if (holds(planes, by.axis[kOuter]) && holds(rows, by.axis[kMiddle]) &&
-          holds({-reach, reach + 1}, by.axis[kInner])) {
-        offsets_[tap] = static_cast<int32_t>(offset(z, by));
-      }
-    }
+    own_offset_ = slot(z) * plane_length_;
+    // A row that lies outside of the image is no forward pass's; the pixel's own stands for it.
+    const auto of_row = [&](int64_t outer, int64_t middle) {
+      return holds(planes, outer) && holds(rows, middle) ? offset(z, {{outer, middle, 0}})
+                                                         : own_offset_;
+    };
+    offsets_->find(of_row, own_offset_);
   }
   // The same where a tap can lead out of the row, or the window is too large for a table.
   int64_t near_border(Winner tap, int64_t z, int64_t y, int64_t x) const {
     const bool known = static_cast<uint64_t>(tap) < static_cast<uint64_t>(geometry_.taps());
-    if (few_taps_) {
-      const int64_t at = entry_of_tap(tap, table_length_);
-      return known && holds(inside(x, kInner), displacements_[at].axis[kInner]) ? offsets_[at]
-                                                                                : own_offset_;
+    if (offsets_) {
+      const int64_t across = static_cast<int64_t>(tap) % geometry_.window[kInner];
+      return known && holds(inside(x, kInner), across - geometry_.window[kInner] / 2)
+                 ? (*offsets_)[tap]
+                 : own_offset_;
     }
     Displacement by{};
     if (known) {
@@ -199,13 +191,10 @@ class LogitsAtWinners {
   int64_t row_length_ = 0;
   int64_t plane_length_ = 0;
   int64_t class_length_ = 0;
-  Real* ring_ = nullptr;  // [C, depth, reached middle, reached inner]
-  int64_t next_ = 0;      // plane to be copied
-  bool few_taps_ = false;
-  int64_t table_length_ = 0;
-  Displacement* displacements_ = nullptr;  // [taps], with few taps
-  int32_t* offsets_ = nullptr;  // [table_length], for rows whose windows are clipped alike
-  int32_t own_offset_ = 0;      // where a tap stands that leads nowhere
+  Real* ring_ = nullptr;                          // [C, depth, reached middle, reached inner]
+  int64_t next_ = 0;                              // plane to be copied
+  std::optional<WinnerOffsets<Winner>> offsets_;  // with few taps: of rows clipped alike
+  int64_t own_offset_ = 0;                        // where a tap stands that leads nowhere
   bool known_ = false;
   Span rows_;
 };

@@ -1,7 +1,7 @@
 // The winners of a row of pixels: their values read, or added to.
 //
-//     winners   4        1         7                    table of offsets, by tap:
-//     places    0 + 12   1 - 115   2 + 128   ...          1 -> -115    4 -> 12    7 -> 128
+//     winners   4        1         7                    offset of a tap: of its row in the window,
+//     places    0 + 12   1 - 115   2 + 128   ...        and its number within
 //               where each pixel's winner lies, from the row's first pixel on
 //
 // The pixels come one by one: what one adds, a later one may read.
@@ -11,48 +11,122 @@
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
-// Where the winners of a row lie, seen from their pixels.
+// Where the winners of a row lie, seen from their pixels: of every number that a winner can be,
+// whoever wrote it.
+template <class Winner>
 class WinnerOffsets {
  public:
-  // of_tap: [length], at least 256; every entry from number geometry.taps() on serves the taps
-  // beyond.
-  WinnerOffsets(const int32_t* of_tap, int64_t length, const Geometry& geometry)
-      : of_tap_(of_tap), length_(length), taps_(geometry.taps()) {
+  // Looked up sixteen at a time, in one or two registers of window rows.
+  static constexpr int64_t kMostRows = 32;
+
+  WinnerOffsets(Scratch& scratch, const Geometry& geometry)
+      : geometry_(geometry),
+        width_(geometry.window[kInner]),
+        rows_(geometry.window[kOuter] * geometry.window[kMiddle]),
+        taps_(geometry.taps()),
+        in_registers_(may_be_in_registers(geometry)),
+        length_(in_registers_ ? kMostRows : std::max<int64_t>(taps_ + 1, 256)),
+        table_(scratch.array<int32_t>(length_)) {
   }
-  template <class Winner>
-  int64_t operator[](Winner tap) const {
-    return of_tap_[entry_of_tap(tap, length_)];
+
+  // of_row(outer, middle): where the pixel so many planes and rows ahead lies. elsewhere: where the
+  // taps lead that no pixel has.
+  template <class OfRow>
+  void find(const OfRow& of_row, int64_t elsewhere) {
+    if (in_registers_) {
+      int32_t* entry = table_;
+      each_row(of_row, [&](int64_t /*first*/, int64_t of_tap_0) {
+        *entry++ = static_cast<int32_t>(of_tap_0);
+      });
+      std::fill(entry, table_ + length_, static_cast<int32_t>(elsewhere - taps_));
+      return;
+    }
+    const int64_t outside = width_ / 2 - geometry_.reach(kInner);
+    std::fill_n(table_, length_, static_cast<int32_t>(elsewhere));
+    each_row(of_row, [&](int64_t first, int64_t of_tap_0) {
+      for (int64_t tap = first + outside; tap < first + width_ - outside; ++tap) {
+        table_[tap] = static_cast<int32_t>(of_tap_0 + tap);
+      }
+    });
   }
-  // Whether the first `entries` are all there are.
-  bool fit(int64_t entries) const {
-    return taps_ < entries;
+
+  int64_t operator[](Winner winner) const {
+    if (!in_registers_) {
+      return table_[entry_of_tap(winner, length_)];
+    }
+    const int64_t tap = std::min<int64_t>(winner, taps_);
+    return table_[tap / width_] + tap;
   }
-  const int32_t* of_tap() const {
-    return of_tap_;
+  bool in_registers() const {
+    return in_registers_;
+  }
+  // If they are: for each row of the window, and those behind it, what is added to its taps.
+  const int32_t* of_rows() const {
+    return table_;
+  }
+  int64_t rows() const {
+    return rows_;
+  }
+  int64_t width() const {
+    return width_;
+  }
+  int64_t taps() const {
+    return taps_;
   }
 
  private:
-  const int32_t* of_tap_;
-  int64_t length_;
+  static bool may_be_in_registers([[maybe_unused]] const Geometry& geometry) {
+#if SCNP_AVX512_BLOCKS
+    // In a narrower image, some taps of a row lead elsewhere than the others.
+    return sizeof(Winner) == 1 && geometry.taps() <= 255 && geometry.window[kInner] > 1 &&
+           geometry.window[kOuter] * geometry.window[kMiddle] < kMostRows &&
+           geometry.reach(kInner) == geometry.window[kInner] / 2;
+#else
+    return false;
+#endif
+  }
+  // Calls body(first tap of the row, offset of a tap 0 in line with it) for every row of the
+  // window.
+  template <class OfRow, class Body>
+  void each_row(const OfRow& of_row, const Body& body) const {
+    const int64_t planes = geometry_.window[kOuter];
+    const int64_t rows = geometry_.window[kMiddle];
+    int64_t first = 0;
+    for (int64_t plane = 0; plane < planes; ++plane) {
+      for (int64_t row = 0; row < rows; ++row) {
+        body(first, of_row(plane - planes / 2, row - rows / 2) - width_ / 2 - first);
+        first += width_;
+      }
+    }
+  }
+
+  const Geometry& geometry_;
+  int64_t width_;
+  int64_t rows_;
   int64_t taps_;
+  bool in_registers_;
+  int64_t length_;
+  int32_t* table_;  // [32] of rows, or [taps and more] of taps
 };
 
 #if SCNP_AVX512_BLOCKS
 
-// Offsets in registers: one instruction looks sixteen up in two of them.
-template <int kEntries>
+// Sixteen at a time: a tap's row is found by multiplication, and that row's offset in registers.
+template <int kRegisters>
 class OffsetsInRegisters {
  public:
   static constexpr int64_t kPlaces = 64;
 
-  explicit OffsetsInRegisters(const WinnerOffsets& offsets) {
-    for (int i = 0; i < kEntries / 16; ++i) {
-      table_[i] = _mm512_loadu_si512(offsets.of_tap() + 16 * i);
+  explicit OffsetsInRegisters(const WinnerOffsets<uint8_t>& offsets)
+      : taps_(_mm_set1_epi8(static_cast<char>(offsets.taps()))),
+        row_of_tap_(_mm512_set1_epi32(static_cast<int32_t>(65536 / offsets.width() + 1))) {
+    for (int i = 0; i < kRegisters; ++i) {
+      of_rows_[i] = _mm512_loadu_si512(offsets.of_rows() + 16 * i);
     }
   }
   // Of `count` pixels of a row from number `first` on, at most 64: places[i], of the winner of
   // pixel first + i. Sixteen at a time: what follows the last of `count` is overwritten.
-  SCNP_ALWAYS_INLINE void find_places(const uint8_t* taps, int64_t first, int64_t count,
+  SCNP_ALWAYS_INLINE void find_places(const uint8_t* winners, int64_t first, int64_t count,
                                       int32_t* places) const {
     __m512i pixel =
         _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
@@ -60,46 +134,44 @@ class OffsetsInRegisters {
     for (int64_t i = 0; i < count; i += 16) {
       const auto inside =
           static_cast<__mmask16>(_bzhi_u32(0xffff, static_cast<unsigned>(count - i)));
-      const __m128i bytes = _mm_maskz_loadu_epi8(inside, taps + first + i);
-      const __m512i entries =
-          _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, _mm_set1_epi8(kEntries - 1)));
-      _mm512_store_si512(places + i, _mm512_add_epi32(pixel, look_up(entries)));
+      const __m128i bytes = _mm_maskz_loadu_epi8(inside, winners + first + i);
+      const __m512i taps = _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, taps_));
+      // Exact for taps and widths up to 255.
+      const __m512i rows = _mm512_srli_epi32(_mm512_madd_epi16(taps, row_of_tap_), 16);
+      _mm512_store_si512(places + i,
+                         _mm512_add_epi32(_mm512_add_epi32(pixel, taps), of_rows(rows)));
       pixel = _mm512_add_epi32(pixel, _mm512_set1_epi32(16));
     }
   }
 
  private:
-  static_assert(kEntries == 32 || kEntries == 128);
+  static_assert(kRegisters == 1 || kRegisters == 2);
 
-  SCNP_ALWAYS_INLINE __m512i look_up(__m512i entries) const {
-    const __m512i first = _mm512_permutex2var_epi32(table_[0], entries, table_[1]);
-    if constexpr (kEntries == 32) {
-      return first;
+  SCNP_ALWAYS_INLINE __m512i of_rows(__m512i rows) const {
+    if constexpr (kRegisters == 1) {
+      return _mm512_permutexvar_epi32(rows, of_rows_[0]);
     } else {
-      const __mmask16 odd = _mm512_test_epi32_mask(entries, _mm512_set1_epi32(32));
-      const __mmask16 high = _mm512_test_epi32_mask(entries, _mm512_set1_epi32(64));
-      const __m512i second = _mm512_permutex2var_epi32(table_[2], entries, table_[3]);
-      const __m512i third = _mm512_permutex2var_epi32(table_[4], entries, table_[5]);
-      const __m512i fourth = _mm512_permutex2var_epi32(table_[6], entries, table_[7]);
-      return _mm512_mask_mov_epi32(_mm512_mask_mov_epi32(first, odd, second), high,
-                                   _mm512_mask_mov_epi32(third, odd, fourth));
+      return _mm512_permutex2var_epi32(of_rows_[0], rows, of_rows_[1]);
     }
   }
 
-  __m512i table_[kEntries / 16];
+  __m128i taps_;
+  __m512i row_of_tap_;
+  __m512i of_rows_[kRegisters];
 };
 
 // Calls body(i, place) for every pixel i in [0, count), in ascending order. Two places are loaded
 // at once: loads are what such loops wait for.
-template <int kEntries, class Body>
-SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* taps, int64_t count,
-                                                const WinnerOffsets& offsets, const Body& body) {
-  using Registers = OffsetsInRegisters<kEntries>;
+template <int kRegisters, class Body>
+SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* winners, int64_t count,
+                                                const WinnerOffsets<uint8_t>& offsets,
+                                                const Body& body) {
+  using Registers = OffsetsInRegisters<kRegisters>;
   const Registers registers(offsets);
   alignas(64) int32_t places[Registers::kPlaces];
   for (int64_t first = 0; first < count; first += Registers::kPlaces) {
     const int64_t n = std::min(Registers::kPlaces, count - first);
-    registers.find_places(taps, first, n, places);
+    registers.find_places(winners, first, n, places);
     int64_t i = 0;
     for (; i + 4 <= n; i += 4) {
       int64_t two[2];
@@ -119,20 +191,18 @@ SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* taps, int64_t cou
 
 // Calls body(i, place) for every pixel i in [0, count), in ascending order.
 template <class Winner, class Body>
-SCNP_ALWAYS_INLINE void each_place(const Winner* taps, int64_t count, const WinnerOffsets& offsets,
-                                   const Body& body) {
+SCNP_ALWAYS_INLINE void each_place(const Winner* winners, int64_t count,
+                                   const WinnerOffsets<Winner>& offsets, const Body& body) {
 #if SCNP_AVX512_BLOCKS
   if constexpr (sizeof(Winner) == 1) {
-    if (offsets.fit(32)) {
-      return each_place_of_registers<32>(taps, count, offsets, body);
-    }
-    if (offsets.fit(128)) {
-      return each_place_of_registers<128>(taps, count, offsets, body);
+    if (offsets.in_registers()) {
+      return offsets.rows() < 16 ? each_place_of_registers<1>(winners, count, offsets, body)
+                                 : each_place_of_registers<2>(winners, count, offsets, body);
     }
   }
 #endif
   for (int64_t i = 0; i < count; ++i) {
-    body(i, i + offsets[taps[i]]);
+    body(i, i + offsets[winners[i]]);
   }
 }
 

@@ -44,14 +44,16 @@ class TileScatter {
     row_winners_ = scratch_.array<Winner>(sources_[kInner].length());
     plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
     plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
-    table_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
-    few_taps_ = table_length_ <= std::max<int64_t>(
-                                     256, sources_[kMiddle].length() * sources_[kInner].length()) &&
-                (ring_depth_ + 1) * plane_length_ <= std::numeric_limits<int32_t>::max();
-    offsets_ = scratch_.array<int32_t>(few_taps_ ? table_length_ : 0);
-    std::fill_n(offsets_, few_taps_ ? table_length_ : 0,
-                static_cast<int32_t>(plane_starts_[ring_depth_]));
-    find_places_of_taps();
+    // While a table of taps, made anew for every plane, is less work than using it.
+    const bool few_taps =
+        geometry_.taps() <=
+            std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length()) &&
+        (ring_depth_ + 1) * plane_length_ <= std::numeric_limits<int32_t>::max();
+    if (few_taps) {
+      offsets_.emplace(scratch_, geometry_);
+    } else {
+      find_places_of_taps();
+    }
   }
 
   // Planes whose pixels are visited, in ascending order: begin_plane(z), each row in ascending
@@ -82,12 +84,12 @@ class TileScatter {
     const int64_t count = sources_[kInner].length();
     const Winner* taps = winners_of_row(z, y);
     Accumulator<T>* row = row_of_accumulators(y);
-    if (few_taps_) {
-      each_place(taps, count, WinnerOffsets(offsets_, table_length_, geometry_),
+    if (offsets_) {
+      each_place(taps, count, *offsets_,
                  [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
     } else {
       for (int64_t i = 0; i < count; ++i) {
-        const Place place = places_[entry_of_tap(taps[i], table_length_)];
+        const Place place = places_[entry_of_tap(taps[i], places_length_)];
         row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
       }
     }
@@ -132,8 +134,10 @@ class TileScatter {
 
  private:
   Accumulator<T>* accumulator_plane(int64_t z) {
-    const int64_t slot = (z - targets_[kOuter].begin) % ring_depth_;
-    return accumulators_ + slot * plane_length_;
+    return accumulators_ + slot_of_plane(z) * plane_length_;
+  }
+  int64_t slot_of_plane(int64_t z) const {
+    return (z - targets_[kOuter].begin) % ring_depth_;
   }
 
   // Where a tap's winner lies, seen from its pixel: planes ahead of the first that the window
@@ -143,10 +147,11 @@ class TileScatter {
     int32_t in_plane;
   };
 
+  // Of every tap, and at least of every uint8.
   void find_places_of_taps() {
-    const Place nowhere{static_cast<int32_t>(ring_depth_), 0};
-    places_ = scratch_.array<Place>(table_length_);
-    std::fill_n(places_, table_length_, nowhere);
+    places_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
+    places_ = scratch_.array<Place>(places_length_);
+    std::fill_n(places_, places_length_, Place{static_cast<int32_t>(ring_depth_), 0});
     for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
       const Displacement by = displacement_of_tap(geometry_, tap);
       if (within_reach(geometry_, by)) {
@@ -157,17 +162,22 @@ class TileScatter {
   }
 
   // Where the planes that the windows of plane z reach begin, in ascending order; and from that,
-  // while it is less work than using it, where every tap's winner lies.
+  // with few taps, where every tap's winner lies.
   void find_offsets(int64_t z) {
-    const int64_t first = z - geometry_.reach(kOuter);
+    const int64_t reach[] = {geometry_.reach(kOuter), geometry_.reach(kMiddle)};
+    int64_t slot = slot_of_plane(z - reach[0]);
     for (int64_t plane = 0; plane < ring_depth_; ++plane) {
-      plane_starts_[plane] = accumulator_plane(first + plane) - accumulators_;
+      plane_starts_[plane] = slot * plane_length_;
+      slot = slot + 1 == ring_depth_ ? 0 : slot + 1;
     }
-    if (few_taps_) {
-      for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
-        offsets_[tap] =
-            static_cast<int32_t>(plane_starts_[places_[tap].plane] + places_[tap].in_plane);
-      }
+    if (offsets_) {
+      const int64_t nowhere = plane_starts_[ring_depth_];
+      offsets_->find(
+          [&](int64_t outer, int64_t middle) {
+            const bool reached = std::abs(outer) <= reach[0] && std::abs(middle) <= reach[1];
+            return reached ? plane_starts_[outer + reach[0]] + middle * row_length_ : nowhere;
+          },
+          nowhere);
     }
   }
 
@@ -203,14 +213,13 @@ class TileScatter {
   int64_t plane_length_ = 0;
   int64_t ring_depth_ = 0;
   Scratch scratch_;
-  Accumulator<T>* accumulators_ = nullptr;  // [ring_depth + 1, targets middle, targets inner]
-  Accumulator<T>* row_values_ = nullptr;    // [sources inner]
-  Winner* row_winners_ = nullptr;           // [sources inner]
-  int64_t* plane_starts_ = nullptr;         // [ring_depth + 1]
-  int64_t table_length_ = 0;                // every tap, and at least every uint8
-  Place* places_ = nullptr;                 // [table_length]
-  bool few_taps_ = false;
-  int32_t* offsets_ = nullptr;  // [table_length] with few taps: from the first accumulator of a row
+  Accumulator<T>* accumulators_ = nullptr;        // [ring_depth + 1, targets middle, targets inner]
+  Accumulator<T>* row_values_ = nullptr;          // [sources inner]
+  Winner* row_winners_ = nullptr;                 // [sources inner]
+  int64_t* plane_starts_ = nullptr;               // [ring_depth + 1]
+  std::optional<WinnerOffsets<Winner>> offsets_;  // with few taps: from a row's first accumulator
+  Place* places_ = nullptr;                       // [places_length], with many
+  int64_t places_length_ = 0;
 };
 
 // All channels of a tile. Of each plane: begin_plane(z), add rows to the channels, end_plane(z);
