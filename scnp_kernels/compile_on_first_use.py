@@ -50,8 +50,10 @@ def cached_binary() -> Path | None:
     """The binary that an earlier first use compiled for exactly this environment.
 
     Raises:
-        CannotCompileError: Others than this user could have put it there.
+        CannotCompileError: Others than this user could have put it there, or it has not what
+            ``SCNP_BUILD`` asks for.
     """
+    _require_what_is_asked_for()
     file = _cache_directory() / f"{_MODULE}{EXTENSION_SUFFIXES[0]}"
     for place in (file.parent.parent, file.parent, file):
         try:
@@ -89,11 +91,15 @@ def reason_against_cuda() -> str | None:
     return cuda_toolkit.reason_against(torch.version.cuda)
 
 
-def require_toolchain() -> None:
-    """Raise CannotCompileError, naming everything that is missing."""
+def _require_what_is_asked_for() -> None:
     reason = reason_against_cuda()
     if build_choice() == "cuda" and reason is not None:
         raise CannotCompileError(f"SCNP_BUILD=cuda cannot be done: {reason}")
+
+
+def require_toolchain() -> None:
+    """Raise CannotCompileError, naming everything that is missing."""
+    _require_what_is_asked_for()
     missing = []
     if shutil.which(_compiler()) is None:
         missing.append(f"the C++ compiler {_compiler()!r} (set CXX to another)")
