@@ -52,6 +52,10 @@ struct Geometry {
                window[kInner] +
            inner + window[kInner] / 2;
   }
+  // The taps of the plane that is displaced like that begin with this one.
+  SCNP_HOST_DEVICE int64_t first_tap_of_plane(int64_t outer) const {
+    return (outer + window[kOuter] / 2) * window[kMiddle] * window[kInner];
+  }
   SCNP_HOST_DEVICE int64_t centre_tap() const {
     return taps() / 2;
   }

@@ -64,6 +64,60 @@ def test_3d(dtype: torch.dtype, special: float) -> None:
         _check(_logits((1, 2, 3, 4, width), dtype, special), [3, 3, 3])
 
 
+LARGE_WINDOWS = [
+    *([n, n] for n in (5, 7, 9, 11, 13, 15)),
+    [5, 15],
+    [15, 5],
+    [7, 3],
+    [3, 7],
+    [17, 5],  # more rows than the windows that registers serve
+    [5, 17],
+    [17, 15],  # 255 taps
+    [31, 7],  # as many rows as winners are looked up in
+    [85, 3],
+    [1, 255],
+    [255, 1],
+]
+
+
+@by_dtype
+@pytest.mark.parametrize("window", LARGE_WINDOWS, ids=str)
+def test_large_windows(dtype: torch.dtype, window: list[int]) -> None:
+    """From images that no window fits into to such as have windows that no border clips."""
+    for height in (1, 2, 3, window[0] // 2 + 1, window[0] + 2):
+        for width in (1, 2, 3, window[1] // 2, window[1] // 2 + 1, 49, 64, 65, 127, 130):
+            if width > 0:
+                special = 0.05 * (width % 3)
+                _check(_logits((1, 2, height, width), dtype, special), window)
+
+
+@by_dtype
+@pytest.mark.parametrize(
+    "window", [[3, 3, 11], [5, 5, 5], [5, 5, 9], [11, 3, 3], [1, 7, 7]], ids=str
+)
+def test_large_windows_in_3d(dtype: torch.dtype, window: list[int]) -> None:
+    for width in (2, 6, 17, 64, 70):
+        _check(_logits((1, 2, 5, 6, width), dtype, 0.05), window)
+
+
+@by_dtype
+@pytest.mark.parametrize("window", [[5, 5], [7, 13], [15, 15]], ids=str)
+def test_large_windows_in_more_than_one_tile(dtype: torch.dtype, window: list[int]) -> None:
+    """Tiles that begin in the middle of an image, along both axes."""
+    _check(_logits((2, 2, 150, 70), dtype, 0.02), window)
+    _check(_logits((1, 2, 20, 1090), dtype, 0.02), window)
+
+
+@by_dtype
+def test_special_values_at_the_end_of_a_row(dtype: torch.dtype) -> None:
+    """They are looked for once for both classes, and row by row."""
+    for width in (40, 64, 100, 192):
+        logits = _logits((1, 2, 40, width), dtype, 0.0)
+        logits[..., ::7, -1] = float("nan")
+        logits[..., 3::7, 0] = -0.0
+        _check(logits, [7, 7])
+
+
 @by_dtype
 @pytest.mark.parametrize("width", LONG_WIDTHS)
 def test_more_than_one_tile(dtype: torch.dtype, width: int) -> None:
@@ -78,6 +132,7 @@ def test_channels_last(dtype: torch.dtype, channels: int) -> None:
     for width in (2, 15, 33, 64, 130):
         logits = _logits((2, channels, 6, width), dtype, 0.02)
         _check(logits.contiguous(memory_format=torch.channels_last), [3, 3])
+        _check(logits.contiguous(memory_format=torch.channels_last), [5, 7])
         logits = _logits((1, channels, 3, 4, width), dtype, 0.02)
         _check(logits.contiguous(memory_format=torch.channels_last_3d), [3, 3, 3])
 
@@ -96,10 +151,16 @@ def test_channels_last(dtype: torch.dtype, channels: int) -> None:
         ((1, 2, 1, 5, 70), [3, 3, 3]),
         ((1, 2, 2, 2, 70), [5, 3, 9]),
         ((1, 2, 6, 5, 70), [3, 3, 1]),
+        ((1, 2, 9, 1, 70), [5, 3, 5]),
+        ((1, 2, 3, 1, 3), [5, 3, 5]),
+        ((1, 2, 20, 1, 70), [5, 5, 9]),
+        ((1, 2, 20, 1, 70), [7, 1, 7]),
+        ((1, 2, 9, 3, 70), [5, 1, 5]),
+        ((1, 2, 1, 9, 70), [3, 5, 5]),
     ],
     ids=str,
 )
-def test_windows_of_three_under_other_names(
+def test_windows_under_other_names(
     dtype: torch.dtype, shape: tuple[int, ...], window: list[int]
 ) -> None:
     """What matters is what a window reaches; what its taps are called depends on its size."""

@@ -12,6 +12,7 @@
 
 #include "plane_reduction.h"
 #include "sliding_planes.h"
+#include "tile_codes.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
@@ -24,7 +25,7 @@ inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background
                                     Key* logits, Winner* winners, [[maybe_unused]] bool streamed) {
 #if SCNP_AVX512_BLOCKS
   if constexpr (sizeof(Tap) == 1) {
-    const __mmask64 own = places_with(codes, own_code);
+    const OwnPlaces<Key> own(codes, own_code);
     BestOfBlock<Key> best(background[0], foreground[0], own);
     best.replace_if_better(background[1], foreground[1], own);
     if (background[2].key != background[1].key) {
@@ -81,8 +82,7 @@ class AnyWindows {
     sliding_.start(tile_.span[kOuter].grown(geometry_.reach(kOuter), geometry_.size[kOuter]).begin);
   }
 
-  template <class Codes>
-  void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners, bool streamed) {
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, Winner* winners, bool streamed) {
     const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
     // The last plane is reduced in step with the last pass, where that takes planes as they are.
     const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
@@ -98,8 +98,7 @@ class AnyWindows {
     const auto sources = sliding_.sources(z, needed);
     const uint8_t* own_codes = codes(z) + layout_.centre();
     const Key* ahead = start_of_plane(std::min(needed.end, geometry_.size[kOuter] - 1));
-    // What the passes hand each other of a strip stays in the first cache.
-    constexpr int64_t strip = 64 * kBlock / sizeof(Key);
+    constexpr int64_t strip = kPlacesInFirstCache<Key>;
     // Copies: a store to bytes may change anything that lies behind a pointer.
     const int64_t places = layout_.own_places();
     const int64_t stride = strides_[kInner];
@@ -131,8 +130,7 @@ class AnyWindows {
     return logits_ + z * strides_[kOuter] + layout_.own_rows.begin * strides_[kMiddle] +
            layout_.own_columns.begin * strides_[kInner];
   }
-  template <class Codes>
-  void start_reduction(const Codes& codes) {
+  void start_reduction(const TileCodes& codes) {
     const int64_t next = sliding_.next();
     reduction_.start(logits_ + next * strides_[kOuter], {strides_[kMiddle], strides_[kInner]},
                      codes(next), own_code_, sliding_.plane());

@@ -2,174 +2,51 @@
 // which then moves 64 taps in one instruction. Compilers make vectors of bytes from their masks
 // instead, which takes twice as many instructions.
 //
-//     keys   4 registers of 16 (float32)    >    4 masks of 16  ->  1 mask of 64  ->  taps, 1
-//            2 registers of 32 (half types)      2 masks of 32                        register of
-//            64 8 registers of 8 (float64)          8 masks of 8
+//     keys, 4 registers of 16 (float32)    >    4 masks  ->  1 mask of 64  ->  taps, 1 register
 //
 // The same results as the loops that serve the other capabilities, and wider taps.
 #pragma once
 
+#include "avx512_registers.h"
 #include "candidates.h"
 #include "pixel_codes.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
-// What AVX-512 does, for keys of each width.
-template <class Key>
-struct KeyRegister;
-
-template <>
-struct KeyRegister<int16_t> {
-  using Mask = __mmask32;
-  static __m512i all(int16_t key) {
-    return _mm512_set1_epi16(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi16(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi16_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi16_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi16(a, 15);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi16(a, mask, a, _mm512_set1_epi16(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi16(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int16_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi16(otherwise, mask, a);
-  }
-  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
-    return where(mask, _mm512_ternarylogic_epi64(a, a, a, 0x55), otherwise);
-  }
-  template <int n>
-  static __m512i shifted(__m512i low, __m512i high) {
-    alignas(64) static constexpr std::array<int16_t, 32> lanes = [] {
-      std::array<int16_t, 32> numbers{};
-      for (int i = 0; i < 32; ++i) {
-        numbers[i] = static_cast<int16_t>(i + n);
-      }
-      return numbers;
-    }();
-    return _mm512_permutex2var_epi16(low, _mm512_load_si512(lanes.data()), high);
-  }
-  template <class Format>
-  static Mask rare(__m512i bits) {
-    return greater(_mm512_and_si512(bits, all(0x7fff)), all(Format::kInfinity)) |
-           equal(bits, all(-0x8000));
-  }
-  static __mmask64 joined(const Mask* masks) {
-    return _mm512_kunpackd(masks[1], masks[0]);
-  }
-};
-
-template <>
-struct KeyRegister<int32_t> {
-  using Mask = __mmask16;
-  static __m512i all(int32_t key) {
-    return _mm512_set1_epi32(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi32(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi32_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi32_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi32(a, 31);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi32(a, mask, a, _mm512_set1_epi32(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi32(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int32_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi32(otherwise, mask, a);
-  }
-  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_ternarylogic_epi32(otherwise, mask, a, a, 0x33);
-  }
-  template <int n>
-  static __m512i shifted(__m512i low, __m512i high) {
-    return _mm512_alignr_epi32(high, low, n);
-  }
-  template <class Format>
-  static Mask rare(__m512i bits) {
-    return _mm512_fpclass_ps_mask(_mm512_castsi512_ps(bits), 0x01 | 0x04 | 0x80);
-  }
-  static __mmask64 joined(const Mask* masks) {
-    return _mm512_kunpackd(_mm512_kunpackw(masks[3], masks[2]),
-                           _mm512_kunpackw(masks[1], masks[0]));
-  }
-};
-
-template <>
-struct KeyRegister<int64_t> {
-  using Mask = __mmask8;
-  static __m512i all(int64_t key) {
-    return _mm512_set1_epi64(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi64(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi64_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi64_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi64(a, 63);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi64(a, mask, a, _mm512_set1_epi64(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi64(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int64_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi64(otherwise, mask, a);
-  }
-  static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_ternarylogic_epi64(otherwise, mask, a, a, 0x33);
-  }
-  template <int n>
-  static __m512i shifted(__m512i low, __m512i high) {
-    return _mm512_alignr_epi64(high, low, n);
-  }
-  template <class Format>
-  static Mask rare(__m512i bits) {
-    return _mm512_fpclass_pd_mask(_mm512_castsi512_pd(bits), 0x01 | 0x04 | 0x80);
-  }
-  static __mmask64 joined(const Mask* masks) {
-    const __mmask32 low =
-        _mm512_kunpackw(_mm512_kunpackb(masks[3], masks[2]), _mm512_kunpackb(masks[1], masks[0]));
-    const __mmask32 high =
-        _mm512_kunpackw(_mm512_kunpackb(masks[7], masks[6]), _mm512_kunpackb(masks[5], masks[4]));
-    return _mm512_kunpackd(high, low);
-  }
-};
-
-template <class Key>
-constexpr int kKeysPerRegister = 64 / sizeof(Key);
-template <class Key>
-constexpr int kRegistersPerBlock = sizeof(Key);
-
-// The part of a block's mask that belongs to one of its registers.
-template <class Key>
-inline typename KeyRegister<Key>::Mask mask_of_register(__mmask64 mask, int index) {
-  return static_cast<typename KeyRegister<Key>::Mask>(mask >> (index * kKeysPerRegister<Key>));
+inline __mmask64 places_with(const uint8_t* codes, uint8_t code) {
+  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes),
+                                _mm512_set1_epi8(static_cast<char>(code)));
 }
+
+// Of 64 places, which are the class's own. Keys are chosen by vectors of ones, not by masks: of
+// those there are only seven.
+template <class Key>
+class OwnPlaces {
+  using Register = KeyRegister<Key>;
+
+ public:
+  SCNP_ALWAYS_INLINE OwnPlaces(const uint8_t* codes, uint8_t own_code)
+      : mask_(places_with(codes, own_code)) {
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      ones_[r] = Register::ones_where(mask_of_register<Key>(mask_, r));
+    }
+  }
+  // The r-th register of keys, and all taps: `foreground` at these places.
+  SCNP_ALWAYS_INLINE __m512i keys(int r, __m512i background, __m512i foreground) const {
+    return _mm512_ternarylogic_epi64(ones_[r], foreground, background, 0xca);
+  }
+  SCNP_ALWAYS_INLINE __m512i taps(__m512i background, __m512i foreground) const {
+    return _mm512_mask_mov_epi8(background, mask_, foreground);
+  }
+  // The complement of the r-th register of keys there.
+  SCNP_ALWAYS_INLINE __m512i complemented(int r, __m512i keys) const {
+    return _mm512_xor_si512(keys, ones_[r]);
+  }
+
+ private:
+  __mmask64 mask_;
+  __m512i ones_[kRegistersPerBlock<Key>];
+};
 
 // The best candidates so far of 64 places.
 template <class Key>
@@ -190,14 +67,14 @@ class BestOfBlock {
       keys_[r] = _mm512_loadu_si512(source.key + r * kKeysPerRegister<Key>);
     }
   }
-  // Of two classes' sources, displaced by the same number of taps: `foreground` where `own`.
-  template <class Tap>
-  BestOfBlock(const CandidateSource<Key, Tap>& background,
-              const CandidateSource<Key, Tap>& foreground, __mmask64 own)
-      : taps_(_mm512_add_epi8(taps_where(own, background, foreground),
-                              _mm512_set1_epi8(static_cast<char>(background.base)))) {
+  // Of two classes' sources, displaced by the same number of taps: each place's own class.
+  SCNP_ALWAYS_INLINE BestOfBlock(const CandidateSource<Key, uint8_t>& background,
+                                 const CandidateSource<Key, uint8_t>& foreground,
+                                 const OwnPlaces<Key>& own)
+      : taps_(
+            _mm512_add_epi8(taps_of_own(background, foreground, own), all_taps(background.base))) {
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      keys_[r] = keys_where(own, background, foreground, r);
+      keys_[r] = keys_of_own(background, foreground, own, r);
     }
   }
 
@@ -211,18 +88,18 @@ class BestOfBlock {
     }
     taps_ = _mm512_mask_mov_epi8(taps_, Register::joined(better), taps_of(source));
   }
-  template <class Tap>
-  void replace_if_better(const CandidateSource<Key, Tap>& background,
-                         const CandidateSource<Key, Tap>& foreground, __mmask64 own) {
+  SCNP_ALWAYS_INLINE void replace_if_better(const CandidateSource<Key, uint8_t>& background,
+                                            const CandidateSource<Key, uint8_t>& foreground,
+                                            const OwnPlaces<Key>& own) {
     typename Register::Mask better[kRegistersPerBlock<Key>];
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      const __m512i keys = keys_where(own, background, foreground, r);
+      const __m512i keys = keys_of_own(background, foreground, own, r);
       better[r] = Register::greater(keys, keys_[r]);
       keys_[r] = Register::larger(keys, keys_[r]);
     }
-    taps_ = _mm512_mask_add_epi8(taps_, Register::joined(better),
-                                 taps_where(own, background, foreground),
-                                 _mm512_set1_epi8(static_cast<char>(background.base)));
+    taps_ =
+        _mm512_mask_add_epi8(taps_, Register::joined(better),
+                             taps_of_own(background, foreground, own), all_taps(background.base));
   }
 
   SCNP_ALWAYS_INLINE void replace_if_better(const __m512i* keys, uint8_t tap) {
@@ -233,21 +110,46 @@ class BestOfBlock {
     }
     taps_ = _mm512_mask_mov_epi8(taps_, Register::joined(better), all_taps(tap));
   }
-  // By the best of either class's block, displaced by `displacement` taps: `foreground` where
-  // `own`.
-  SCNP_ALWAYS_INLINE void replace_if_better(const BestOfBlock& background,
-                                            const BestOfBlock& foreground, uint8_t displacement,
-                                            __mmask64 own) {
+  // By another block's, displaced by `displacement` taps.
+  SCNP_ALWAYS_INLINE void replace_if_better(const BestOfBlock& other, uint8_t displacement) {
     typename Register::Mask better[kRegistersPerBlock<Key>];
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      const __m512i keys =
-          Register::where(mask_of_register<Key>(own, r), foreground.keys_[r], background.keys_[r]);
+      better[r] = Register::greater(other.keys_[r], keys_[r]);
+      keys_[r] = Register::larger(other.keys_[r], keys_[r]);
+    }
+    taps_ =
+        _mm512_mask_add_epi8(taps_, Register::joined(better), other.taps_, all_taps(displacement));
+  }
+  // By the candidates `n` places and taps further on: of `here`, and at its end of `next`, the
+  // block behind it.
+  template <int n>
+  SCNP_ALWAYS_INLINE void replace_by_later_if_better(const BestOfBlock& here,
+                                                     const BestOfBlock& next) {
+    static_assert(0 < n && n < 16);
+    BestOfBlock later;
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      constexpr int lane = n % kKeysPerRegister<Key>;
+      const int low = r + n / kKeysPerRegister<Key>;
+      later.keys_[r] =
+          Register::template shifted<lane>(key_of(here, next, low), key_of(here, next, low + 1));
+    }
+    // Within every sixteen bytes, of those and the sixteen behind them.
+    later.taps_ = _mm512_alignr_epi8(_mm512_alignr_epi64(next.taps_, here.taps_, 2), here.taps_, n);
+    replace_if_better(later, n);
+  }
+  // By the best of each place's own class, displaced by `displacement` taps.
+  SCNP_ALWAYS_INLINE void replace_if_better(const BestOfBlock& background,
+                                            const BestOfBlock& foreground, uint8_t displacement,
+                                            const OwnPlaces<Key>& own) {
+    typename Register::Mask better[kRegistersPerBlock<Key>];
+    for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+      const __m512i keys = own.keys(r, background.keys_[r], foreground.keys_[r]);
       better[r] = Register::greater(keys, keys_[r]);
       keys_[r] = Register::larger(keys, keys_[r]);
     }
-    taps_ = _mm512_mask_add_epi8(taps_, Register::joined(better),
-                                 _mm512_mask_mov_epi8(background.taps_, own, foreground.taps_),
-                                 all_taps(displacement));
+    taps_ =
+        _mm512_mask_add_epi8(taps_, Register::joined(better),
+                             own.taps(background.taps_, foreground.taps_), all_taps(displacement));
   }
 
   void store(Key* keys, uint8_t* taps) const {
@@ -258,12 +160,12 @@ class BestOfBlock {
   }
   // The bits of the logits that the keys were made of; where `invalid`, the winner is the centre.
   // streamed: around the cache, to aligned logits.
-  void store_logits(__mmask64 own, __mmask64 invalid, uint8_t centre_tap, Key* logits,
-                    uint8_t* winners, bool streamed = false) const {
+  SCNP_ALWAYS_INLINE void store_logits(const OwnPlaces<Key>& own, __mmask64 invalid,
+                                       uint8_t centre_tap, Key* logits, uint8_t* winners,
+                                       bool streamed = false) const {
     const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      const __m512i bits = flipped(
-          Register::complement_where(mask_of_register<Key>(own, r), keys_[r], keys_[r]), magnitude);
+      const __m512i bits = flipped(own.complemented(r, keys_[r]), magnitude);
       Key* to = logits + r * kKeysPerRegister<Key>;
       if (streamed) {
         _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits);
@@ -283,6 +185,12 @@ class BestOfBlock {
   }
 
  private:
+  // The r-th register of two blocks.
+  static SCNP_ALWAYS_INLINE __m512i key_of(const BestOfBlock& here, const BestOfBlock& next,
+                                           int r) {
+    constexpr int registers = kRegistersPerBlock<Key>;
+    return r < registers ? here.keys_[r] : next.keys_[r - registers];
+  }
   static __m512i all_taps(uint8_t tap) {
     return _mm512_set1_epi8(static_cast<char>(tap));
   }
@@ -292,26 +200,22 @@ class BestOfBlock {
   static __m512i taps_of(const CandidateSource<Key, uint8_t>& source) {
     return _mm512_add_epi8(_mm512_loadu_si512(source.taps), all_taps(source.base));
   }
-  template <class Source>
-  static __m512i taps_where(__mmask64 own, const Source& background, const Source& foreground) {
-    return _mm512_mask_loadu_epi8(_mm512_loadu_si512(background.taps), own, foreground.taps);
+  static SCNP_ALWAYS_INLINE __m512i taps_of_own(const CandidateSource<Key, uint8_t>& background,
+                                                const CandidateSource<Key, uint8_t>& foreground,
+                                                const OwnPlaces<Key>& own) {
+    return own.taps(_mm512_loadu_si512(background.taps), _mm512_loadu_si512(foreground.taps));
   }
-  template <class Source>
-  static __m512i keys_where(__mmask64 own, const Source& background, const Source& foreground,
-                            int r) {
+  static SCNP_ALWAYS_INLINE __m512i keys_of_own(const CandidateSource<Key, uint8_t>& background,
+                                                const CandidateSource<Key, uint8_t>& foreground,
+                                                const OwnPlaces<Key>& own, int r) {
     const int64_t from = r * kKeysPerRegister<Key>;
-    return Register::load_where(mask_of_register<Key>(own, r), foreground.key + from,
-                                _mm512_loadu_si512(background.key + from));
+    return own.keys(r, _mm512_loadu_si512(background.key + from),
+                    _mm512_loadu_si512(foreground.key + from));
   }
 
   __m512i keys_[kRegistersPerBlock<Key>];
   __m512i taps_;
 };
-
-inline __mmask64 places_with(const uint8_t* codes, uint8_t code) {
-  return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes),
-                                _mm512_set1_epi8(static_cast<char>(code)));
-}
 
 // The keys that one register of logits gives, see make_keys. kRare: whether there may be a NaN or a
 // negative zero among them.

@@ -25,6 +25,10 @@ constexpr int kClasses = 2;
 template <class Key, class Tap>
 using BothClasses = std::array<Candidates<Key, Tap>, kClasses>;
 
+// What the passes hand each other of so many places stays in the first cache.
+template <class Key>
+constexpr int64_t kPlacesInFirstCache = 64 * kBlock / sizeof(Key);
+
 // The flat layout of a tile's planes.
 struct PlaneLayout {
   Span own_rows;      // of the tile
@@ -55,6 +59,10 @@ struct PlaneLayout {
   // window rounds up the places of a plane that was rounded up itself.
   int64_t allocated() const {
     return row_places() + whole_blocks(2 * reach[1]) + 2 * kBlock;
+  }
+  // The first tap that the windows reach, counted within its plane.
+  int64_t first_tap(const Geometry& geometry) const {
+    return geometry.tap(-(geometry.window[kOuter] / 2), -reach[0], -reach[1]);
   }
   // Where the image's pixel (y, x) stands among all places ...
   int64_t place(int64_t y, int64_t x) const {

@@ -43,7 +43,8 @@ class DiceCECodes {
       if (target.is_masks) {
         of_class.channels = {k, k + 1};
       }
-      of_class_.emplace_back(scratch, target, geometry, of_class, layout);
+      TileCodes& codes = of_class_.emplace_back(scratch, target, geometry, of_class, layout);
+      codes.read(codes.planes().end);
     }
     own_ = scratch.array<uint8_t>(classes.length() * places_);
     std::fill_n(own_, classes.length() * places_, kInvalidPixel);

@@ -10,6 +10,7 @@
 
 #include "any_windows.h"
 #if SCNP_AVX512_BLOCKS
+#include "avx512_windows_in_2d.h"
 #include "avx512_windows_of_three.h"
 #endif
 
@@ -25,43 +26,51 @@ class PenalizedPlanes {
       : passes_(choose(scratch, geometry, tile, layout)) {
   }
 
-  // logits: of this channel; of pixel (z, y, x) at the sum of index times
-  // stride. codes(z): the codes of plane z, flat, see PlaneLayout.
+  // logits: of this channel; of pixel (z, y, x) at the sum of index times stride.
   void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
     std::visit([&](auto& chosen) { chosen.start(logits, strides, own_code); }, passes_);
   }
 
-  // The plane z of the tile, in ascending order of z: flat, [own rows] at the
-  // layout's pitch. streamed: penalized around the cache, if may_stream().
-  template <class Codes>
-  void plane(int64_t z, const Codes& codes, Key* penalized, Winner* winners,
+  // The plane z of the tile, in ascending order of z: flat, [own rows] at the layout's pitch.
+  // codes: as far as the windows of plane z reach. streamed: penalized around the cache, if
+  // may_stream().
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, Winner* winners,
              bool streamed = false) {
     std::visit([&](auto& chosen) { chosen.plane(z, codes, penalized, winners, streamed); },
                passes_);
   }
+  // Whether it asks for the codes of the planes to come while it works on one: they are then best
+  // read step by step.
+  bool asks_for_codes() const {
+    return passes_.index() == kIn2D;
+  }
   static bool may_stream(const Key* penalized) {
     constexpr bool by_lines = SCNP_AVX512_BLOCKS && sizeof(Tap) == 1;
-    return by_lines && reinterpret_cast<uintptr_t>(penalized) % 64 == 0;
+    return by_lines && reinterpret_cast<uintptr_t>(penalized) % kCacheLine == 0;
   }
 
  private:
   // Alternatives of Passes.
   static constexpr size_t kAny = 0;
   static constexpr size_t kOfThree = 1;
+  static constexpr size_t kIn2D = 2;
 #if SCNP_AVX512_BLOCKS
-  using Passes =
-      std::conditional_t<sizeof(Tap) == 1 && sizeof(Winner) == 1,
-                         std::variant<AnyWindows<Format, Tap, Winner>, WindowsOfThree<Format>>,
-                         std::variant<AnyWindows<Format, Tap, Winner>>>;
+  using Passes = std::conditional_t<
+      sizeof(Tap) == 1 && sizeof(Winner) == 1,
+      std::variant<AnyWindows<Format, Tap, Winner>, WindowsOfThree<Format>, WindowsIn2D<Format>>,
+      std::variant<AnyWindows<Format, Tap, Winner>>>;
 #else
   using Passes = std::variant<AnyWindows<Format, Tap, Winner>>;
 #endif
   static Passes choose(Scratch& scratch, const Geometry& geometry, const Tile& tile,
                        const PlaneLayout& layout) {
 #if SCNP_AVX512_BLOCKS
-    if constexpr (std::variant_size_v<Passes> == 2) {
+    if constexpr (std::variant_size_v<Passes> == 3) {
       if (WindowsOfThree<Format>::serves(geometry, layout)) {
         return Passes(std::in_place_index<kOfThree>, scratch, geometry, tile, layout);
+      }
+      if (WindowsIn2D<Format>::serves(geometry, layout)) {
+        return Passes(std::in_place_index<kIn2D>, scratch, geometry, tile, layout);
       }
     }
 #endif

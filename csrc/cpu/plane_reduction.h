@@ -94,8 +94,7 @@ class PlaneReduction {
                                      layout_.row_places())
                           : places;
     read_rows(row_places + 2 * layout_.reach[1]);
-    const int64_t first_tap =
-        (geometry_.window[kMiddle] / 2 - layout_.reach[0]) * window + window / 2 - layout_.reach[1];
+    const int64_t first_tap = layout_.first_tap(geometry_);
     for (int c = 0; c < kClasses; ++c) {
       const PixelSource<Key, Tap> pixels{keys_[c], static_cast<Tap>(first_tap)};
       const auto reduced = has_middle_pass() ? reduced_rows_.plane(0)[c] : out_[c];

@@ -11,9 +11,9 @@ inline bool is_streamed(int64_t bytes) {
   return bytes > int64_t{16} << 20;
 }
 
-#if defined(__x86_64__)
 constexpr size_t kCacheLine = 64;
 
+#if defined(__x86_64__)
 // One line, to an aligned one.
 inline void stream_line(const char* from, char* to) {
 #if SCNP_AVX512_BLOCKS

@@ -4,7 +4,6 @@
 
 #include "penalized_planes.h"
 #include "strided.h"
-#include "tile_codes.h"
 
 namespace scnp::cpu::SCNP_CAPABILITY {
 
@@ -49,7 +48,9 @@ class TileForward {
     RowsOfChannels<Key> penalized(scratch, channels.length(), length, strides_of(call_.penalized),
                                   streamed_);
     RowsOfChannels<Winner> winners(scratch, channels.length(), length, strides_of(call_.winners));
+    const bool step_by_step = planes_.front().asks_for_codes();
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
+      codes_.read(step_by_step ? z + call_.geometry.reach(kOuter) + 1 : codes_.planes().end);
       if (may_compute_in_place(channels, z)) {
         compute_in_place(channels.begin, z);
       } else {
@@ -124,7 +125,7 @@ class TileForward {
   const bool streamed_;
   Scratch scratch_;
   const PlaneLayout layout_;
-  const TileCodes codes_;
+  TileCodes codes_;
   const int64_t together_;                                    // channels, side by side
   std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [together]
   Key* penalized_;                                            // [together, own places], one plane
