@@ -7,6 +7,7 @@ of all results; the reference computes the same digest without any of the compil
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ digest = hashlib.sha256()
 generator = torch.Generator().manual_seed(0)
 for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
     for spatial, window in (((1100,), 5), ((37, 70), 3), ((6, 1030), 7), ((5, 19, 33), 3),
-                            ((9, 8, 65), (1, 3, 5)), ((20, 21), 17)):
+                            ((9, 8, 65), (1, 3, 5)), ((20, 21), 17), ((30, 200), 9),
+                            ((40, 150), 15)):
         shape = (1, 3, *spatial)
         logits = (torch.randn(shape, generator=generator) * 4).round().div(4).to(dtype)
         logits.flatten()[::97] = float("-inf")
@@ -93,3 +95,18 @@ def test_an_unknown_instruction_set_is_refused(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert "ValueError: SCNP_CPU_CAPABILITY: got 'sse9', takes portable, avx2" in result.stderr
+
+
+@pytest.mark.parametrize("file", ["capability.cpp", "capability_portable.cpp"])
+def test_the_portable_kernels_compile_without_x86(file: str) -> None:
+    """For machines that none of us has, as far as a compiler for this one can tell."""
+    csrc = Path(__file__).parent.parent / "csrc"
+    command = [*shlex.split(os.environ.get("CXX", "c++")), "-std=c++20", "-fsyntax-only"]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    result = subprocess.run(
+        [*command, *warnings, "-DSCNP_FOREIGN_MACHINE", f"-I{csrc}", str(csrc / "cpu" / file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr

@@ -19,7 +19,7 @@
 #include "capability.h"
 #include "instruction_sets.h"
 #define SCNP_AVX512_BLOCKS (SCNP_X86_CAPABILITIES && SCNP_VECTOR_BYTES == 64)
-#if defined(__x86_64__)
+#if SCNP_X86
 #include <immintrin.h>
 #endif
 #include "kernels.h"

@@ -1,13 +1,21 @@
 // Raising the instruction set for a part of a file, where the compiler can.
 #pragma once
 
+// SCNP_FOREIGN_MACHINE leaves out what is written for x86-64: what is left compiles for any
+// machine.
+#if defined(__x86_64__) && !defined(SCNP_FOREIGN_MACHINE)
+#define SCNP_X86 1
+#else
+#define SCNP_X86 0
+#endif
+
 #define SCNP_PRAGMA(text) _Pragma(#text)
-#if defined(__x86_64__) && defined(__clang__)
+#if SCNP_X86 && defined(__clang__)
 #define SCNP_X86_CAPABILITIES 1
 #define SCNP_TARGET_BEGIN(set) \
   SCNP_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
 #define SCNP_TARGET_END _Pragma("clang attribute pop")
-#elif defined(__x86_64__) && defined(__GNUC__)
+#elif SCNP_X86 && defined(__GNUC__)
 #define SCNP_X86_CAPABILITIES 1
 #define SCNP_TARGET_BEGIN(set) _Pragma("GCC push_options") SCNP_PRAGMA(GCC target(set))
 #define SCNP_TARGET_END _Pragma("GCC pop_options")

@@ -13,7 +13,7 @@ inline bool is_streamed(int64_t bytes) {
 
 constexpr size_t kCacheLine = 64;
 
-#if defined(__x86_64__)
+#if SCNP_X86
 // One line, to an aligned one.
 inline void stream_line(const char* from, char* to) {
 #if SCNP_AVX512_BLOCKS
@@ -29,7 +29,7 @@ inline void stream_line(const char* from, char* to) {
 
 // Copies [bytes]. finish_streaming() must follow before another thread reads it.
 inline void stream_bytes(const void* from, size_t bytes, void* to) {
-#if defined(__x86_64__)
+#if SCNP_X86
   const auto* source = static_cast<const char*>(from);
   auto* target = static_cast<char*>(to);
   // Whole lines alone: a piece of one would still have to be read.
@@ -51,7 +51,7 @@ inline void stream_bytes(const void* from, size_t bytes, void* to) {
 }
 
 inline void finish_streaming() {
-#if defined(__x86_64__)
+#if SCNP_X86
   _mm_sfence();
 #endif
 }
