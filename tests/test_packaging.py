@@ -537,3 +537,19 @@ def test_the_report_shows_versions_backends_and_self_test(tmp_path: Path) -> Non
 def test_an_unknown_backend_variable_is_refused(tmp_path: Path) -> None:
     result = _try(sys.executable, "-c", PENALIZE, cwd=tmp_path, SCNP_BACKEND="fastest")
     assert "SCNP_BACKEND: got 'fastest', takes \"auto\"" in result.stdout
+
+
+def test_a_cached_binary_does_not_stand_for_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The CPU kernels alone, say, that an earlier first use compiled."""
+    place = tmp_path / "cached"
+    place.mkdir(mode=0o700)
+    binary = place / f"_C{EXTENSION_SUFFIXES[0]}"
+    binary.touch()
+    monkeypatch.setattr(jit, "_cache_directory", lambda: place)
+    monkeypatch.setattr(jit, "reason_against_cuda", lambda: "there is no nvcc")
+    assert jit.cached_binary() == binary
+    monkeypatch.setenv("SCNP_BUILD", "cuda")
+    with pytest.raises(jit.CannotCompileError, match="cannot be done: there is no nvcc"):
+        jit.cached_binary()
