@@ -154,7 +154,7 @@ class LogitRows {
   uint8_t own_code() const {
     return own_code_;
   }
-  // codes: of the row's places. The last row's are forgotten.
+  // codes: of the row's places. One row at a time: the next may overwrite a copy of its logits.
   template <bool kMayBeRare = true>
   ThreeColumns<Format, kMayBeRare> three_columns(int64_t z, int64_t y, const uint8_t* codes) {
     const Key* logits = at(z, y, layout_.columns.begin);

@@ -69,6 +69,7 @@ class WindowOfColumns {
   Best here_;  // spans of the block that comes next
 };
 
+// In 3D, too, of images one row high: their planes are what rows are here.
 template <class Format>
 class WindowsIn2D {
   using Key = typename Format::Bits;
