@@ -25,8 +25,8 @@ BIN := $(VENV)/bin
 .PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
-NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/build_description.py \
-	scnp_kernels/cuda_toolkit.py
+NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/backends/native/build.py \
+	scnp_kernels/backends/native/cuda_toolkit.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

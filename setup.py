@@ -20,8 +20,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent.resolve()
-DESCRIPTION = runpy.run_path(str(HERE / "scnp_kernels" / "build_description.py"))
-CUDA_TOOLKIT = runpy.run_path(str(HERE / "scnp_kernels" / "cuda_toolkit.py"))
+DESCRIPTION = runpy.run_path(str(HERE / "scnp_kernels" / "backends" / "native" / "build.py"))
+CUDA_TOOLKIT = runpy.run_path(
+    str(HERE / "scnp_kernels" / "backends" / "native" / "cuda_toolkit.py")
+)
 
 
 class BuildPython(build_py):

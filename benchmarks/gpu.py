@@ -24,7 +24,8 @@ from benchmarks import gpu_loss
 from benchmarks.kernels import peers
 from benchmarks.kernels.cases import Case
 from benchmarks.kernels.memory import least_bytes
-from scnp_kernels import backend_registry, scnp
+from scnp_kernels import scnp
+from scnp_kernels.backends import registry as backend_registry
 from tests.gpu_test.report import machine, replace_section
 
 DEVICE = torch.device("cuda")

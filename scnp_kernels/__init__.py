@@ -10,7 +10,7 @@ tensor([[[0.2000, 0.2000, 0.8000, 0.8000]]])
 
 from . import reference
 from ._version import __version__
-from .backend_registry import backends
+from .backends.registry import backends
 from .functional import scnp
 from .losses import SCNPDiceCELoss, scnp_dice_ce_loss
 from .modules import SCNP, SCNPLoss

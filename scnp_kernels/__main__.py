@@ -12,8 +12,9 @@ from importlib import metadata
 
 import torch
 
-from . import __version__, backends, native, scnp
-from .backend_registry import OK
+from . import __version__, backends, scnp
+from .backends.native import loader as native
+from .backends.registry import OK
 
 VARIABLES = (
     "SCNP_BACKEND",

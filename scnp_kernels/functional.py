@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import distributed
-from .autograd import penalize
-from .backend_registry import check_backend
-from .checks import KernelSize, check_arguments
+from .autograd.penalize import penalize
+from .backends.registry import check_backend
+from .rules.arguments import KernelSize, check_arguments
+from .sharding import dtensor
 
 
 def scnp(
@@ -31,7 +31,7 @@ def scnp(
     Args:
         logits: ``[B, C, *spatial]`` with 1 to 3 spatial axes; float16, bfloat16, float32 or
             float64; any strides. A DTensor, with target and mask on the same mesh, is penalized
-            as a whole, and the result placed as it is (:mod:`scnp_kernels.distributed`).
+            as a whole, and the result placed as it is (:mod:`scnp_kernels.sharding`).
         target: A label map ``[B, *spatial]`` or ``[B, 1, *spatial]`` (uint8, int8, int16, int32,
             int64, a floating dtype holding whole numbers; bool when ``C == 1``), or masks of the
             shape of ``logits``, one per channel, which may overlap (bool, any integer or floating
@@ -67,6 +67,6 @@ def scnp(
         tensor([[[1.0000, 1.0000, 1.0000, 0.5000, 0.5000]]])
     """
     check_backend(backend)
-    on_mesh = distributed.are_dtensors(logits, target, mask)
+    on_mesh = dtensor.are_dtensors(logits, target, mask)
     arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
-    return (distributed.penalize if on_mesh else penalize)(arguments, backend)
+    return (dtensor.penalize if on_mesh else penalize)(arguments, backend)

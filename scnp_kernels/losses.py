@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .backend_registry import check_backend
-from .checks import (
+from .autograd.dice_ce import dice_ce_sums
+from .backends.registry import check_backend
+from .rules.arguments import (
     KernelSize,
     check_arguments,
     check_dense_tensor,
@@ -19,10 +20,9 @@ from .checks import (
     check_not_both_zero,
     check_weight,
 )
-from .dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
-from .dice_ce_autograd import dice_ce_sums
-from .distributed import are_dtensors, gathered, replicated_like
-from .distributed import dice_ce_sums as dice_ce_sums_over_mesh
+from .rules.dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
+from .sharding.dtensor import are_dtensors, gathered, replicated_like
+from .sharding.dtensor import dice_ce_sums as dice_ce_sums_over_mesh
 
 ACTIVATIONS = ("softmax", "sigmoid")
 

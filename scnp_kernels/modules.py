@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .backend_registry import check_backend
-from .checks import (
+from .backends.registry import check_backend
+from .functional import scnp
+from .rules.arguments import (
     KernelSize,
     check_flag,
     check_ignore_index,
@@ -16,7 +17,6 @@ from .checks import (
     check_not_both_zero,
     check_weight,
 )
-from .functional import scnp
 
 
 class SCNP(nn.Module):

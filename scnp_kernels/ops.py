@@ -1,14 +1,15 @@
 """The raw operators, declared once: they exist without a compiler and under every tracer.
 
 ``forward``, ``scatter`` and ``gather`` carry the name of the backend; on real tensors their body
-asks :mod:`scnp_kernels.backend_registry` which one runs, and runs it. Choosing inside the operator,
-not in traced Python, keeps ``torch.compile(fullgraph=True)`` whole. The ``native_*`` operators are
-the slots that the compiled kernels fill, one dispatch key per device.
+asks :mod:`scnp_kernels.backends.registry` which one runs, and runs it. Choosing inside the
+operator, not in traced Python, keeps ``torch.compile(fullgraph=True)`` whole. The ``native_*``
+operators are the slots that the compiled kernels fill, one dispatch key per device.
 
 ``dice_ce_forward`` gives the sums that a Dice + cross entropy loss is made of, on the penalized
 logits, the plain ones, or both: ``[2, 6, B, C]`` (penalized, plain; then as in
-:class:`scnp_kernels.dice_ce.Sums`; zeros for what was not asked for), and the winners (``[B, 0]``
-where nothing is penalized). ``dice_ce_backward`` takes the gradient of those sums to the logits.
+:class:`scnp_kernels.rules.dice_ce.Sums`; zeros for what was not asked for), and the winners
+(``[B, 0]`` where nothing is penalized). ``dice_ce_backward`` takes the gradient of those sums to
+the logits.
 
 All of them are private; :func:`scnp_kernels.scnp` is the entrance. Shapes: logits, gradients and
 winners ``[B, C, *spatial]``; target ``[B, *spatial]`` or, as masks, the shape of logits; mask
@@ -23,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backend_registry, composed_dice_ce
-from .composed_dice_ce import new_winners, sums_dtype
-from .geometry import winner_dtype
+from .backends import composed_dice_ce, registry
+from .rules.dice_ce import new_winners, sums_dtype
+from .rules.window import winner_dtype
 
 NAMESPACE = "scnp_kernels"
 _FORWARD = (
@@ -55,20 +56,20 @@ library.define(f"native_dice_ce_backward{_DICE_CE_BACKWARD}) -> Tensor")
 
 def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     *rest, backend = arguments
-    return backend_registry.choose(backend, logits.device).forward(logits, *rest)
+    return registry.choose(backend, logits.device).forward(logits, *rest)
 
 
 def _scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int], backend: str) -> Tensor:
-    return backend_registry.choose(backend, gradient.device).scatter(gradient, winners, kernel_size)
+    return registry.choose(backend, gradient.device).scatter(gradient, winners, kernel_size)
 
 
 def _gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int], backend: str) -> Tensor:
-    return backend_registry.choose(backend, values.device).gather(values, winners, kernel_size)
+    return registry.choose(backend, values.device).gather(values, winners, kernel_size)
 
 
 def _dice_ce_forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
     *rest, backend = arguments
-    chosen = backend_registry.choose(backend, logits.device)
+    chosen = registry.choose(backend, logits.device)
     if chosen.fuses_dice_ce_of(logits):
         return chosen.dice_ce_forward(logits, *rest)
     return composed_dice_ce.forward(chosen, logits, *rest)
@@ -78,7 +79,7 @@ def _dice_ce_backward(
     sums_gradient: Tensor, winners: Tensor, logits: Tensor, *arguments: Any
 ) -> Tensor:
     *rest, backend = arguments
-    chosen = backend_registry.choose(backend, logits.device)
+    chosen = registry.choose(backend, logits.device)
     if chosen.fuses_dice_ce_of(logits):
         return chosen.dice_ce_backward(sums_gradient, winners, logits, *rest)
     return composed_dice_ce.backward(chosen, sums_gradient, winners, logits, *rest)

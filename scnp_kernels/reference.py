@@ -1,18 +1,15 @@
-"""The specification in pure PyTorch: runs on any device, and says what every other backend does.
+"""The specification in pure PyTorch, for users: :func:`scnp_kernels.scnp` on the reference backend.
 
-Written to be read, tap by tap in raster order; it shares no code with the compiled kernels. It is
-not the paper's listing, which lets NaN cross classes and knows neither masks nor ignored pixels.
+The reference runs on any device and shares no code with the compiled kernels; it is written to be
+read in :mod:`scnp_kernels.backends.reference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
-from .checks import KernelSize, can_hold
-from .geometry import offsets_in_raster_order, winner_dtype
+from .functional import scnp as any_backend
+from .rules.arguments import KernelSize
 
 
 def scnp(
@@ -26,13 +23,12 @@ def scnp(
 ) -> Tensor:
     """:func:`scnp_kernels.scnp` on the reference backend: same arguments, result and gradients.
 
+    >>> import torch
     >>> logits = torch.tensor([[[0.9, 0.2, -0.4, 0.8]]])  # [B=1, C=1, W=4]
     >>> target = torch.tensor([[1, 1, 0, 0]])             # [B=1, W=4]
     >>> scnp(logits, target, kernel_size=3)
     tensor([[[0.2000, 0.2000, 0.8000, 0.8000]]])
     """
-    from .functional import scnp as any_backend
-
     return any_backend(
         logits,
         target,
@@ -41,175 +37,4 @@ def scnp(
         mask=mask,
         validate=validate,
         backend="reference",
-    )
-
-
-def forward(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
-) -> tuple[Tensor, Tensor]:
-    """Eq. 1. Returns the penalized logits and the winners' tap numbers, both ``[B, C, *spatial]``.
-
-    Every pixel looks at its neighbours in raster order and keeps the first best of its own class:
-    the smallest logit for foreground, the largest for background.
-    """
-    if validate and logits.numel() > 0:
-        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
-    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    foreground = foreground_pixels(logits, target, target_is_masks, first_class)
-    valid = valid.expand_as(logits)
-    penalized = torch.empty_like(logits)
-    winners = torch.empty_like(logits, dtype=winner_dtype(kernel_size))
-
-    # One sign for both classes: foreground's minimum is the maximum of the negated logits.
-    signed = torch.where(foreground, -logits, logits)  # [B, C, *spatial]
-    best = signed.clone()
-    found = torch.zeros_like(valid, memory_format=torch.contiguous_format)
-    # An invalid pixel sees nobody, so it stays with itself: the centre tap, its own logit.
-    winners.fill_(len(offsets_in_raster_order(kernel_size)) // 2)
-    for tap, offset in enumerate(offsets_in_raster_order(kernel_size)):
-        overlap = _overlap(logits.shape[2:], offset)
-        if overlap is None:
-            continue
-        here, there = overlap
-        candidate = signed[there]
-        same_class = valid[here] & valid[there] & (foreground[here] == foreground[there])
-        # Strictly better, so that the first of equal candidates stays; NaN beats every number.
-        better = ~found[here] | (candidate > best[here])
-        better |= candidate.isnan() & ~best[here].isnan()
-        wins = same_class & better
-        best[here] = torch.where(wins, candidate, best[here])
-        winners[here] = torch.where(wins, tap, winners[here])
-        found[here] |= wins
-    penalized.copy_(torch.where(foreground, -best, best))
-    return penalized, winners
-
-
-def scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """Eq. 2. Sends the gradient of every pixel to its winner; ``[B, C, *spatial]`` each.
-
-    The pixels that a winner collects from are visited in raster order and added one by one. Half
-    types accumulate in float32 and round once.
-    """
-    wide = torch.float32 if gradient.dtype.itemsize == 2 else gradient.dtype
-    total = torch.zeros_like(gradient, dtype=wide, memory_format=torch.contiguous_format)
-    offsets = offsets_in_raster_order(kernel_size)
-    # Seen from the winner, the pixel that it serves lies in the opposite direction: the last tap
-    # belongs to the first pixel in raster order.
-    for tap, offset in reversed(list(enumerate(offsets))):
-        overlap = _overlap(gradient.shape[2:], offset)
-        if overlap is None:
-            continue
-        pixel, winner = overlap
-        share = torch.where(winners[pixel] == tap, gradient[pixel].to(wide), 0)
-        total[winner] += share
-    result = torch.empty_like(winners, dtype=gradient.dtype)
-    return result.copy_(total)
-
-
-def gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """The transpose of :func:`scatter`: every pixel takes the value at its winner."""
-    result = torch.empty_like(winners, dtype=values.dtype)
-    for tap, offset in enumerate(offsets_in_raster_order(kernel_size)):
-        overlap = _overlap(values.shape[2:], offset)
-        if overlap is None:
-            continue
-        pixel, winner = overlap
-        result[pixel] = torch.where(winners[pixel] == tap, values[winner], result[pixel])
-    return result
-
-
-Slices = tuple[slice, ...]
-
-
-def _overlap(spatial: Sequence[int], offset: Sequence[int]) -> tuple[Slices, Slices] | None:
-    """Index of the pixels whose neighbour at ``offset`` is in the image, and of that neighbour.
-
-    None where no pixel has one.
-    """
-    here: Slices = (slice(None), slice(None))  # batch and channels
-    there: Slices = (slice(None), slice(None))
-    for size, step in zip(spatial, offset, strict=True):
-        if abs(step) >= size:
-            return None
-        here += (slice(max(0, -step), size - max(0, step)),)
-        there += (slice(max(0, step), size - max(0, -step)),)
-    return here, there
-
-
-def _comparable(target: Tensor) -> Tensor:
-    """The target in a dtype that compares exactly with any class's number."""
-    if target.is_floating_point():
-        return target.float() if target.dtype.itemsize == 2 else target
-    return target.to(torch.int64)
-
-
-def foreground_pixels(
-    logits: Tensor, target: Tensor, target_is_masks: bool, first_class: int
-) -> Tensor:
-    """[B, C, *spatial] bool: does the pixel belong to the channel's class?"""
-    if target_is_masks:
-        # uint64 compares as int64, where its upper half is negative.
-        values = _comparable(target)
-        return values != 0 if target.dtype == torch.uint64 else values > 0.5
-    channels = logits.shape[1]
-    classes = torch.arange(first_class, first_class + channels, device=logits.device)
-    classes = classes.view(1, channels, *[1] * (logits.dim() - 2))
-    return _comparable(target.unsqueeze(1)) == classes
-
-
-def valid_pixels(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    target_is_masks: bool,
-    ignore_index: int | None,
-) -> Tensor:
-    """[B, 1, *spatial] bool: is the pixel neither ignored nor outside the mask?"""
-    shape = (logits.shape[0], 1, *logits.shape[2:])
-    valid = torch.ones(shape, dtype=torch.bool, device=logits.device)
-    if mask is not None:
-        valid = valid & mask.unsqueeze(1)
-    if ignore_index is not None and can_hold(target.dtype, ignore_index):
-        labels = target if target_is_masks else target.unsqueeze(1)
-        valid = valid & (_comparable(labels) != ignore_index)
-    return valid
-
-
-def check_values(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    target_is_masks: bool,
-    label_count: int,
-    ignore_index: int | None,
-) -> None:
-    """Raise ValueError if a valid pixel holds a label, or a mask a value, that is not permitted.
-
-    Looks at values: on a GPU this waits for it.
-    """
-    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    target = target if target_is_masks else target.unsqueeze(1)
-    values = _comparable(target)
-    if target_is_masks:
-        permitted = (values == 0) | (values == 1)
-    else:
-        permitted = (values >= 0) & (values < label_count) & (values == values.floor())
-    wrong = ~permitted & valid
-    if not bool(wrong.any()):
-        return
-    value = target[tuple(wrong.nonzero()[0].tolist())].item()
-    if target_is_masks:
-        also = "" if ignore_index is None else f" (and ignore_index={ignore_index})"
-        raise ValueError(f"target: got a mask that holds {value:g}, takes masks of 0 and 1{also}")
-    also = " (or set ignore_index)" if ignore_index is None else f" and ignore_index={ignore_index}"
-    raise ValueError(
-        f"target: got a label map that holds {value:g}, takes integers in [0, {label_count}){also}"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from scnp_kernels import native
+from scnp_kernels.backends.native import loader as native
 from tests.examples import PER_PROPERTY, examples
 
 # Every backend that must run on a machine with nothing but a CPU. A test never asks whether one

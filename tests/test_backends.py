@@ -17,8 +17,11 @@ import pytest
 import torch
 
 import scnp_kernels
-from scnp_kernels import backend_registry, compile_on_first_use, native, scnp
-from scnp_kernels.triton import availability as triton_availability
+from scnp_kernels import scnp
+from scnp_kernels.backends import registry as backend_registry
+from scnp_kernels.backends.native import first_use as compile_on_first_use
+from scnp_kernels.backends.native import loader as native
+from scnp_kernels.backends.triton import availability as triton_availability
 from tests.cases import CASES
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scnp_kernels import cuda_toolkit
+from scnp_kernels.backends.native import cuda_toolkit
 
 
 def _toolkit(folder: Path, version: str, architectures: str = "75 80 86 90 100 120") -> Path:

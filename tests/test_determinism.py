@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from scnp_kernels import native, scnp
+from scnp_kernels import scnp
+from scnp_kernels.backends.native import loader as native
 from tests import generators as g
 from tests.calls import Outcome, forward_backward
 from tests.cases import CASES, DTYPES, Case

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import scnp_kernels
-from scnp_kernels import native
+from scnp_kernels.backends.native import loader as native
 
 CHECKOUT = Path(__file__).parent.parent
 TIMEOUT = 600  # seconds; only a process that hangs needs them
@@ -277,7 +277,7 @@ def test_a_damaged_installation_is_explained(
 def test_a_damaged_binary_in_the_cache_is_replaced(first_use: FirstUse) -> None:
     code = f"""
 import scnp_kernels as s
-from scnp_kernels import compile_on_first_use as c
+from scnp_kernels.backends.native import first_use as c
 directory = c._cache_directory()
 directory.mkdir(parents=True)
 (directory / {first_use.finished.name!r}).touch()
@@ -309,7 +309,7 @@ def test_a_read_only_cache_is_told(first_use: FirstUse) -> None:
 def test_a_cache_that_stops_being_writable_is_told(first_use: FirstUse) -> None:
     """When the binary is there to be put into it: a file lies where its folder should."""
     code = f"""
-from scnp_kernels import compile_on_first_use as c
+from scnp_kernels.backends.native import first_use as c
 directory = c._cache_directory()
 directory.parent.mkdir(parents=True)
 directory.write_text("in the way")

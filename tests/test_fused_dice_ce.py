@@ -19,7 +19,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
 
 from scnp_kernels import SCNPDiceCELoss, scnp_dice_ce_loss
-from scnp_kernels.checks import check_arguments
+from scnp_kernels.rules.arguments import check_arguments
 from tests import generators as g
 from tests.cases import CASES, DTYPES, Case, Sample
 
@@ -141,7 +141,8 @@ def test_threads_change_no_bit(shape: tuple[int, ...], softmax: bool) -> None:
 # Numbers of classes that the kernels know as constants, and one that they do not.
 DIGEST = """
 import hashlib, itertools, torch
-from scnp_kernels import native, scnp_dice_ce_loss
+from scnp_kernels import scnp_dice_ce_loss
+from scnp_kernels.backends.native import loader as native
 digest = hashlib.sha256()
 generator = torch.Generator().manual_seed(0)
 dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 import scnp_kernels
-from scnp_kernels import compile_on_first_use as jit
-from scnp_kernels import native
-from scnp_kernels.build_description import sources_digest
+from scnp_kernels.backends.native import first_use as jit
+from scnp_kernels.backends.native import loader as native
+from scnp_kernels.backends.native.build import sources_digest
 
 CHECKOUT = Path(__file__).parent.parent
 CSRC = sorted(str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "csrc").rglob("*.*"))

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scnp_kernels import native, ops
+from scnp_kernels import ops
+from scnp_kernels.backends.native import loader as native
 from tests.calls import assert_same
 from tests.examples import examples
 from tests.generators import seeded

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import scnp_kernels
-from scnp_kernels import native
+from scnp_kernels.backends.native import loader as native
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")

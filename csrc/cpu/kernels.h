@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "../calls.h"
+#include "../contract/calls.h"
 
 namespace scnp::cpu {
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "../calls.h"
+#include "../contract/calls.h"
 
 namespace scnp::cuda {
 

@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "../contract.h"
+#include "../contract/geometry.h"
 
 namespace scnp::cuda {
 

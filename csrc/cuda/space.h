@@ -14,7 +14,7 @@
 //   there is nothing to march along. Tap numbers stay those of the contract.
 #pragma once
 
-#include "../calls.h"
+#include "../contract/calls.h"
 
 namespace scnp::cuda {
 

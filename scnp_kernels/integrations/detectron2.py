@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import KernelSize
 from ..modules import SCNPLoss
+from ..rules.arguments import KernelSize
 
 
 def semantic_head_loss(

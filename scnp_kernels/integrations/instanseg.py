@@ -21,8 +21,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import KernelSize
 from ..modules import SCNPLoss
+from ..rules.arguments import KernelSize
 
 PREFIX = "scnp_"
 

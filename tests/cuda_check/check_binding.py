@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.utils.cpp_extension import include_paths
 
-from scnp_kernels import cuda_toolkit
+from scnp_kernels.backends.native import cuda_toolkit
 from tests.cuda_check.host_worker import CSRC, HERE
 
 
@@ -18,7 +18,7 @@ def test_the_binding_compiles(tmp_path: Path) -> None:
     result = subprocess.run(
         ["g++", "-std=c++20", "-O0", "-Wall", "-Wextra", "-Werror",
          *(f"-isystem{folder}" for folder in includes),
-         "-c", str(CSRC / "cuda" / "binding_cuda.cpp"), "-o", str(tmp_path / "binding.o")],
+         "-c", str(CSRC / "torch" / "cuda_ops.cpp"), "-o", str(tmp_path / "binding.o")],
         capture_output=True,
         text=True,
         check=False,

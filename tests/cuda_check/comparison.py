@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from scnp_kernels.checks import check_arguments
+from scnp_kernels.rules.arguments import check_arguments
 from tests.calls import assert_same
 from tests.cases import Case, expected
 from tests.cuda_check.host_worker import (

@@ -26,7 +26,12 @@ from torch import Tensor
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
 
-FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # as in contract.h
+FLOAT_TYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+)  # contract/geometry.h
 TARGET_TYPES = (
     torch.bool,
     torch.uint8,
@@ -108,7 +113,7 @@ def build(csrc: Path, folder: Path, earlier: Path | None = None) -> Path:
 def _is_as_in_the_checkout(unit: Path, csrc: Path) -> bool:
     """Are the unit and everything that it may include those of the checkout?"""
     own = [] if unit.parent == HERE else [unit]
-    files = [*own, *csrc.glob("*.h"), *csrc.glob("cuda/*.h")]
+    files = [*own, *csrc.glob("contract/*.h"), *csrc.glob("cuda/*.h")]
     return all(file.read_bytes() == (CSRC / file.relative_to(csrc)).read_bytes() for file in files)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 import scnp_kernels
-from scnp_kernels import native, ops
+from scnp_kernels import ops
+from scnp_kernels.backends.native import loader as native
 
 OPERATORS = ("native_forward", "native_scatter", "native_gather")
 # What nvcc embeds: regions of a header (magic, version, header size, bytes that follow) and, in

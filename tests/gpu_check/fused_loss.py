@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from scnp_kernels import scnp_dice_ce_loss
-from scnp_kernels.triton import dice_ce, launch_table, operators, pixel_dice_ce
+from scnp_kernels.backends.triton import dice_ce, launch_table, operators
+from scnp_kernels.backends.triton.kernels import dice_ce_pixels as pixel_dice_ce
 from tests.fused_loss_cases import (
     FUSED_CASES,
     SPECIAL_CASES,

@@ -16,9 +16,10 @@ import os
 import pytest
 import torch
 
-from scnp_kernels import backend_registry
-from scnp_kernels.geometry import number_of_taps, winner_dtype
-from scnp_kernels.triton import launch_table, march_forward, operators
+from scnp_kernels.backends import registry as backend_registry
+from scnp_kernels.backends.triton import launch_table, operators
+from scnp_kernels.backends.triton.kernels import forward_march as march_forward
+from scnp_kernels.rules.window import number_of_taps, winner_dtype
 from tests.calls import assert_same, forward_backward
 from tests.cases import CASES, DTYPES, LOGITS, Case, expected
 from tests.generators import labels, masks, seeded

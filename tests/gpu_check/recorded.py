@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scnp_kernels.geometry import winner_dtype
-from scnp_kernels.triton import dice_ce, launching, operators
+from scnp_kernels.backends.triton import dice_ce, launching, operators
+from scnp_kernels.rules.window import winner_dtype
 
 KERNELS = {
     operators: (

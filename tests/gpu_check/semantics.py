@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scnp_kernels.geometry import winner_dtype
-from scnp_kernels.triton import dice_ce, operators
+from scnp_kernels.backends.triton import dice_ce, operators
+from scnp_kernels.rules.window import winner_dtype
 from tests import generators as g
 from tests.calls import assert_same
 from tests.cases import Case, expected

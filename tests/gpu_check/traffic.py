@@ -22,7 +22,7 @@ import torch
 import triton
 from triton.runtime import interpreter
 
-from scnp_kernels.triton import dice_ce, launch_table, operators
+from scnp_kernels.backends.triton import dice_ce, launch_table, operators
 from tests.gpu_check import faster_interpreter
 
 SECTOR = 32  # bytes

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.library import opcheck
 
 import scnp_kernels
-from scnp_kernels import backend_registry, scnp
+from scnp_kernels import scnp
+from scnp_kernels.backends import registry as backend_registry
 from tests.calls import Outcome, assert_same, forward_backward
 from tests.cases import CASES, DTYPES, Case, Sample, expected
 from tests.generators import seeded

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch.utils import cpp_extension
 
-from scnp_kernels.build_description import compile_flags, sources
+from scnp_kernels.backends.native.build import compile_flags, sources
 
 CHECKOUT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent

@@ -20,8 +20,8 @@ from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss
 from nnunetv2.utilities.helpers import softmax_helper_dim1
 from torch import Tensor, nn
 
-from ...checks import check_weight
 from ...losses import SCNPDiceCELoss
+from ...rules.arguments import check_weight
 from .losses import Outputs
 from .windows import Window
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...checks import check_weight
 from ...functional import scnp
+from ...rules.arguments import check_weight
 from .windows import Window
 
 Outputs = Tensor | Sequence[Tensor]

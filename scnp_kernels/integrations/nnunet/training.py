@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ...checks import KernelSize
+from ...rules.arguments import KernelSize
 from .losses import PenalizedOutputs
 from .windows import (
     Window,

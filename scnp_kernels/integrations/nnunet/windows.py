@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ...checks import KernelSize, check_kernel_size
+from ...rules.arguments import KernelSize, check_kernel_size
 
 # nnU-Net calls a spacing anisotropic when its coarsest axis is more than three times the next.
 # Here every axis is compared with the finest: across a wider gap, neighbours are other anatomy.

@@ -1,0 +1,200 @@
+// The gradient of Dice + cross entropy's sums, back to the logits of one tile.
+//
+//   The pixels j of a tile (and of what its windows reach) are visited in raster order, as in
+//   tile_scatter.h. For a row of them and all classes at once:
+//
+//     winners of j   ->  the logits there: j's penalized logits, so its probabilities
+//     codes, sums' gradient  ->  j's gradient with respect to them
+//     scatter: each goes to j's winner; of the plain term, to j itself
+//
+//   Penalized logits and probabilities are computed again rather than kept: that costs less than
+//   memory does.
+#pragma once
+
+#include "../scatter/scatter-inl.h"
+#include "arithmetic-inl.h"
+#include "forward-inl.h"
+#include "penalized_again-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+template <class T, class Format, class Winner>
+class TileDiceCEBackward {
+  using Key = typename Format::Bits;
+  using Real = Accumulator<T>;
+
+ public:
+  TileDiceCEBackward(const DiceCEBackwardCall& call, const ScatterCall& scatter, const Tile& tile)
+      : call_(call),
+        geometry_(scatter.geometry),
+        tile_(tile),
+        classes_(scatter, tile_),
+        columns_(classes_.columns()) {
+    const int64_t classes = geometry_.channels;
+    at_winners_.emplace(scratch_, geometry_, call.logits, tile_.batch,
+                        std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_});
+    places_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
+    const int64_t code_rows = call.target.is_masks ? classes : 1;
+    codes_ = scratch_.array<uint8_t>(code_rows * places_);
+    wide_codes_ = scratch_.array<MaskOf<Real>>(code_rows * places_);
+    std::fill_n(codes_, code_rows * places_, kInvalidPixel);
+    logits_ = scratch_.array<Real>(classes * places_);
+    std::fill_n(logits_, classes * places_, Real{0});
+    row_gradient_ = scratch_.array<Real>(classes * places_);
+    for (int term = 0; term < 2; ++term) {
+      sums_gradient_.emplace_back(scratch_, classes);
+      sums_gradient_[term].start(call.sums_gradient, geometry_, term, tile_.batch);
+    }
+  }
+
+  void run() {
+    const Span planes = classes_.planes();
+    const Span rows = classes_.rows();
+    for (int64_t z = planes.begin; z < planes.end; ++z) {
+      classes_.begin_plane(z);
+      at_winners_->start_plane(z);
+      for (int64_t y = rows.begin; y < rows.end; ++y) {
+        add_row(z, y);
+      }
+      classes_.end_plane(z);
+    }
+    classes_.finish();
+  }
+
+ private:
+  void add_row(int64_t z, int64_t y) {
+    fetch_row_ahead(z, y);
+    at_winners_->start_row(z, y);
+    const PixelCodes<Real> codes = read_codes(z, y);
+    if (call_.of_penalized) {
+      read_penalized_logits(z, y);
+      find_gradient(sums_gradient_[0], codes);
+      for (int64_t k = 0; k < geometry_.channels; ++k) {
+        classes_[k].add_row(z, y, row_gradient_ + k * places_);
+      }
+    }
+    // A plain logit's gradient is its own pixel's, so another tile's pixels are of no interest.
+    const bool own = tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end &&
+                     tile_.span[kMiddle].begin <= y && y < tile_.span[kMiddle].end;
+    if (call_.of_plain && own) {
+      read_plain_logits(z, y);
+      find_gradient(sums_gradient_[1], codes);
+      for (int64_t k = 0; k < geometry_.channels; ++k) {
+        classes_[k].add_row_in_place(z, y, row_gradient_ + k * places_);
+      }
+    }
+  }
+
+  // What this row of the next plane needs, and where the one will be stored that is complete by
+  // then.
+  void fetch_row_ahead(int64_t z, int64_t y) {
+    const View<char>& gradient = call_.logits_gradient;
+    const int64_t x = columns_.begin;
+    const int64_t count = columns_.length();
+    for (int64_t k = 0; k < (call_.target.is_masks ? geometry_.channels : 1); ++k) {
+      fetch_pixel_codes(call_.target, {k, k + 1}, {tile_.batch, z + 1, y, x, count});
+    }
+    at_winners_->fetch_row_ahead(z, y);
+    for (int64_t k = 0; k < geometry_.channels; ++k) {
+      if (call_.of_penalized) {
+        const Winner* taps = reinterpret_cast<const Winner*>(call_.winners.data);
+        fetch_ahead(taps + call_.winners.offset(tile_.batch, k, z + 1, y, x), count,
+                    call_.winners.axis[kInner]);
+      }
+      if (!classes_.streams()) {
+        const T* result = reinterpret_cast<const T*>(gradient.data);
+        fetch_ahead<true>(
+            result + gradient.offset(tile_.batch, k, z - geometry_.reach(kOuter), y, x), count,
+            gradient.axis[kInner]);
+      }
+    }
+  }
+
+  PixelCodes<Real> read_codes(int64_t z, int64_t y) {
+    Target target = call_.target;
+    target.validate = false;  // the forward pass has done it
+    Fault none;
+    const RowPlace place{tile_.batch, z, y, columns_.begin, columns_.length()};
+    if (!target.is_masks) {
+      read_pixel_codes(target, geometry_, tile_.channels, place, codes_, none);
+      widen_codes(1);
+      return {wide_codes_, 0};
+    }
+    for (int64_t k = 0; k < geometry_.channels; ++k) {
+      read_pixel_codes(target, geometry_, {k, k + 1}, place, codes_ + k * places_, none);
+    }
+    widen_codes(geometry_.channels);
+    return {wide_codes_, places_};
+  }
+  void widen_codes(int64_t rows) {
+    SCNP_VECTORIZE
+    for (int64_t i = 0; i < rows * places_; ++i) {
+      wide_codes_[i] = codes_[i];
+    }
+  }
+
+  void read_penalized_logits(int64_t z, int64_t y) {
+    for (int64_t k = 0; k < geometry_.channels; ++k) {
+      at_winners_->read(k, z, y, classes_[k].winners_of_row(z, y), logits_ + k * places_);
+    }
+  }
+  void read_plain_logits(int64_t z, int64_t y) {
+    for (int64_t k = 0; k < geometry_.channels; ++k) {
+      std::copy_n(at_winners_->own(k, z, y), columns_.length(), logits_ + k * places_);
+    }
+  }
+  void find_gradient(const DiceCEGradient<Real>& sums_gradient, const PixelCodes<Real>& codes) {
+    sums_gradient.find({logits_, places_}, codes, places_ / kGroup, call_.softmax, row_gradient_,
+                       places_);
+  }
+
+  const DiceCEBackwardCall& call_;
+  const Geometry& geometry_;
+  const Tile tile_;
+  Scratch scratch_;
+  ScatterChannels<T, Winner> classes_;
+  const Span columns_;  // pixels of a row
+  std::optional<LogitsAtWinners<Format, Winner>> at_winners_;
+  std::vector<DiceCEGradient<Real>> sums_gradient_;  // penalized, plain
+  int64_t places_ = 0;                               // of them, in whole groups
+  uint8_t* codes_ = nullptr;                         // [C or 1, places]
+  MaskOf<Real>* wide_codes_ = nullptr;               // likewise
+  Real* logits_ = nullptr;                           // [C, places]
+  Real* row_gradient_ = nullptr;                     // [C, places]
+};
+
+template <class T, class Format, class Winner>
+void dice_ce_backward_typed(const DiceCEBackwardCall& call, const Workers& workers) {
+  ScatterCall scatter;
+  scatter.geometry = geometry_of_loss(call);
+  scatter.type = call.type;
+  scatter.winner_type = call.winner_type;
+  scatter.winners = call.winners;
+  scatter.logits_gradient = call.logits_gradient;
+  const int64_t classes = scatter.geometry.channels;
+  // Larger planes than a class's share: the fewer tiles, the less their windows reach into each
+  // other.
+  const Tiling tiling(scatter.geometry, classes, (classes + 1) / 2, workers.count);
+  workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      TileDiceCEBackward<T, Format, Winner>(call, scatter, tiling.tile(number)).run();
+    }
+  });
+}
+
+inline void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
+  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
+    switch (call.type) {
+      case FloatType::kFloat16:
+        return dice_ce_backward_typed<Float16, Float16Format, Winner>(call, workers);
+      case FloatType::kBFloat16:
+        return dice_ce_backward_typed<BFloat16, BFloat16Format, Winner>(call, workers);
+      case FloatType::kFloat32:
+        return dice_ce_backward_typed<float, Float32Format, Winner>(call, workers);
+      case FloatType::kFloat64:
+        return dice_ce_backward_typed<double, Float64Format, Winner>(call, workers);
+    }
+  });
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,87 @@
+// The codes of a tile's own pixels for every class, as the loss reads them: flat like the penalized
+// planes, with every place that is no pixel of the tile invalid, so that it counts for nothing.
+#pragma once
+
+#include "../tiling/tile_codes-inl.h"
+#include "arithmetic-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// The codes of a plane for every class: a label map's are the same for all.
+struct OwnCodes {
+  const uint8_t* codes = nullptr;  // of class 0
+  int64_t per_class = 0;           // from a class's codes to the next one's; 0: a label map
+};
+
+// How many of [n] codes, in whole blocks, are this one.
+inline int64_t count_codes(const uint8_t* codes, int64_t n, uint8_t wanted) {
+  constexpr int64_t most = 255 * kBlock;  // counted in bytes, lane by lane
+  int64_t total = 0;
+  for (int64_t begin = 0; begin < n; begin += most) {
+    uint8_t lanes[kBlock] = {};
+    for (int64_t block = begin; block < std::min(n, begin + most); block += kBlock) {
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < kBlock; ++i) {
+        lanes[i] = static_cast<uint8_t>(lanes[i] + (codes[block + i] == wanted));
+      }
+    }
+    for (uint8_t lane : lanes) {
+      total += lane;
+    }
+  }
+  return total;
+}
+
+class DiceCECodes {
+ public:
+  DiceCECodes(Scratch& scratch, const Target& target, const Geometry& geometry, const Tile& tile,
+              const PlaneLayout& layout)
+      : layout_(layout), places_(layout.own_places()) {
+    const Span classes = target.is_masks ? tile.channels : Span{0, 1};
+    for (int64_t k = classes.begin; k < classes.end; ++k) {
+      Tile of_class = tile;
+      if (target.is_masks) {
+        of_class.channels = {k, k + 1};
+      }
+      TileCodes& codes = of_class_.emplace_back(scratch, target, geometry, of_class, layout);
+      codes.read(codes.planes().end);
+    }
+    own_ = scratch.array<uint8_t>(classes.length() * places_);
+    std::fill_n(own_, classes.length() * places_, kInvalidPixel);
+  }
+
+  // Of class k, as Eq. 1 reads them: planes with what the windows reach.
+  const TileCodes& of_class(int64_t k) const {
+    return of_class_[of_class_.size() == 1 ? 0 : k];
+  }
+  // Of plane z, as the loss reads them; until the next call.
+  OwnCodes own_places(int64_t z) {
+    const int64_t length = layout_.own_columns.length();
+    for (size_t k = 0; k < of_class_.size(); ++k) {
+      const uint8_t* codes = of_class_[k](z) + layout_.centre();
+      for (int64_t y = 0; y < layout_.own_rows.length(); ++y) {
+        std::copy_n(codes + y * layout_.pitch, length, own_ + k * places_ + y * layout_.pitch);
+      }
+    }
+    return {own_, of_class_.size() == 1 ? 0 : places_};
+  }
+  // As many as there are classes with masks of their own.
+  int64_t rows() const {
+    return static_cast<int64_t>(of_class_.size());
+  }
+  Fault fault() const {
+    Fault first;
+    for (const TileCodes& codes : of_class_) {
+      first.merge(codes.fault());
+    }
+    return first;
+  }
+
+ private:
+  const PlaneLayout& layout_;
+  int64_t places_;
+  std::deque<TileCodes> of_class_;  // [C] masks, or one label map
+  uint8_t* own_ = nullptr;          // likewise, [own places] each
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,281 @@
+// Dice + cross entropy's sums over one tile: the penalized logits of all classes of a plane, at
+// once their probabilities, and the sums of these. Neither is stored, only the winners are.
+//
+//     class 0   march -> penalized plane z \                        winners -> memory
+//     class 1   march -> penalized plane z  >  probabilities  ->  sums of the chunk
+//     class 2   march -> penalized plane z /   (16 pixels at a time)
+//
+// Sums are added up chunk by chunk of planes, and chunks in ascending order. Neither depends on
+// the number of threads, so the result does not.
+#pragma once
+
+#include "../memory/strided-inl.h"
+#include "../penalize/choose_path-inl.h"
+#include "codes-inl.h"
+#include "penalized_again-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// The plain term sees no neighbours: without the other, the window is the pixel itself.
+inline Geometry geometry_of_loss(const DiceCECall& call) {
+  Geometry geometry = call.geometry;
+  if (!call.of_penalized) {
+    std::fill_n(geometry.window, kAxes, 1);
+  }
+  return geometry;
+}
+
+// The sums of every chunk of every image: [2, kDiceCESums, C] each.
+class ChunkSums {
+ public:
+  ChunkSums(const Geometry& geometry, int64_t columns, int64_t planes_per_chunk)
+      : geometry_(geometry),
+        chunks_per_column_((geometry.size[kOuter] + planes_per_chunk - 1) / planes_per_chunk),
+        planes_per_chunk_(planes_per_chunk),
+        chunks_(columns * chunks_per_column_),
+        sums_(geometry.batch * chunks_ * length()) {
+  }
+
+  bool is_last_of_chunk(int64_t z) const {
+    return (z + 1) % planes_per_chunk_ == 0 || z + 1 == geometry_.size[kOuter];
+  }
+  double* of_chunk(int64_t image, int64_t column, int64_t z, int term) {
+    const int64_t chunk =
+        (image * chunks_ + column * chunks_per_column_ + z / planes_per_chunk_) * 2 + term;
+    return sums_.data() + chunk * kDiceCESums * geometry_.channels;
+  }
+  // sums: [2, kDiceCESums, B, C].
+  void add_up(double* sums) const {
+    const double* chunk_sums = sums_.data();
+    for (int64_t image = 0; image < geometry_.batch; ++image) {
+      for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+        for (int term = 0; term < 2; ++term) {
+          for (int sum = 0; sum < kDiceCESums; ++sum) {
+            for (int64_t k = 0; k < geometry_.channels; ++k) {
+              sums[place_of_sum(geometry_, term, sum, image, k)] += *chunk_sums++;
+            }
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  int64_t length() const {
+    return 2 * kDiceCESums * geometry_.channels;
+  }
+
+  const Geometry& geometry_;
+  int64_t chunks_per_column_;
+  int64_t planes_per_chunk_;
+  int64_t chunks_;            // per image
+  std::vector<double> sums_;  // [B, chunks, 2, kDiceCESums, C]
+};
+
+template <class Format, class Winner>
+class TileDiceCEForward {
+  using Key = typename Format::Bits;
+  using Real = NumberOf<Format>;
+
+ public:
+  TileDiceCEForward(const DiceCEForwardCall& call, const Geometry& geometry, const Tile& tile)
+      : call_(call),
+        tile_(tile),
+        layout_(geometry, tile_),
+        codes_(scratch_, call.target, geometry, tile_, layout_),
+        wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
+        numbers_(scratch_.array<Real>(geometry.channels * kRunPixels)),
+        winners_(scratch_.array<Winner>(layout_.own_places())) {
+    const int64_t classes = geometry.channels;
+    for (int term = 0; term < 2; ++term) {
+      if (term == 0 ? call.of_penalized : call.of_plain) {
+        logits_[term] = scratch_.array<Key>(classes * layout_.own_places());
+        std::fill_n(logits_[term], classes * layout_.own_places(), Key{0});
+        lanes_[term].emplace(scratch_, classes);
+      }
+    }
+    if (call.of_penalized) {
+      for (int64_t k = 0; k < classes; ++k) {
+        planes_.emplace_back(scratch_, geometry, tile_, layout_);
+        planes_.back().start(logits_at(k, 0, 0, 0), call.logits.axis,
+                             static_cast<uint8_t>(call.target.is_masks ? 0 : k));
+      }
+    }
+  }
+
+  Fault run(ChunkSums& sums, int64_t column) {
+    for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
+      if (call_.of_penalized) {
+        penalize_plane(z);
+      }
+      if (call_.of_plain) {
+        copy_plane(z);
+      }
+      add_plane(z);
+      for (int term = 0; term < 2; ++term) {
+        if (lanes_[term] && sums.is_last_of_chunk(z)) {
+          lanes_[term]->finish_chunk(sums.of_chunk(tile_.batch, column, z, term));
+        }
+      }
+    }
+    return codes_.fault();
+  }
+
+ private:
+  const Key* logits_at(int64_t k, int64_t z, int64_t y, int64_t x) const {
+    return reinterpret_cast<const Key*>(call_.logits.data) +
+           call_.logits.offset(tile_.batch, k, z, y, x);
+  }
+
+  void penalize_plane(int64_t z) {
+    const int64_t length = layout_.own_columns.length();
+    for (size_t k = 0; k < planes_.size(); ++k) {
+      planes_[k].plane(z, codes_.of_class(k), logits_[0] + k * layout_.own_places(), winners_);
+      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+        Winner* out = reinterpret_cast<Winner*>(call_.winners.data) +
+                      call_.winners.offset(tile_.batch, k, z, y, layout_.own_columns.begin);
+        spread_row(winners_ + (y - layout_.own_rows.begin) * layout_.pitch, length,
+                   call_.winners.axis[kInner], out);
+      }
+    }
+  }
+  void copy_plane(int64_t z) {
+    for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+        const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+        gather_row(logits_at(k, z, y, layout_.own_columns.begin), call_.logits.axis[kInner],
+                   layout_.own_columns.length(), logits_[1] + k * layout_.own_places() + place);
+      }
+    }
+  }
+  void add_plane(int64_t z) {
+    const OwnCodes codes = codes_.own_places(z);
+    const int64_t places = layout_.own_places();
+    for (int64_t begin = 0; begin < places; begin += kRunPixels) {
+      const int64_t count = std::min(kRunPixels, places - begin);
+      if (!call_.of_penalized) {
+        fetch_rows_ahead(z, begin, count);
+      }
+      for (int64_t row = 0; row < codes_.rows(); ++row) {
+        const uint8_t* narrow_codes = codes.codes + row * codes.per_class + begin;
+        MaskOf<Real>* wide = wide_codes_ + row * kRunPixels;
+        SCNP_VECTORIZE
+        for (int64_t i = 0; i < count; ++i) {
+          wide[i] = narrow_codes[i];
+        }
+      }
+      const PixelCodes<Real> wide{wide_codes_, codes.per_class == 0 ? 0 : kRunPixels};
+      for (int term = 0; term < 2; ++term) {
+        if (lanes_[term]) {
+          lanes_[term]->add(numbers(logits_[term] + begin, count), wide, count / kGroup,
+                            call_.softmax);
+        }
+      }
+    }
+    for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+      const uint8_t* row = codes.codes + k * codes.per_class;
+      const int64_t foreground =
+          count_codes(row, places, static_cast<uint8_t>(codes.per_class == 0 ? k : 0));
+      if (k == 0 || codes.per_class != 0) {
+        valid_pixels_ = places - count_codes(row, places, kInvalidPixel);
+      }
+      for (auto& lanes : lanes_) {
+        if (lanes) {
+          lanes->count(k, foreground, valid_pixels_);
+        }
+      }
+    }
+  }
+  // While [count] pixels of plane z are worked on: their share of the plane that is read next. With
+  // a penalized term, its passes ask for it.
+  void fetch_rows_ahead(int64_t z, int64_t begin, int64_t count) const {
+    const auto rows_before = [&](int64_t place) {
+      return std::min((place + layout_.pitch - 1) / layout_.pitch, layout_.own_rows.length());
+    };
+    for (int64_t row = rows_before(begin); row < rows_before(begin + count); ++row) {
+      for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+        fetch_ahead(logits_at(k, z + 1, layout_.own_rows.begin + row, layout_.own_columns.begin),
+                    layout_.own_columns.length(), call_.logits.axis[kInner]);
+      }
+    }
+  }
+  // bits: [count] of class k at bits + k * own places.
+  PixelLogits<Real> numbers(const Key* bits, int64_t count) {
+    const int64_t places = layout_.own_places();
+    if constexpr (sizeof(Key) == sizeof(Real)) {
+      return {reinterpret_cast<const Real*>(bits), places};
+    }
+    for (int64_t k = 0; k < tile_.channels.length(); ++k) {
+      const Key* of_class = bits + k * places;
+      Real* numbers = numbers_ + k * kRunPixels;
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < count; ++i) {
+        numbers[i] = number_of_bits<Format>(of_class[i]);
+      }
+    }
+    return {numbers_, kRunPixels};
+  }
+
+  static constexpr int64_t kRunPixels = DiceCELanes<Real>::kRun * kGroup;
+
+  const DiceCEForwardCall& call_;
+  const Tile tile_;
+  Scratch scratch_;
+  const PlaneLayout layout_;
+  DiceCECodes codes_;
+  MaskOf<Real>* wide_codes_;                                    // [C or 1, run]
+  Real* numbers_;                                               // [C, run], of half types
+  int64_t valid_pixels_ = 0;                                    // of the plane
+  std::deque<PenalizedPlanes<Format, Winner, Winner>> planes_;  // [C]
+  Key* logits_[2] = {nullptr, nullptr};  // [C, own places] of one plane: penalized, plain
+  Winner* winners_;                      // [own places], one class of one plane
+  std::optional<DiceCELanes<Real>> lanes_[2];
+};
+
+template <class Format, class Winner>
+Fault dice_ce_forward_typed(const DiceCEForwardCall& call, const Workers& workers) {
+  const Geometry geometry = geometry_of_loss(call);
+  // Planes of up to four classes, large as those of one: the fewer tiles, the less their windows
+  // reach into each other.
+  const int64_t together = (geometry.channels + 3) / 4;
+  Tiling tiling(geometry, geometry.channels, together, workers.count);
+  const int64_t planes_per_chunk = tiling.cut_between_chunks();
+  ChunkSums sums(geometry, tiling.columns(), planes_per_chunk);
+  std::vector<Fault> faults(tiling.count());
+  workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      const Tile tile = tiling.tile(number);
+      faults[number] =
+          TileDiceCEForward<Format, Winner>(call, geometry, tile).run(sums, tiling.column(tile));
+    }
+  });
+  sums.add_up(call.sums);
+  Fault first;
+  for (const Fault& fault : faults) {
+    first.merge(fault);
+  }
+  return first;
+}
+
+inline Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
+  Fault fault;
+  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
+    switch (call.type) {
+      case FloatType::kFloat16:
+        fault = dice_ce_forward_typed<Float16Format, Winner>(call, workers);
+        break;
+      case FloatType::kBFloat16:
+        fault = dice_ce_forward_typed<BFloat16Format, Winner>(call, workers);
+        break;
+      case FloatType::kFloat32:
+        fault = dice_ce_forward_typed<Float32Format, Winner>(call, workers);
+        break;
+      case FloatType::kFloat64:
+        fault = dice_ce_forward_typed<Float64Format, Winner>(call, workers);
+        break;
+    }
+  });
+  return fault;
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,149 @@
+// Eq. 1 for windows of any size, pass by pass.
+//
+//     logits, codes                       planes of the window (window 3)     penalized, winners
+//
+//     plane z+1  --- plane reduction --->   z+1  --,
+//       .                                   z    --+-- outer pass, picks   -->   plane z
+//       .                                   z-1  --'   the pixel's class
+//
+// Each pass visits its sources in ascending order and replaces only on strict `>`, so the winner is
+// the first in raster order.
+#pragma once
+
+#include "../tiling/tile_codes-inl.h"
+#include "plane_reduction-inl.h"
+#include "sliding_planes-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// The last pass over three sources of both classes, each time of the pixel's own class: the bits of
+// the winning logit, and the winner's tap. Sources of the two classes are displaced alike.
+template <class Key, class Tap, class Winner>
+inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background)[3],
+                                    const CandidateSource<Key, Tap> (&foreground)[3],
+                                    const uint8_t* codes, uint8_t own_code, Tap centre_tap,
+                                    Key* logits, Winner* winners, [[maybe_unused]] bool streamed) {
+#if SCNP_AVX512_BLOCKS
+  if constexpr (sizeof(Tap) == 1) {
+    const OwnPlaces<Key> own(codes, own_code);
+    BestOfBlock<Key> best(background[0], foreground[0], own);
+    best.replace_if_better(background[1], foreground[1], own);
+    if (background[2].key != background[1].key) {
+      best.replace_if_better(background[2], foreground[2], own);
+    }
+    return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners,
+                             streamed);
+  }
+#endif
+  // Copies: a store to bytes may change anything that lies behind a reference.
+  const auto background_a = background[0], background_b = background[1],
+             background_c = background[2];
+  const auto foreground_a = foreground[0], foreground_b = foreground[1],
+             foreground_c = foreground[2];
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < kBlock; ++i) {
+    Key best = background_a.key[i];
+    Tap tap = background_a.tap(i);
+    replace_if_better(background_b, i, best, tap);
+    replace_if_better(background_c, i, best, tap);
+    Key foreground_best = foreground_a.key[i];
+    Tap foreground_tap = foreground_a.tap(i);
+    replace_if_better(foreground_b, i, foreground_best, foreground_tap);
+    replace_if_better(foreground_c, i, foreground_best, foreground_tap);
+    const bool own = codes[i] == own_code;
+    best = own ? static_cast<Key>(~foreground_best) : best;
+    tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(own)), centre_tap,
+                lane_mask<Tap>(codes[i] == kInvalidPixel));
+    logits[i] = flip_negative(best);
+    winners[i] = static_cast<Winner>(tap);
+  }
+}
+
+template <class Format, class Tap, class Winner>
+class AnyWindows {
+  using Key = typename Format::Bits;
+
+ public:
+  AnyWindows(Scratch& scratch, const Geometry& geometry, const Tile& tile,
+             const PlaneLayout& layout)
+      : geometry_(geometry),
+        tile_(tile),
+        layout_(layout),
+        reduction_(scratch, geometry, layout),
+        sliding_(scratch, geometry.window[kOuter], geometry.reach(kOuter),
+                 geometry.window[kMiddle] * geometry.window[kInner], layout.own_places()) {
+  }
+
+  // See PenalizedPlanes.
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+    logits_ = logits;
+    strides_ = {strides[kOuter], strides[kMiddle], strides[kInner]};
+    own_code_ = own_code;
+    sliding_.start(tile_.span[kOuter].grown(geometry_.reach(kOuter), geometry_.size[kOuter]).begin);
+  }
+
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, Winner* winners, bool streamed) {
+    const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
+    // The last plane is reduced in step with the last pass, where that takes planes as they are.
+    const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
+    while (sliding_.next() < needed.end - in_step) {
+      start_reduction(codes);
+      reduction_.reduce(layout_.own_places());
+      sliding_.append();
+    }
+    const bool reduces = sliding_.next() < needed.end;
+    if (reduces) {
+      start_reduction(codes);
+    }
+    const auto sources = sliding_.sources(z, needed);
+    const uint8_t* own_codes = codes(z) + layout_.centre();
+    const Key* ahead = start_of_plane(std::min(needed.end, geometry_.size[kOuter] - 1));
+    constexpr int64_t strip = kPlacesInFirstCache<Key>;
+    // Copies: a store to bytes may change anything that lies behind a pointer.
+    const int64_t places = layout_.own_places();
+    const int64_t stride = strides_[kInner];
+    const uint8_t own_code = own_code_;
+    const auto centre_tap = static_cast<Tap>(geometry_.centre_tap());
+    for (int64_t begin = 0; begin < places; begin += strip) {
+      const int64_t end = std::min(begin + strip, places);
+      if (reduces) {
+        reduction_.reduce(end);
+      }
+      for (int64_t block = begin; block < end; block += kBlock) {
+        // What the next plane begins with. Little by little: many requests at once would wait.
+        fetch_ahead(ahead + block * stride, kBlock);
+        const auto& background = sources[kBackground];
+        const auto& foreground = sources[kForeground];
+        first_best_of_own_class<Key, Tap, Winner>(
+            {background[0].from(block), background[1].from(block), background[2].from(block)},
+            {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
+            own_codes + block, own_code, centre_tap, penalized + block, winners + block, streamed);
+      }
+    }
+    if (reduces) {
+      sliding_.append();
+    }
+  }
+
+ private:
+  const Key* start_of_plane(int64_t z) const {
+    return logits_ + z * strides_[kOuter] + layout_.own_rows.begin * strides_[kMiddle] +
+           layout_.own_columns.begin * strides_[kInner];
+  }
+  void start_reduction(const TileCodes& codes) {
+    const int64_t next = sliding_.next();
+    reduction_.start(logits_ + next * strides_[kOuter], {strides_[kMiddle], strides_[kInner]},
+                     codes(next), own_code_, sliding_.plane());
+  }
+
+  const Geometry& geometry_;
+  const Tile& tile_;
+  const PlaneLayout& layout_;
+  PlaneReduction<Format, Tap> reduction_;
+  SlidingPlanes<Key, Tap> sliding_;
+  const Key* logits_ = nullptr;
+  std::array<int64_t, kAxes> strides_{};
+  uint8_t own_code_ = 0;
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,179 @@
+// The forward pass of one tile: its target's codes once, then channel by
+// channel the penalized planes, copied to where the results lie.
+#pragma once
+
+#include "../memory/strided-inl.h"
+#include "choose_path-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+template <class Format, class Tap, class Winner>
+class TileForward {
+  using Key = typename Format::Bits;
+
+ public:
+  TileForward(const ForwardCall& call, const Tile& tile)
+      : call_(call),
+        tile_(tile),
+        streamed_(is_streamed(call.geometry.logits() * static_cast<int64_t>(sizeof(Key)))),
+        layout_(call.geometry, tile_),
+        codes_(scratch_, call.target, call.geometry, tile_, layout_),
+        together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
+        penalized_(scratch_.array<Key>(together_ * layout_.own_places())),
+        winners_(scratch_.array<Winner>(together_ * layout_.own_places())) {
+    planes_.reserve(together_);
+    for (int64_t i = 0; i < together_; ++i) {
+      planes_.emplace_back(scratch_, call.geometry, tile_, layout_);
+    }
+  }
+
+  Fault run() {
+    for (int64_t first = tile_.channels.begin; first < tile_.channels.end; first += together_) {
+      march({first, std::min(first + together_, tile_.channels.end)});
+    }
+    finish_streaming();
+    return codes_.fault();
+  }
+
+ private:
+  void march(Span channels) {
+    for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
+      const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
+                           call_.logits.offset(tile_.batch, channel, 0, 0, 0);
+      planes_[channel - channels.begin].start(logits, call_.logits.axis,
+                                              static_cast<uint8_t>(channel - tile_.channels.begin));
+    }
+    const int64_t length = layout_.own_columns.length();
+    Scratch scratch;
+    RowsOfChannels<Key> penalized(scratch, channels.length(), length, strides_of(call_.penalized),
+                                  streamed_);
+    RowsOfChannels<Winner> winners(scratch, channels.length(), length, strides_of(call_.winners));
+    const bool step_by_step = planes_.front().asks_for_codes();
+    for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
+      codes_.read(step_by_step ? z + call_.geometry.reach(kOuter) + 1 : codes_.planes().end);
+      if (may_compute_in_place(channels, z)) {
+        compute_in_place(channels.begin, z);
+      } else {
+        compute_plane(channels, z);
+        for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+          const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+          for (int64_t c = 0; c < channels.length(); ++c) {
+            penalized.set(c, penalized_ + c * layout_.own_places() + place);
+            winners.set(c, winners_ + c * layout_.own_places() + place);
+          }
+          penalized.write(length, penalized_at(channels.begin, z, y));
+          winners.write(length, winners_at(channels.begin, z, y));
+        }
+      }
+      if (call_.target.has_ignore_index || call_.target.has_mask) {
+        keep_invalid_pixels(channels, z);
+      }
+    }
+  }
+
+  // Whole blocks in one contiguous row need no detour.
+  bool may_compute_in_place(Span channels, int64_t z) const {
+    const Key* row = penalized_at(channels.begin, z, layout_.own_rows.begin);
+    return channels.length() == 1 && layout_.own_rows.length() == 1 &&
+           layout_.own_places() == layout_.own_columns.length() &&
+           call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
+           (!streamed_ || PenalizedPlanes<Format, Tap, Winner>::may_stream(row));
+  }
+  void compute_in_place(int64_t channel, int64_t z) {
+    const int64_t y = layout_.own_rows.begin;
+    planes_.front().plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
+                          streamed_);
+  }
+  void compute_plane(Span channels, int64_t z) {
+    for (int64_t c = 0; c < channels.length(); ++c) {
+      planes_[c].plane(z, codes_, penalized_ + c * layout_.own_places(),
+                       winners_ + c * layout_.own_places());
+    }
+  }
+
+  void keep_invalid_pixels(Span channels, int64_t z) {
+    for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
+      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+        keep_invalid_pixels(channel, z, y);
+      }
+    }
+  }
+  void keep_invalid_pixels(int64_t channel, int64_t z, int64_t y) {
+    const int64_t x = layout_.own_columns.begin;
+    const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
+                         call_.logits.offset(tile_.batch, channel, z, y, x);
+    const uint8_t* codes = codes_(z) + layout_.place(y, x);
+    Key* penalized = penalized_at(channel, z, y);
+    for (int64_t i = 0; i < layout_.own_columns.length(); ++i) {
+      if (codes[i] == kInvalidPixel) {
+        penalized[i * call_.penalized.axis[kInner]] = logits[i * call_.logits.axis[kInner]];
+      }
+    }
+  }
+
+  Key* penalized_at(int64_t channel, int64_t z, int64_t y) const {
+    return reinterpret_cast<Key*>(call_.penalized.data) +
+           call_.penalized.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
+  }
+  Winner* winners_at(int64_t channel, int64_t z, int64_t y) const {
+    return reinterpret_cast<Winner*>(call_.winners.data) +
+           call_.winners.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
+  }
+
+  const ForwardCall& call_;
+  const Tile tile_;
+  const bool streamed_;
+  Scratch scratch_;
+  const PlaneLayout layout_;
+  TileCodes codes_;
+  const int64_t together_;                                    // channels, side by side
+  std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [together]
+  Key* penalized_;                                            // [together, own places], one plane
+  Winner* winners_;                                           // likewise
+};
+
+template <class Format, class Tap, class Winner>
+Fault forward_typed(const ForwardCall& call, const Workers& workers) {
+  const Tiling tiling(call.geometry, channels_per_group(call.target),
+                      channels_together(call.geometry, call.logits), workers.count);
+  std::vector<Fault> faults(tiling.count());
+  workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      faults[number] = TileForward<Format, Tap, Winner>(call, tiling.tile(number)).run();
+    }
+  });
+  Fault first;
+  for (const Fault& fault : faults) {
+    first.merge(fault);
+  }
+  return first;
+}
+
+template <class Format>
+Fault forward_of_format(const ForwardCall& call, const Workers& workers) {
+  switch (call.winner_type) {
+    case WinnerType::kUInt8:
+      return forward_typed<Format, uint8_t, uint8_t>(call, workers);
+    case WinnerType::kInt16:
+      return forward_typed<Format, int16_t, int16_t>(call, workers);
+    case WinnerType::kInt32:
+      return forward_typed<Format, int32_t, int32_t>(call, workers);
+  }
+  return {};
+}
+
+inline Fault forward(const ForwardCall& call, const Workers& workers) {
+  switch (call.type) {
+    case FloatType::kFloat16:
+      return forward_of_format<Float16Format>(call, workers);
+    case FloatType::kBFloat16:
+      return forward_of_format<BFloat16Format>(call, workers);
+    case FloatType::kFloat32:
+      return forward_of_format<Float32Format>(call, workers);
+    case FloatType::kFloat64:
+      return forward_of_format<Float64Format>(call, workers);
+  }
+  return {};
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,169 @@
+// From the logits of one plane of a tile to its reduced plane: at every pixel and for both classes,
+// the best candidate among the window's pixels in this plane.
+//
+//     logits, codes  -- make_keys -->  keys  -- row pass -->  rows  -- middle pass -->  reduced
+//                                                                (1D, 2D: it ends with the rows)
+//
+//     row pass     best of x-1, x, x+1      -> (key, tap x)
+//     middle pass  best of y-1, y, y+1      -> (key, tap y, x)
+//
+// Every pixel is a candidate of exactly one class: its key stands in that class's plane, and "no
+// candidate" in the other's. The passes follow each other strip by strip, in the first cache:
+//
+//     keys      ##########################                    rows that were read
+//     rows      ####################                          two rows less: what the windows reach
+//     reduced   ############                                  two rows less
+#pragma once
+
+#include "../memory/strided-inl.h"
+#include "../tiling/class_codes-inl.h"
+#include "../vector/ordered_keys-inl.h"
+#include "class_candidates-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// From the bits of one block of logits to its candidates: a key for the pixel's
+// own class, "no candidate" for the other; an invalid pixel is nobody's
+// candidate.
+template <class Format, class Key = typename Format::Bits>
+inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code, Key* background,
+                      Key* foreground) {
+#if SCNP_AVX512_BLOCKS
+  return make_keys_of_block<Format>(logits, codes, own_code, background, foreground);
+#endif
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < kBlock; ++i) {
+    const bool own = codes[i] == own_code;
+    const bool invalid = codes[i] == kInvalidPixel;
+    const bool nan = is_nan<Format>(logits[i]);
+    const Key key = ordered_key(logits[i]);
+    const Key background_key = nan ? kNanKey<Key> : key;
+    const Key foreground_key = nan ? kNanKey<Key> : static_cast<Key>(~key);
+    // `|`, because `||` branches.
+    background[i] = (own | invalid) ? kNoCandidate<Key> : background_key;
+    foreground[i] = own ? foreground_key : kNoCandidate<Key>;
+  }
+}
+
+template <class Format, class Tap>
+class PlaneReduction {
+  using Key = typename Format::Bits;
+  using Both = BothClasses<Key, Tap>;
+
+ public:
+  PlaneReduction(Scratch& scratch, const Geometry& geometry, const PlaneLayout& layout)
+      : geometry_(geometry),
+        layout_(layout),
+        row_(scratch.array<Key>(whole_blocks(layout.columns.length()))),
+        keys_{scratch.array<Key>(layout.allocated()), scratch.array<Key>(layout.allocated())},
+        reduced_rows_(scratch, 1, has_middle_pass() ? layout.allocated() : 0),
+        spans_(scratch, 1, 2 * layout.reach[1] + 1 > 3 ? layout.allocated() : 0) {
+    for (Key* keys : keys_) {
+      std::fill_n(keys, layout.allocated(), kNoCandidate<Key>);
+    }
+  }
+
+  // Begins a plane. logits: of pixel (y, x) at y * strides[0] + x * strides[1]. codes: flat, see
+  // PlaneLayout.
+  void start(const Key* logits, std::array<int64_t, 2> strides, const uint8_t* codes,
+             uint8_t own_code, const Both& out) {
+    logits_ = logits;
+    strides_ = strides;
+    codes_ = codes;
+    own_code_ = own_code;
+    out_ = out;
+    next_row_ = layout_.rows.begin;
+    row_places_ = 0;
+    own_places_ = 0;
+  }
+
+  // Goes on until the first `places` own places, whole blocks of them, are in `out`. What one pass
+  // has just written is then still in the first cache when the next one reads it.
+  void reduce(int64_t places) {
+    const int64_t window = geometry_.window[kInner];
+    const int64_t columns = 2 * layout_.reach[1] + 1;
+    const int64_t rows = 2 * layout_.reach[0] + 1;
+    if (columns > 3 || rows > 3) {
+      places = layout_.own_places();  // tripling overwrites what the next places would need
+    }
+    if (places <= own_places_) {
+      return;
+    }
+    const int64_t row_places =
+        has_middle_pass() ? std::min(whole_blocks(places + 2 * layout_.reach[0] * layout_.pitch),
+                                     layout_.row_places())
+                          : places;
+    read_rows(row_places + 2 * layout_.reach[1]);
+    const int64_t first_tap = layout_.first_tap(geometry_);
+    for (int c = 0; c < kClasses; ++c) {
+      const PixelSource<Key, Tap> pixels{keys_[c], static_cast<Tap>(first_tap)};
+      const auto reduced = has_middle_pass() ? reduced_rows_.plane(0)[c] : out_[c];
+      first_best_of_rows(pixels.from(row_places_), spans_.plane(0)[c], columns, 1, Tap{1},
+                         row_places - row_places_, reduced.from(row_places_));
+      if (has_middle_pass()) {
+        const auto from = reduced.from(own_places_);
+        first_best_of_rows(CandidateSource<Key, Tap>{from.key, from.tap, 0}, from, rows,
+                           layout_.pitch, static_cast<Tap>(window), places - own_places_,
+                           out_[c].from(own_places_));
+      }
+    }
+    row_places_ = row_places;
+    own_places_ = places;
+  }
+
+ private:
+  // Without neighbours along the middle axis (1D, 2D), the row pass is the
+  // last.
+  bool has_middle_pass() const {
+    return layout_.reach[0] > 0;
+  }
+
+  // All rows with pixels at the first `places` places. In ascending order: behind its last pixel, a
+  // block may overwrite what the next row writes anew.
+  void read_rows(int64_t places) {
+    for (; next_row_ < layout_.rows.end; ++next_row_) {
+      const int64_t place = layout_.place(next_row_, layout_.columns.begin);
+      if (place >= places) {
+        return;
+      }
+      read_row(logits_ + next_row_ * strides_[0] + layout_.columns.begin * strides_[1], place);
+    }
+  }
+  void read_row(const Key* logits, int64_t place) {
+    const int64_t length = layout_.columns.length();
+    const int64_t stride = strides_[1];
+    int64_t done = 0;
+    if (stride == 1) {
+      for (; done + kBlock <= length; done += kBlock) {
+        make_keys_at(logits + done, place + done);
+      }
+    }
+    gather_row(logits + done * stride, stride, length - done, row_ + done);
+    for (; done < length; done += kBlock) {
+      make_keys_at(row_ + done, place + done);
+    }
+  }
+  void make_keys_at(const Key* logits, int64_t place) {
+    make_keys<Format>(logits, codes_ + place, own_code_, keys_[kBackground] + place,
+                      keys_[kForeground] + place);
+  }
+
+  const Geometry& geometry_;
+  const PlaneLayout& layout_;
+  Key* row_;                                // [columns], where logits are not contiguous or end
+  std::array<Key*, kClasses> keys_;         // [places], of single pixels
+  CandidatePlanes<Key, Tap> reduced_rows_;  // 1 plane, after the row pass (3D)
+  CandidatePlanes<Key, Tap> spans_;         // 1 plane, for the row pass of large windows
+
+  // Of the plane that is being reduced.
+  const Key* logits_ = nullptr;
+  std::array<int64_t, 2> strides_{};
+  const uint8_t* codes_ = nullptr;  // [places]
+  uint8_t own_code_ = 0;
+  Both out_{};              // [own places] of both classes
+  int64_t next_row_ = 0;    // to be read
+  int64_t row_places_ = 0;  // through the row pass
+  int64_t own_places_ = 0;  // in `out`
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,233 @@
+// Eq. 1 for windows of three, the commonest, in AVX-512: what the passes of any_windows.h hand
+// each other stays in registers, but for two reduced planes (and a strip of rows in 3D).
+//
+//     logits, codes of plane z+1           ring of two reduced planes           penalized, winners
+//
+//     64 places: keys of both classes         z-1  ----,
+//       -> best of x-1, x, x+1                z    ----+-- best of the own
+//       -> in 3D, of y-1, y, y+1              z+1  ----'   class, 64 places -->      plane z
+//                                             |
+//                                             '-> stored where z-1 was: nobody reads that again
+#pragma once
+
+#include "../tiling/tile_codes-inl.h"
+#include "three_columns_avx512-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+template <class Format>
+class WindowsOfThree {
+  using Key = typename Format::Bits;
+  using Best = BestOfBlock<Key>;
+  using Source = CandidateSource<Key, uint8_t>;
+
+ public:
+  // Whether its windows are what this serves: three pixels along rows and planes, one row or three.
+  static bool serves(const Geometry& geometry, const PlaneLayout& layout) {
+    return geometry.reach(kOuter) == 1 && layout.reach[1] == 1 &&
+           (layout.reach[0] == 1 || (layout.reach[0] == 0 && layout.own_rows.length() == 1));
+  }
+
+  WindowsOfThree(Scratch& scratch, const Geometry& geometry, const Tile& tile,
+                 const PlaneLayout& layout)
+      : geometry_(geometry),
+        layout_(layout),
+        first_plane_(tile.span[kOuter].grown(1, geometry.size[kOuter]).begin),
+        logits_(scratch, geometry, layout),
+        rows_(scratch, 1, has_rows() ? layout.allocated() : 0),
+        planes_(scratch, 2, layout.own_places()) {
+    if (has_rows()) {
+      forget_rows(rows_.plane(0), 0, layout.allocated());
+    }
+  }
+
+  // See PenalizedPlanes.
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+    logits_.start(logits, strides, own_code);
+    next_ = first_plane_;
+  }
+
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, uint8_t* winners, bool streamed) {
+    for (; next_ <= z; ++next_) {
+      reduce(codes, Keep{planes_.plane(next_ % 2)});
+    }
+    const uint8_t* own_codes = codes(z) + layout_.centre();
+    const int64_t above = std::max(z - 1, first_plane_);
+    Choose choose{{at(above, z, kBackground), at(z, z, kBackground)},
+                  {at(above, z, kForeground), at(z, z, kForeground)},
+                  own_codes,
+                  logits_.own_code(),
+                  static_cast<uint8_t>(geometry_.centre_tap()),
+                  streamed,
+                  penalized,
+                  winners};
+    if (next_ == geometry_.size[kOuter]) {
+      for (int64_t block = 0; block < layout_.own_places(); block += kBlock) {
+        choose(block);
+      }
+      return;
+    }
+    reduce(codes, KeepAndChoose{planes_.plane(next_ % 2), displacement(z + 1, z), choose});
+    ++next_;
+  }
+
+ private:
+  using Both = BothClasses<Key, uint8_t>;
+
+  // What is done with 64 places of the newest plane.
+  struct Keep {
+    Both plane;
+
+    SCNP_ALWAYS_INLINE void operator()(int64_t block, const Best& background,
+                                       const Best& foreground) const {
+      const auto store = [&](const Best& best, const Candidates<Key, uint8_t>& out) {
+        best.store(out.key + block, out.tap + block);
+      };
+      store(background, plane[kBackground]);
+      store(foreground, plane[kForeground]);
+    }
+  };
+  // The last pass, over the two planes before it and, where there is one, the newest.
+  struct Choose {
+    Source background[2];
+    Source foreground[2];
+    const uint8_t* own_codes;
+    uint8_t own_code;
+    uint8_t centre_tap;
+    bool streamed;
+    Key* penalized;
+    uint8_t* winners;
+
+    SCNP_ALWAYS_INLINE OwnPlaces<Key> own(int64_t block) const {
+      return {own_codes + block, own_code};
+    }
+    SCNP_ALWAYS_INLINE Best of_planes(int64_t block, const OwnPlaces<Key>& own) const {
+      Best best(background[0].from(block), foreground[0].from(block), own);
+      best.replace_if_better(background[1].from(block), foreground[1].from(block), own);
+      return best;
+    }
+    SCNP_ALWAYS_INLINE void write(int64_t block, const OwnPlaces<Key>& own,
+                                  const Best& best) const {
+      best.store_logits(own, places_with(own_codes + block, kInvalidPixel), centre_tap,
+                        penalized + block, winners + block, streamed);
+    }
+    SCNP_ALWAYS_INLINE void operator()(int64_t block) const {
+      const OwnPlaces<Key> own_places = own(block);
+      write(block, own_places, of_planes(block, own_places));
+    }
+  };
+  struct KeepAndChoose {
+    Both plane;
+    uint8_t displacement;
+    Choose choose;
+
+    SCNP_ALWAYS_INLINE void operator()(int64_t block, const Best& background,
+                                       const Best& foreground) const {
+      const OwnPlaces<Key> own = choose.own(block);
+      Best best = choose.of_planes(block, own);
+      best.replace_if_better(background, foreground, displacement, own);
+      Keep{plane}(block, background, foreground);
+      choose.write(block, own, best);
+    }
+  };
+
+  // Reduces plane next_, block by block, and hands the blocks over.
+  template <class Consumer>
+  void reduce(const TileCodes& codes, const Consumer consumer) {
+    const uint8_t* plane_codes = codes(next_);
+    // What the plane after it begins with. Little by little: many requests at once would wait.
+    const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));
+    const int64_t places = layout_.own_places();
+    if (!has_rows()) {
+      auto columns = columns_of(plane_codes, layout_.own_rows.begin);
+      for (int64_t block = 0; block < places; block += kBlock) {
+        ahead.fetch(block);
+        Best background, foreground;
+        columns.next_block(block, background, foreground);
+        consumer(block, background, foreground);
+      }
+      return;
+    }
+    // What is reduced of the rows stays in the first cache.
+    constexpr int64_t strip = kPlacesInFirstCache<Key>;
+    int64_t next_row = layout_.rows.begin;
+    for (int64_t begin = 0; begin < places; begin += strip) {
+      const int64_t end = std::min(begin + strip, places);
+      next_row = reduce_rows(plane_codes, next_row, end + 2 * layout_.pitch);
+      const Both rows = rows_.plane(0);
+      const int64_t pitch = layout_.pitch;
+      const auto window = static_cast<uint8_t>(geometry_.window[kInner]);
+      const auto best_of_rows = [=](int c, int64_t block) {
+        const Source row{rows[c].key + block, rows[c].tap + block, 0};
+        Best best(row);
+        best.replace_if_better(row.from(pitch, window));
+        best.replace_if_better(row.from(2 * pitch, 2 * window));
+        return best;
+      };
+      for (int64_t block = begin; block < end; block += kBlock) {
+        ahead.fetch(block);
+        consumer(block, best_of_rows(kBackground, block), best_of_rows(kForeground, block));
+      }
+    }
+  }
+
+  // Reduces the rows from next_row on that begin before `places`; returns the next one.
+  int64_t reduce_rows(const uint8_t* codes, int64_t next_row, int64_t places) {
+    const Both rows = rows_.plane(0);
+    for (; next_row < layout_.rows.end; ++next_row) {
+      const int64_t start = start_of_row(next_row);
+      if (start >= places) {
+        return next_row;
+      }
+      auto columns = columns_of(codes, next_row);
+      const Keep keep{{rows[kBackground].from(start), rows[kForeground].from(start)}};
+      // In ascending order: behind its last pixel, a block may overwrite what the next row writes
+      // anew ...
+      for (int64_t block = 0; block < layout_.own_columns.length(); block += kBlock) {
+        Best background, foreground;
+        columns.next_block(block, background, foreground);
+        keep(block, background, foreground);
+      }
+    }
+    // ... or what no row does, outside of the image.
+    if (next_row < layout_.own_rows.end + layout_.reach[0]) {
+      forget_rows(rows, start_of_row(next_row), kBlock);
+    }
+    return next_row;
+  }
+
+  ThreeColumns<Format> columns_of(const uint8_t* codes, int64_t y) {
+    return logits_.three_columns(next_, y, codes + start_of_row(y));
+  }
+
+  bool has_rows() const {
+    return layout_.reach[0] > 0;
+  }
+  // The place from which on a row's best candidates stand.
+  int64_t start_of_row(int64_t y) const {
+    return layout_.place(y, layout_.own_columns.begin) - layout_.reach[1];
+  }
+  static void forget_rows(const Both& rows, int64_t from, int64_t count) {
+    for (const auto& row : rows) {
+      std::fill_n(row.key + from, count, kNoCandidate<Key>);
+    }
+  }
+  // The taps of plane `of`, seen from plane z.
+  uint8_t displacement(int64_t of, int64_t z) const {
+    return static_cast<uint8_t>(geometry_.first_tap_of_plane(of - z));
+  }
+  Source at(int64_t of, int64_t z, int c) const {
+    const auto plane = planes_.plane(of % 2)[c];
+    return {plane.key, plane.tap, displacement(of, z)};
+  }
+
+  const Geometry& geometry_;
+  const PlaneLayout& layout_;
+  const int64_t first_plane_;
+  LogitRows<Format> logits_;
+  CandidatePlanes<Key, uint8_t> rows_;    // 1 plane, after the row pass (3D)
+  CandidatePlanes<Key, uint8_t> planes_;  // 2 planes: the last that were reduced
+  int64_t next_ = 0;                      // plane to be reduced
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,234 @@
+// Eq. 1 for 2D windows of five to fifteen rows and columns, in AVX-512. What costs time in large
+// windows is storing what one pass hands the next; here that is two stores per pixel and class: the
+// best of its row, and the best of three rows.
+//
+//     logits, codes of row n          two rows      spans of three rows        penalized, winners
+//
+//     64 places: keys of one class      n-2  --,      n-2   <--+-----------,
+//       -> best of 3 columns            n-1  --+--->  n-2      |  the own  |
+//       -> best of all columns          n    --'      ...      |  class's  +-->   row z = n - r
+//                                       |             z-r+3    |  best     |
+//                                       stored        z-r    --+-----------'
+//                                       over n-2
+//
+// A window is covered by spans that may overlap: what is looked at twice changes nothing.
+//
+//     11 rows or columns     ...........
+//     as spans of three      012345678..
+//                                    012
+#pragma once
+
+#include "../tiling/tile_codes-inl.h"
+#include "three_columns_avx512-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+// How many spans of three cover a window, and where the k-th begins.
+constexpr int64_t spans_of_window(int64_t window) {
+  return (window + 2) / 3;
+}
+constexpr int64_t start_of_span(int64_t window, int64_t k) {
+  return std::min(3 * k, window - 3);
+}
+
+// Along a row, of one class: the best of every place and the kWindow - 1 behind it.
+template <class Format, bool kMayBeRare, int kClass, int kWindow>
+class WindowOfColumns {
+  using Best = BestOfBlock<typename Format::Bits>;
+  using Columns = ThreeColumns<Format, kMayBeRare>;
+
+ public:
+  SCNP_ALWAYS_INLINE explicit WindowOfColumns(const Columns& columns)
+      : columns_(columns), here_(next_spans(0)) {
+  }
+  // Of the 64 places from `place` on; blocks in ascending order, from 0 on.
+  SCNP_ALWAYS_INLINE Best next_block(int64_t place) {
+    const Best next = next_spans(place + kBlock);
+    Best best = here_;
+    join_spans(best, next, std::make_integer_sequence<int, spans_of_window(kWindow) - 1>());
+    here_ = next;
+    return best;
+  }
+  bool found_rare() const {
+    return columns_.found_rare();
+  }
+
+ private:
+  SCNP_ALWAYS_INLINE Best next_spans(int64_t place) {
+    Best of_class[kClasses];  // the compiler drops what nobody asks for
+    columns_.next_block(place, of_class[kBackground], of_class[kForeground]);
+    return of_class[kClass];
+  }
+  template <int... k>
+  SCNP_ALWAYS_INLINE void join_spans(Best& best, const Best& next,
+                                     std::integer_sequence<int, k...> /*all but the first*/) {
+    (best.template replace_by_later_if_better<start_of_span(kWindow, k + 1)>(here_, next), ...);
+  }
+
+  Columns columns_;
+  Best here_;  // spans of the block that comes next
+};
+
+// In 3D, too, of images one row high: their planes are what rows are here.
+template <class Format>
+class WindowsIn2D {
+  using Key = typename Format::Bits;
+  using Best = BestOfBlock<Key>;
+  using Source = CandidateSource<Key, uint8_t>;
+
+ public:
+  static bool serves(const Geometry& geometry, const PlaneLayout& layout) {
+    const auto is_served = [](int64_t reach) { return 2 <= reach && reach <= kLargest / 2; };
+    return is_served(geometry.reach(kOuter)) && is_served(layout.reach[1]) &&
+           layout.reach[0] == 0 && layout.own_rows.length() == 1;
+  }
+
+  WindowsIn2D(Scratch& scratch, const Geometry& geometry, const Tile& tile,
+              const PlaneLayout& layout)
+      : geometry_(geometry),
+        layout_(layout),
+        reach_(geometry.reach(kOuter)),
+        first_row_(tile.span[kOuter].grown(reach_, geometry.size[kOuter]).begin),
+        logits_(scratch, geometry, layout),
+        rows_(scratch, 2, layout.own_places()),
+        spans_(scratch, 2 * reach_ - 1, layout.own_places()) {
+  }
+
+  // See PenalizedPlanes.
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+    logits_.start(logits, strides, own_code);
+    next_ = first_row_;
+    for (int row = 0; row < 2; ++row) {
+      for (const auto& nobody : rows_.plane(row)) {
+        std::fill_n(nobody.key, layout_.own_places(), kNoCandidate<Key>);
+      }
+    }
+  }
+
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, uint8_t* winners, bool streamed) {
+    const int64_t rows = geometry_.size[kOuter];
+    // Spans begin with rows of the image, and end up to two rows behind it.
+    for (; next_ <= std::min(z + reach_, rows + 1); ++next_) {
+      if (next_ < rows) {
+        reduce(codes);
+      } else {
+        close_span();
+      }
+    }
+    choose(z, codes(z) + layout_.centre(), penalized, winners, streamed);
+  }
+
+ private:
+  static constexpr int64_t kLargest = 15;
+
+  void reduce(const TileCodes& codes) {
+    switch (layout_.reach[1]) {
+      case 2:
+        return reduce<5>(codes);
+      case 3:
+        return reduce<7>(codes);
+      case 4:
+        return reduce<9>(codes);
+      case 5:
+        return reduce<11>(codes);
+      case 6:
+        return reduce<13>(codes);
+      case 7:
+        return reduce<15>(codes);
+    }
+  }
+  template <int kWindow>
+  void reduce(const TileCodes& codes) {
+    if (reduce<true, kBackground, kWindow>(codes)) {
+      reduce<true, kForeground, kWindow>(codes);
+    } else {
+      reduce<false, kForeground, kWindow>(codes);
+    }
+  }
+  // Returns whether there was a NaN or a negative zero in the row.
+  template <bool kMayBeRare, int kClass, int kWindow>
+  bool reduce(const TileCodes& codes) {
+    WindowOfColumns<Format, kMayBeRare, kClass, kWindow> columns(
+        logits_.template three_columns<kMayBeRare>(next_, layout_.own_rows.begin, codes(next_)));
+    const auto two_before = rows_.plane(next_ % 2)[kClass];
+    const auto before = rows_.plane((next_ + 1) % 2)[kClass];
+    const auto span = span_that_ends(next_)[kClass];
+    const uint8_t row = taps_per_row();
+    const int64_t places = layout_.own_places();
+    const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));
+    for (int64_t block = 0; block < places; block += kBlock) {
+      if constexpr (kClass == kBackground) {
+        ahead.fetch(block);
+        codes.fetch_ahead_of_reading(next_ + 1, layout_.columns.begin + block, kBlock);
+      }
+      const Best newest = columns.next_block(block);
+      Best best(Source{two_before.key + block, two_before.tap + block, 0});
+      best.replace_if_better(Source{before.key + block, before.tap + block, row});
+      best.replace_if_better(newest, 2 * row);
+      newest.store(two_before.key + block, two_before.tap + block);
+      best.store(span.key + block, span.tap + block);
+    }
+    return columns.found_rare();
+  }
+  // The span that would end with row next_, behind the image.
+  void close_span() {
+    const int64_t last = geometry_.size[kOuter] - 1;
+    for (int c = 0; c < kClasses; ++c) {
+      const auto two_before = rows_.plane(next_ % 2)[c];
+      const auto before = rows_.plane((next_ + 1) % 2)[c];
+      const Source first{two_before.key, two_before.tap, 0};
+      const Source second{before.key, before.tap, taps_per_row()};
+      first_best(layout_.own_places(), span_that_ends(next_)[c], first,
+                 next_ - 1 <= last ? second : first);
+    }
+  }
+
+  void choose(int64_t z, const uint8_t* own_codes, Key* penalized, uint8_t* winners,
+              bool streamed) const {
+    Source background[spans_of_window(kLargest)];
+    Source foreground[spans_of_window(kLargest)];
+    const int64_t window = 2 * reach_ + 1;
+    int64_t count = 0;
+    for (int64_t k = 0; k < spans_of_window(window); ++k) {
+      const int64_t first = z - reach_ + start_of_span(window, k);
+      if (first + 2 < first_row_ || first >= geometry_.size[kOuter]) {
+        continue;
+      }
+      const auto span = span_that_ends(first + 2);
+      const auto displacement = static_cast<uint8_t>(geometry_.first_tap_of_plane(first - z));
+      background[count] = {span[kBackground].key, span[kBackground].tap, displacement};
+      foreground[count] = {span[kForeground].key, span[kForeground].tap, displacement};
+      ++count;
+    }
+    const auto centre_tap = static_cast<uint8_t>(geometry_.centre_tap());
+    const uint8_t own_code = logits_.own_code();
+    for (int64_t block = 0; block < layout_.own_places(); block += kBlock) {
+      const OwnPlaces<Key> own(own_codes + block, own_code);
+      Best best(background[0].from(block), foreground[0].from(block), own);
+      for (int64_t k = 1; k < count; ++k) {
+        best.replace_if_better(background[k].from(block), foreground[k].from(block), own);
+      }
+      best.store_logits(own, places_with(own_codes + block, kInvalidPixel), centre_tap,
+                        penalized + block, winners + block, streamed);
+    }
+  }
+
+  // From a tap to the same one in the next row: of a 3D window that reaches one row, its planes.
+  uint8_t taps_per_row() const {
+    return static_cast<uint8_t>(geometry_.window[kMiddle] * geometry_.window[kInner]);
+  }
+  BothClasses<Key, uint8_t> span_that_ends(int64_t row) const {
+    return spans_.plane(row % (2 * reach_ - 1));
+  }
+
+  const Geometry& geometry_;
+  const PlaneLayout& layout_;
+  const int64_t reach_;
+  const int64_t first_row_;
+  LogitRows<Format> logits_;
+  CandidatePlanes<Key, uint8_t> rows_;   // the last two rows
+  CandidatePlanes<Key, uint8_t> spans_;  // of three rows
+  int64_t next_ = 0;                     // row to be reduced
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

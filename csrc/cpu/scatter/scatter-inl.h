@@ -1,0 +1,378 @@
+// Eq. 2 on the CPU: every gradient goes to the winner of its pixel.
+//
+//   The pixels j of a tile (and of what its windows reach) are visited in raster order; each adds
+//   its gradient to the accumulator of its winner i. So contributions arrive at i one by one in
+//   raster order of j, on any number of threads, which makes the result bit-exact.
+//
+//     gradient, winners         ring of accumulator planes (window 3)         logits gradient
+//
+//     plane z  --- add --->     z+1   open                                                    .
+//                               z     open
+//                               z-1   complete after plane z  --- store --->   plane z-1
+//
+//   A tile owns the accumulators of its own pixels, and only these are stored. The planes have
+//   margins, so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a
+//   branch; what lands there is dropped (the neighbour computes it itself).
+#pragma once
+
+#include "../memory/strided-inl.h"
+#include "../vector/half_floats-inl.h"
+#include "winner_offsets-inl.h"
+#if SCNP_AVX512_BLOCKS
+#include "window3_2d_avx512-inl.h"
+#endif
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+template <class T, class Winner>
+class TileScatter {
+ public:
+  TileScatter(const ScatterCall& call, const Tile& tile, int64_t channel)
+      : call_(call), geometry_(call.geometry), tile_(tile), channel_(channel) {
+    for (int axis = 0; axis < kAxes; ++axis) {
+      const int64_t reach = geometry_.reach(axis);
+      sources_[axis] = tile.span[axis].grown(reach, geometry_.size[axis]);
+      targets_[axis] = {sources_[axis].begin - reach, sources_[axis].end + reach};
+    }
+    row_length_ = targets_[kInner].length();
+    plane_length_ = targets_[kMiddle].length() * row_length_;
+    ring_depth_ = 2 * geometry_.reach(kOuter) + 1;
+    // One more plane, never stored: where the winners end that no forward pass writes.
+    accumulators_ = scratch_.array<Accumulator<T>>((ring_depth_ + 1) * plane_length_);
+    std::fill_n(accumulators_, (ring_depth_ + 1) * plane_length_, Accumulator<T>{0});
+    row_values_ = scratch_.array<Accumulator<T>>(sources_[kInner].length());
+    row_winners_ = scratch_.array<Winner>(sources_[kInner].length());
+    plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
+    plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
+    // While a table of taps, made anew for every plane, is less work than using it.
+    const bool few_taps =
+        geometry_.taps() <=
+            std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length()) &&
+        (ring_depth_ + 1) * plane_length_ <= std::numeric_limits<int32_t>::max();
+    if (few_taps) {
+      offsets_.emplace(scratch_, geometry_);
+    } else {
+      find_places_of_taps();
+    }
+  }
+
+  // Planes whose pixels are visited, in ascending order: begin_plane(z), each row in ascending
+  // order.
+  Span planes() const {
+    return sources_[kOuter];
+  }
+  // Rows of a plane that are visited, and pixels of a row.
+  Span rows() const {
+    return sources_[kMiddle];
+  }
+  Span columns() const {
+    return sources_[kInner];
+  }
+
+  void begin_plane(int64_t z) {
+    find_offsets(z);
+  }
+  // The gradient of row (z, y); each value goes to its pixel's winner.
+  void add_row(int64_t z, int64_t y) {
+    const View<const char>& gradient = call_.gradient;
+    const T* values = reinterpret_cast<const T*>(gradient.data) +
+                      gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
+  }
+  // The same of other values, [columns].
+  void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
+    const int64_t count = sources_[kInner].length();
+    const Winner* taps = winners_of_row(z, y);
+    Accumulator<T>* row = row_of_accumulators(y);
+    if (offsets_) {
+      each_place(taps, count, *offsets_,
+                 [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
+    } else {
+      for (int64_t i = 0; i < count; ++i) {
+        const Place place = places_[entry_of_tap(taps[i], places_length_)];
+        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
+      }
+    }
+  }
+  // row_values: likewise; each stays with its own pixel.
+  void add_row_in_place(int64_t z, int64_t y, const Accumulator<T>* row_values) {
+    Accumulator<T>* row = row_of_accumulators(y) + (accumulator_plane(z) - accumulators_);
+    const int64_t count = sources_[kInner].length();
+    SCNP_VECTORIZE
+    for (int64_t i = 0; i < count; ++i) {
+      row[i] += row_values[i];
+    }
+  }
+
+  // Of the visited pixels of row (z, y), until the next call. Contiguous: sixteen of them are
+  // looked up at once.
+  const Winner* winners_of_row(int64_t z, int64_t y) {
+    const View<const char>& winners = call_.winners;
+    const Winner* row = reinterpret_cast<const Winner*>(winners.data) +
+                        winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    if (winners.axis[kInner] == 1) {
+      return row;
+    }
+    gather_row(row, winners.axis[kInner], sources_[kInner].length(), row_winners_);
+    return row_winners_;
+  }
+
+  // What this tile owns of plane z, complete when no later pixel adds to it: its first row's first
+  // column, and from there on every row_length()-th.
+  const Accumulator<T>* own_plane(int64_t z) {
+    return accumulator_plane(z) +
+           (tile_.span[kMiddle].begin - targets_[kMiddle].begin) * row_length_ +
+           tile_.span[kInner].begin - targets_[kInner].begin;
+  }
+  int64_t row_length() const {
+    return row_length_;
+  }
+  // Frees its place for a later plane.
+  void forget_plane(int64_t z) {
+    std::fill_n(accumulator_plane(z), plane_length_, Accumulator<T>{0});
+  }
+
+ private:
+  Accumulator<T>* accumulator_plane(int64_t z) {
+    return accumulators_ + slot_of_plane(z) * plane_length_;
+  }
+  int64_t slot_of_plane(int64_t z) const {
+    return (z - targets_[kOuter].begin) % ring_depth_;
+  }
+
+  // Where a tap's winner lies, seen from its pixel: planes ahead of the first that the window
+  // reaches, and accumulators ahead within a plane.
+  struct Place {
+    int32_t plane;
+    int32_t in_plane;
+  };
+
+  // Of every tap, and at least of every uint8.
+  void find_places_of_taps() {
+    places_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
+    places_ = scratch_.array<Place>(places_length_);
+    std::fill_n(places_, places_length_, Place{static_cast<int32_t>(ring_depth_), 0});
+    for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
+      const Displacement by = displacement_of_tap(geometry_, tap);
+      if (within_reach(geometry_, by)) {
+        places_[tap] = {static_cast<int32_t>(by.axis[kOuter] + geometry_.reach(kOuter)),
+                        static_cast<int32_t>(by.axis[kMiddle] * row_length_ + by.axis[kInner])};
+      }
+    }
+  }
+
+  // Where the planes that the windows of plane z reach begin, in ascending order; and from that,
+  // with few taps, where every tap's winner lies.
+  void find_offsets(int64_t z) {
+    const int64_t reach[] = {geometry_.reach(kOuter), geometry_.reach(kMiddle)};
+    int64_t slot = slot_of_plane(z - reach[0]);
+    for (int64_t plane = 0; plane < ring_depth_; ++plane) {
+      plane_starts_[plane] = slot * plane_length_;
+      slot = slot + 1 == ring_depth_ ? 0 : slot + 1;
+    }
+    if (offsets_) {
+      const int64_t nowhere = plane_starts_[ring_depth_];
+      offsets_->find(
+          [&](int64_t outer, int64_t middle) {
+            const bool reached = std::abs(outer) <= reach[0] && std::abs(middle) <= reach[1];
+            return reached ? plane_starts_[outer + reach[0]] + middle * row_length_ : nowhere;
+          },
+          nowhere);
+    }
+  }
+
+  // Where the first visited pixel of row y has its accumulator in the ring's first plane.
+  Accumulator<T>* row_of_accumulators(int64_t y) const {
+    return accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
+           (sources_[kInner].begin - targets_[kInner].begin);
+  }
+
+  // The row's values as they are added up; a copy only where they have to be converted.
+  const Accumulator<T>* widened(const T* values, int64_t stride, int64_t count) {
+    if constexpr (std::is_same_v<T, Accumulator<T>>) {
+      if (stride == 1) {
+        return values;
+      }
+    }
+    with_stride(stride, [&](auto step) {
+      SCNP_VECTORIZE
+      for (int64_t i = 0; i < count; ++i) {
+        row_values_[i] = widen(values[i * step]);
+      }
+    });
+    return row_values_;
+  }
+
+  const ScatterCall& call_;
+  const Geometry& geometry_;
+  const Tile tile_;
+  const int64_t channel_;
+  Span sources_[kAxes];  // pixels whose winner may be in the tile; inside the image
+  Span targets_[kAxes];  // pixels that may be winners of those; may leave the image
+  int64_t row_length_ = 0;
+  int64_t plane_length_ = 0;
+  int64_t ring_depth_ = 0;
+  Scratch scratch_;
+  Accumulator<T>* accumulators_ = nullptr;        // [ring_depth + 1, targets middle, targets inner]
+  Accumulator<T>* row_values_ = nullptr;          // [sources inner]
+  Winner* row_winners_ = nullptr;                 // [sources inner]
+  int64_t* plane_starts_ = nullptr;               // [ring_depth + 1]
+  std::optional<WinnerOffsets<Winner>> offsets_;  // with few taps: from a row's first accumulator
+  Place* places_ = nullptr;                       // [places_length], with many
+  int64_t places_length_ = 0;
+};
+
+// All channels of a tile. Of each plane: begin_plane(z), add rows to the channels, end_plane(z);
+// and in the end finish().
+template <class T, class Winner>
+class ScatterChannels {
+ public:
+  ScatterChannels(const ScatterCall& call, const Tile& tile)
+      : call_(call),
+        tile_(tile),
+        rows_(scratch_, tile.channels.length(), tile.span[kInner].length(),
+              strides_of(call.logits_gradient), streams()),
+        own_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
+    for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
+      channels_.emplace_back(call, tile, channel);
+    }
+    if constexpr (kNarrows) {
+      narrow_rows_ = scratch_.array<T>(tile.channels.length() * tile.span[kInner].length());
+    }
+  }
+
+  Span planes() const {
+    return channels_.front().planes();
+  }
+  Span rows() const {
+    return channels_.front().rows();
+  }
+  Span columns() const {
+    return channels_.front().columns();
+  }
+  TileScatter<T, Winner>& operator[](int64_t channel) {
+    return channels_[channel];
+  }
+  // Whether results go around the cache: then nothing of theirs should be asked into it.
+  bool streams() const {
+    const ChannelStrides strides = strides_of(call_.logits_gradient);
+    const bool by_rows = !kNarrows && strides.pixel == 1;
+    return (by_rows || strides.interleaves(tile_.channels.length())) &&
+           is_streamed(call_.geometry.logits() * static_cast<int64_t>(sizeof(T)));
+  }
+
+  void begin_plane(int64_t z) {
+    for (auto& channel : channels_) {
+      channel.begin_plane(z);
+    }
+  }
+  void end_plane(int64_t z) {
+    close_plane(z - call_.geometry.reach(kOuter));
+  }
+  void finish() {
+    const int64_t reach = call_.geometry.reach(kOuter);
+    for (int64_t z = planes().end - reach; z < tile_.span[kOuter].end; ++z) {
+      close_plane(z);
+    }
+    finish_streaming();
+  }
+
+ private:
+  static constexpr bool kNarrows = !std::is_same_v<T, Accumulator<T>>;
+
+  // No later pixel adds to plane z: store what this tile owns of it, and free its place.
+  void close_plane(int64_t z) {
+    if (tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end) {
+      for (int64_t c = 0; c < tile_.channels.length(); ++c) {
+        own_planes_[c] = channels_[c].own_plane(z);
+      }
+      for (int64_t y = 0; y < tile_.span[kMiddle].length(); ++y) {
+        store_row(z, y);
+      }
+    }
+    for (auto& channel : channels_) {
+      channel.forget_plane(z);
+    }
+  }
+  // The y-th of the tile's rows.
+  void store_row(int64_t z, int64_t y) {
+    const View<char>& result = call_.logits_gradient;
+    const int64_t count = tile_.span[kInner].length();
+    T* out = reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, tile_.channels.begin, z,
+                                                               tile_.span[kMiddle].begin + y,
+                                                               tile_.span[kInner].begin);
+    const int64_t place = y * channels_.front().row_length();
+    for (int64_t c = 0; c < tile_.channels.length(); ++c) {
+      const Accumulator<T>* row = own_planes_[c] + place;
+      if constexpr (kNarrows) {
+        const bool at_once = result.axis[kInner] == 1;
+        T* narrowed = at_once ? out + c * result.channel : narrow_rows_ + c * count;
+        narrow_row(row, count, narrowed);
+        rows_.set(c, narrowed);
+      } else {
+        rows_.set(c, row);
+      }
+    }
+    if (!kNarrows || result.axis[kInner] != 1) {
+      rows_.write(count, out);
+    }
+  }
+
+  const ScatterCall& call_;
+  const Tile tile_;
+  Scratch scratch_;
+  std::deque<TileScatter<T, Winner>> channels_;
+  RowsOfChannels<T> rows_;
+  const Accumulator<T>** own_planes_;  // [channels], of the plane that is stored
+  T* narrow_rows_ = nullptr;           // [channels, own columns], of half types
+};
+
+template <class T, class Winner>
+void scatter_tile(const ScatterCall& call, const Tile& tile) {
+#if SCNP_AVX512_BLOCKS
+  if constexpr (std::is_same_v<Accumulator<T>, float>) {
+    if (CollectedGradient<T>::serves(call)) {
+      return CollectedGradient<T>(call, tile).run();
+    }
+  }
+#endif
+  ScatterChannels<T, Winner> channels(call, tile);
+  for (int64_t z = channels.planes().begin; z < channels.planes().end; ++z) {
+    channels.begin_plane(z);
+    for (int64_t c = 0; c < tile.channels.length(); ++c) {
+      for (int64_t y = channels.rows().begin; y < channels.rows().end; ++y) {
+        channels[c].add_row(z, y);
+      }
+    }
+    channels.end_plane(z);
+  }
+  channels.finish();
+}
+
+template <class T>
+void scatter_typed(const ScatterCall& call, const Workers& workers) {
+  const int64_t together = channels_together(call.geometry, call.winners);
+  const Tiling tiling(call.geometry, together, together, workers.count);
+  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
+    workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
+      for (int64_t number = begin; number < end; ++number) {
+        scatter_tile<T, Winner>(call, tiling.tile(number));
+      }
+    });
+  });
+}
+
+inline void scatter(const ScatterCall& call, const Workers& workers) {
+  switch (call.type) {
+    case FloatType::kFloat16:
+      return scatter_typed<Float16>(call, workers);
+    case FloatType::kBFloat16:
+      return scatter_typed<BFloat16>(call, workers);
+    case FloatType::kFloat32:
+      return scatter_typed<float>(call, workers);
+    case FloatType::kFloat64:
+      return scatter_typed<double>(call, workers);
+  }
+}
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

@@ -1,0 +1,61 @@
+// What a stored winner means: the tap's displacement from the centre, and tables over all taps.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "../../contract/geometry.h"
+
+namespace scnp::cpu {
+
+struct Displacement {
+  int64_t axis[kAxes];
+};
+
+inline Displacement displacement_of_tap(const Geometry& geometry, int64_t tap) {
+  Displacement displacement{};
+  for (int axis = kInner; axis >= kOuter; --axis) {
+    displacement.axis[axis] = tap % geometry.window[axis] - geometry.window[axis] / 2;
+    tap /= geometry.window[axis];
+  }
+  return displacement;
+}
+
+// False for taps that no pixel of the image can have: they lie beyond the border for all of them.
+inline bool within_reach(const Geometry& geometry, const Displacement& displacement) {
+  for (int axis = 0; axis < kAxes; ++axis) {
+    const int64_t reach = geometry.reach(axis);
+    if (displacement.axis[axis] < -reach || displacement.axis[axis] > reach) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The entry of a winner in a table of so many taps, which holds every uint8. No number, whoever
+// wrote it, leads outside of it: those beyond share the last entry.
+template <class Winner>
+int64_t entry_of_tap(Winner tap, int64_t table_length) {
+  if constexpr (sizeof(Winner) == 1) {
+    return tap;
+  } else {
+    const auto number = static_cast<uint64_t>(tap);
+    return static_cast<int64_t>(std::min(number, static_cast<uint64_t>(table_length - 1)));
+  }
+}
+
+// Calls body with a value of the C++ type that holds the winners.
+template <class Body>
+void with_winner_type(WinnerType type, const Body& body) {
+  switch (type) {
+    case WinnerType::kUInt8:
+      return body(uint8_t{});
+    case WinnerType::kInt16:
+      return body(int16_t{});
+    case WinnerType::kInt32:
+      return body(int32_t{});
+  }
+}
+
+}  // namespace scnp::cpu

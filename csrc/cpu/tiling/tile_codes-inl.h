@@ -1,0 +1,92 @@
+// The target of a tile, read once for all its channels: one code per pixel (see
+// pixel_codes.h), in the flat layout of the candidates. Places outside the
+// image are invalid, so nobody's candidates. Read at once, or plane by plane while the tile
+// marches: memory then works while the passes compute, where they are what takes long.
+#pragma once
+
+#include "../penalize/class_candidates-inl.h"
+#include "class_codes-inl.h"
+
+namespace scnp::cpu::SCNP_CAPABILITY {
+
+class TileCodes {
+ public:
+  TileCodes(Scratch& scratch, const Target& target, const Geometry& geometry, const Tile& tile,
+            const PlaneLayout& layout)
+      : target_(target),
+        geometry_(geometry),
+        tile_(tile),
+        layout_(layout),
+        planes_(tile.span[kOuter].grown(geometry.reach(kOuter), geometry.size[kOuter])),
+        plane_length_(layout.allocated()),
+        codes_(scratch.array<uint8_t>(planes_.length() * plane_length_)),
+        next_(planes_.begin) {
+  }
+
+  // Those of the tile, and of what its windows reach.
+  Span planes() const {
+    return planes_;
+  }
+  // All planes before `end` that were not read yet.
+  void read(int64_t end) {
+    for (; next_ < std::min(end, planes_.end); ++next_) {
+      read_plane(next_, end);
+    }
+  }
+  // For planes of one row: while others are worked on, asks for a part of a row that is read soon.
+  void fetch_ahead_of_reading(int64_t z, int64_t column, int64_t count) const {
+    if (next_ <= z && z < planes_.end) {
+      fetch_pixel_codes(target_, tile_.channels,
+                        {tile_.batch, z, layout_.rows.begin, column, count});
+    }
+  }
+
+  // Of a plane that was read.
+  const uint8_t* operator()(int64_t z) const {
+    return codes_ + (z - planes_.begin) * plane_length_;
+  }
+  const Fault& fault() const {
+    return fault_;
+  }
+
+ private:
+  void read_plane(int64_t z, int64_t end) {
+    uint8_t* plane = codes_ + (z - planes_.begin) * plane_length_;
+    uint8_t* written = plane;
+    for (int64_t y = layout_.rows.begin; y < layout_.rows.end; ++y) {
+      const int64_t x = layout_.columns.begin;
+      uint8_t* row = plane + layout_.place(y, x);
+      std::fill(written, row, kInvalidPixel);
+      fetch_row_ahead(z, y, end);
+      read_pixel_codes(target_, geometry_, tile_.channels,
+                       {tile_.batch, z, y, x, layout_.columns.length()}, row, fault_);
+      written = row + layout_.columns.length();
+    }
+    std::fill(written, plane + plane_length_, kInvalidPixel);
+  }
+  // Rows are read one after the other with little work in between: ask for one of those to come.
+  void fetch_row_ahead(int64_t z, int64_t y, int64_t end) const {
+    constexpr int64_t rows_ahead = 4;
+    y += rows_ahead;
+    if (y >= layout_.rows.end) {
+      y = std::min(y - layout_.rows.length(), layout_.rows.end - 1);
+      z += 1;
+    }
+    if (z < end) {
+      fetch_pixel_codes(target_, tile_.channels,
+                        {tile_.batch, z, y, layout_.columns.begin, layout_.columns.length()});
+    }
+  }
+
+  const Target& target_;
+  const Geometry& geometry_;
+  const Tile tile_;
+  const PlaneLayout& layout_;
+  const Span planes_;
+  const int64_t plane_length_;
+  uint8_t* codes_;  // [planes, places]
+  int64_t next_;    // plane to be read
+  Fault fault_;
+};
+
+}  // namespace scnp::cpu::SCNP_CAPABILITY

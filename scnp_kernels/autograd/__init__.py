@@ -1,0 +1,1 @@
+"""Derivatives: each formula once."""

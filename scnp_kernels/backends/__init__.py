@@ -1,0 +1,1 @@
+"""Who computes: the registry chooses one of the backends in this folder."""

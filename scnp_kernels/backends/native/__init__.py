@@ -1,0 +1,1 @@
+"""The compiled module: how it is built, found and loaded."""

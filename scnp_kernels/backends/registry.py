@@ -1,0 +1,179 @@
+"""Which implementation runs: one place that knows them all, and why each can or cannot.
+
+Nothing is probed at import. :func:`choose` is asked inside the operators, on real tensors.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import reference
+from .interface import Backend
+from .native import loader as native
+from .triton import availability as triton_availability
+
+VARIABLE = "SCNP_BACKEND"
+NAMES = ("triton", "cuda", "cpu", "reference")
+OK = native.OK
+
+# By device, the best first; other devices have the reference only.
+_PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cuda", "reference")}
+
+
+def backends() -> dict[str, str]:
+    """Every backend, and ``"ok"`` or the reason why it cannot run here. Compiles nothing.
+
+    ``"ok"`` may be followed by a remark: kernels that are not compiled yet compile on first use.
+
+    >>> backends()["reference"]
+    'ok'
+    """
+    return {
+        "triton": _triton_status(),
+        "cuda": native.cuda_status(),
+        "cpu": native.status(),
+        "reference": OK,
+    }
+
+
+def _triton_status() -> str:
+    reason = triton_availability.why_not()
+    if reason is not None:
+        return reason
+    return f"{OK}, interpreted on the CPU" if triton_availability.is_interpreted() else OK
+
+
+def check_backend(backend: str) -> None:
+    """Raise unless ``backend`` is ``"auto"`` or a backend's name."""
+    if not isinstance(backend, str):
+        raise TypeError(f"backend: got {backend!r}, takes {_names()}")
+    if backend != "auto" and backend not in NAMES:
+        raise ValueError(f"backend: got {backend!r}, takes {_names()}")
+
+
+def choose(requested: str, device: torch.device) -> Backend:
+    """The backend for tensors on ``device``: the one asked for, or the best that works.
+
+    Raises:
+        RuntimeError: The backend was asked for by name and cannot run; says why.
+    """
+    check_backend(requested)
+    asked_by = "backend"
+    if requested == "auto":
+        asked_by, requested = VARIABLE, _from_environment()
+    if requested != "auto":
+        reason = _why_not(requested, device)
+        if reason is not None:
+            raise RuntimeError(f"{asked_by}={requested!r} cannot run here: {reason}")
+        return _BACKENDS[requested]
+    reasons: list[str] = []
+    for name in _PREFERENCE.get(device.type, ("reference",)):
+        reason = _why_not(name, device)
+        if reason is None:
+            _tell_once(name, device.type, tuple(reasons))
+            return _BACKENDS[name]
+        reasons.append(f"{name}: {reason}")
+    raise AssertionError("the reference runs on every device")
+
+
+def _why_not(name: str, device: torch.device) -> str | None:
+    """None if the backend runs on the device, after loading what it needs; else the reason."""
+    if name == "reference":
+        return None
+    if name == "cpu":
+        if device.type != "cpu":
+            return f"it takes tensors on the CPU, got {device}"
+        return native.load()
+    if name == "cuda":
+        if device.type != "cuda":
+            return f"it takes tensors on a CUDA device, got {device}"
+        return native.load_cuda()
+    if name == "triton":
+        return triton_availability.why_not_on(device)
+    return backends()[name]
+
+
+def _from_environment() -> str:
+    backend = os.environ.get(VARIABLE, "auto") or "auto"
+    if backend != "auto" and backend not in NAMES:
+        raise ValueError(f"{VARIABLE}: got {backend!r}, takes {_names()}")
+    return backend
+
+
+_told: set[tuple[str, str]] = set()
+
+
+def _tell_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
+    if name == "reference" and reasons and (name, device_type) not in _told:
+        _told.add((name, device_type))
+        warnings.warn(
+            f"scnp_kernels runs on its {name} backend for {device_type} tensors, which is slow. "
+            f"The others cannot run: {'; '.join(reasons)}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _names() -> str:
+    return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
+
+
+_NATIVE = torch.ops.scnp_kernels
+
+
+def _triton(operation: str) -> Callable[..., Any]:
+    """An operation of the Triton kernels, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import dice_ce, operators
+
+        module = dice_ce if operation.startswith("dice_ce") else operators
+        return getattr(module, operation)(*arguments)
+
+    return call
+
+
+def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
+    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
+    return Backend(
+        name,
+        lambda *arguments: _NATIVE.native_forward(*arguments),
+        lambda *arguments: _NATIVE.native_scatter(*arguments),
+        lambda *arguments: _NATIVE.native_gather(*arguments),
+        lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments),
+        lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments),
+        most_classes_of_dice_ce,
+    )
+
+
+def _composed(*_arguments: Any) -> Any:
+    raise AssertionError("a backend without fused kernels is never asked for them")
+
+
+_BACKENDS = {
+    "triton": Backend(
+        "triton",
+        _triton("forward"),
+        _triton("scatter"),
+        _triton("gather"),
+        _triton("dice_ce_forward"),
+        _triton("dice_ce_backward"),
+        2**31 - 1,  # as many as there are: they loop over the classes
+    ),
+    "reference": Backend(
+        "reference",
+        reference.forward,
+        reference.scatter,
+        reference.gather,
+        _composed,
+        _composed,
+        0,
+    ),
+    "cpu": _native("cpu", 250),
+    "cuda": _native("cuda", 0),
+}

@@ -1,0 +1,1 @@
+"""What Triton's compiler reads, and nothing else."""

@@ -1,0 +1,1 @@
+"""Functions that the kernels call on the device."""

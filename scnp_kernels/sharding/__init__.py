@@ -1,0 +1,1 @@
+"""DTensors: to local tensors and back, and what shards borrow across a cut."""
