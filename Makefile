@@ -10,7 +10,7 @@
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
 # make test-versions   the sdist installed and tested on several versions of Python, torch and triton
-# make lint   ruff, mypy, clang-format
+# make lint   ruff, mypy, clang-format; every C++ header compiles alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
 #
@@ -183,6 +183,7 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/python -m tests.headers
 
 cuda-check: $(VENV)/native.installed
 	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
