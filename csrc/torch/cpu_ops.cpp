@@ -80,8 +80,8 @@ DiceCECall dice_ce_call(const at::Tensor& logits, const at::Tensor& target,
                         bool of_penalized, bool of_plain) {
   DiceCECall call;
   call.geometry = geometry_of(logits, kernel_size);
-  TORCH_CHECK_VALUE(call.geometry.channels <= 250, "logits: got ", call.geometry.channels,
-                    " classes, takes at most 250 here");
+  TORCH_CHECK_VALUE(call.geometry.channels <= kMostClasses, "logits: got ", call.geometry.channels,
+                    " classes, takes at most ", kMostClasses, " here");
   call.type = float_type(logits, "logits");
   call.winner_type = winner_type(call.geometry.taps());
   call.logits = read(logits, "logits");
@@ -105,13 +105,13 @@ std::tuple<at::Tensor, at::Tensor> dice_ce_forward_op(
   const at::Tensor winners = of_penalized
                                  ? result_like(logits, winner)
                                  : at::empty({logits.size(0), 0}, logits.options().dtype(winner));
-  const at::Tensor sums = at::zeros({2, kDiceCESums, logits.size(0), logits.size(1)},
+  const at::Tensor sums = at::zeros({2, kDiceCEStatistics, logits.size(0), logits.size(1)},
                                     logits.options().dtype(at::kDouble));
   if (logits.numel() > 0) {
     if (of_penalized) {
       call.winners = write(winners);
     }
-    call.sums = sums.mutable_data_ptr<double>();
+    call.statistics = sums.mutable_data_ptr<double>();
     const Fault fault = dice_ce_forward(call, torch_threads());
     if (fault.found) {
       raise(fault, call.target);
@@ -129,16 +129,16 @@ at::Tensor dice_ce_backward_op(const at::Tensor& sums_gradient, const at::Tensor
   DiceCEBackwardCall call{dice_ce_call(logits, target, mask, kernel_size, target_is_masks,
                                        first_class, label_count, ignore_index, validate, softmax,
                                        of_penalized, of_plain)};
-  TORCH_CHECK_VALUE(
-      sums_gradient.sizes() == at::IntArrayRef({2, kDiceCESums, logits.size(0), logits.size(1)}),
-      "sums_gradient: got shape ", sums_gradient.sizes(), ", takes [2, 6, B, C]");
+  TORCH_CHECK_VALUE(sums_gradient.sizes() ==
+                        at::IntArrayRef({2, kDiceCEStatistics, logits.size(0), logits.size(1)}),
+                    "sums_gradient: got shape ", sums_gradient.sizes(), ", takes [2, 6, B, C]");
   if (of_penalized) {
     check_winners(winners, logits, call.winner_type);
   }
   const at::Tensor logits_gradient = result_like(logits, logits.scalar_type());
   if (logits.numel() > 0) {
     const at::Tensor gradient = sums_gradient.to(at::kDouble).contiguous();
-    call.sums_gradient = gradient.const_data_ptr<double>();
+    call.statistics_gradient = gradient.const_data_ptr<double>();
     if (of_penalized) {
       call.winners = read(winners, "winners");
     }
