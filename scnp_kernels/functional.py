@@ -1,4 +1,4 @@
-"""The entrance: check the arguments, then hand them to autograd."""
+"""The entrance: scnp() checks its arguments and hands them to autograd."""
 
 from __future__ import annotations
 

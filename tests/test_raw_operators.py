@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scnp_kernels import ops
-from scnp_kernels.backends.native import loader as native
 from tests.calls import assert_same
 from tests.examples import examples
 from tests.generators import seeded
@@ -194,14 +193,3 @@ def _sum_of_inner(values: Tensor, winners: Tensor, window: list[int]) -> Tensor:
         there = at + taps // stride % side - side // 2
         inside &= (there >= 0) & (there < size)
     return torch.where(inside, values.double(), 0).sum()
-
-
-def test_kernels_are_loaded_before_their_slots_are_called() -> None:
-    """The slots of the compiled kernels are empty until then, and say so."""
-    assert native.load() is None
-    wanted = _forward("cpu")
-    direct = torch.ops.scnp_kernels.native_forward(
-        LOGITS, TARGET, None, [3, 3], False, 0, 3, None, True
-    )
-    for one, other in zip(direct, wanted, strict=True):
-        assert_same(one, other)

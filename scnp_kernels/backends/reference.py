@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..rules.target import check_values, foreground_pixels, valid_pixels
+from ..rules.target import Reading, check_values, foreground_pixels, valid_pixels
 from ..rules.window import offsets_in_raster_order, winner_dtype
 
 
@@ -20,21 +20,17 @@ def forward(
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
+    reading: Reading,
 ) -> tuple[Tensor, Tensor]:
     """Eq. 1. Returns the penalized logits and the winners' tap numbers, both ``[B, C, *spatial]``.
 
     Every pixel looks at its neighbours in raster order and keeps the first best of its own class:
     the smallest logit for foreground, the largest for background.
     """
-    if validate and logits.numel() > 0:
-        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
-    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    foreground = foreground_pixels(logits, target, target_is_masks, first_class)
+    if reading.validate and logits.numel() > 0:
+        check_values(logits, target, mask, reading)
+    valid = valid_pixels(logits, target, mask, reading)
+    foreground = foreground_pixels(logits, target, reading)
     valid = valid.expand_as(logits)
     penalized = torch.empty_like(logits)
     winners = torch.empty_like(logits, dtype=winner_dtype(kernel_size))

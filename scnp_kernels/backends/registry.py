@@ -5,6 +5,7 @@ Nothing is probed at import. :func:`choose` is asked inside the operators, on re
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 
 import torch
 
+from ..rules.dice_ce import Wanted
+from ..rules.target import Reading
 from . import reference
-from .interface import Backend
+from .interface import Backend, FusedDiceCE
 from .native import loader as native
 from .triton import availability as triton_availability
 
@@ -126,54 +129,60 @@ def _names() -> str:
 _NATIVE = torch.ops.scnp_kernels
 
 
-def _triton(operation: str) -> Callable[..., Any]:
-    """An operation of the Triton kernels, imported at its first call."""
+def _flat(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation whose last arguments are the fields of a Reading, and of a Wanted."""
 
     def call(*arguments: Any) -> Any:
-        from .triton import dice_ce, operators
-
-        module = dice_ce if operation.startswith("dice_ce") else operators
-        return getattr(module, operation)(*arguments)
+        values: list[Any] = []
+        for argument in arguments:
+            values += argument if isinstance(argument, (Reading, Wanted)) else [argument]
+        return operation(*values)
 
     return call
 
 
-def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
+def _triton(module: str, operation: str) -> Callable[..., Any]:
+    """An operation of the Triton kernels, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"{__package__}.triton.{module}"), operation)(
+            *arguments
+        )
+
+    return _flat(call)
+
+
+def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
     """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
     return Backend(
         name,
-        lambda *arguments: _NATIVE.native_forward(*arguments),
+        _flat(lambda *arguments: _NATIVE.native_forward(*arguments)),
         lambda *arguments: _NATIVE.native_scatter(*arguments),
         lambda *arguments: _NATIVE.native_gather(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments),
-        most_classes_of_dice_ce,
+        dice_ce,
     )
-
-
-def _composed(*_arguments: Any) -> Any:
-    raise AssertionError("a backend without fused kernels is never asked for them")
 
 
 _BACKENDS = {
     "triton": Backend(
         "triton",
-        _triton("forward"),
-        _triton("scatter"),
-        _triton("gather"),
-        _triton("dice_ce_forward"),
-        _triton("dice_ce_backward"),
-        2**31 - 1,  # as many as there are: they loop over the classes
+        _triton("operators", "forward"),
+        _triton("operators", "scatter"),
+        _triton("operators", "gather"),
+        FusedDiceCE(
+            _triton("dice_ce", "dice_ce_forward"),
+            _triton("dice_ce", "dice_ce_backward"),
+            2**31 - 1,  # as many as there are: they loop over the classes
+        ),
     ),
-    "reference": Backend(
-        "reference",
-        reference.forward,
-        reference.scatter,
-        reference.gather,
-        _composed,
-        _composed,
-        0,
+    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
+    "cpu": _native(
+        "cpu",
+        FusedDiceCE(
+            _flat(lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments)),
+            _flat(lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments)),
+            250,
+        ),
     ),
-    "cpu": _native("cpu", 250),
-    "cuda": _native("cuda", 0),
+    "cuda": _native("cuda", None),
 }

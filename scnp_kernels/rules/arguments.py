@@ -16,7 +16,7 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
-from .target import can_hold
+from .target import Reading, can_hold
 from .window import clip_window
 
 LOGITS_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,17 +28,13 @@ KernelSize = int | Sequence[int]
 
 
 class Arguments(NamedTuple):
-    """What the raw operators are given: every question about shapes already answered."""
+    """What the raw operators are given: every question about shapes is already answered."""
 
     logits: Tensor  # [B, C, *spatial]
     target: Tensor  # masks [B, C, *spatial] or label map [B, *spatial]
     mask: Tensor | None  # [B, *spatial], bool
     kernel_size: tuple[int, ...]  # one odd window per spatial axis
-    target_is_masks: bool
-    first_class: int  # channel k is foreground where label == first_class + k
-    label_count: int  # permitted labels are [0, label_count)
-    ignore_index: int | None
-    validate: bool
+    reading: Reading
 
 
 def check_arguments(
@@ -70,11 +66,13 @@ def check_arguments(
         target=target if target_is_masks else _without_channel_axis(target, logits),
         mask=mask,
         kernel_size=window,
-        target_is_masks=target_is_masks,
-        first_class=1 if channels == 1 else 0,
-        label_count=2 if channels == 1 else channels,
-        ignore_index=ignored,
-        validate=logits.device.type == "cpu" if validate is None else validate,
+        reading=Reading(
+            target_is_masks=target_is_masks,
+            first_class=1 if channels == 1 else 0,
+            label_count=2 if channels == 1 else channels,
+            ignore_index=ignored,
+            validate=logits.device.type == "cpu" if validate is None else validate,
+        ),
     )
 
 
@@ -97,7 +95,7 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
     """
     per_axis = "one per spatial axis" if dimensions is None else f"{dimensions}, one per axis"
     takes = f"takes an odd positive integer, or a sequence of them ({per_axis})"
-    if isinstance(kernel_size, str | bytes | bytearray | Tensor):
+    if isinstance(kernel_size, (str, bytes, bytearray, Tensor)):
         raise TypeError(f"kernel_size: got {kernel_size!r}, {takes}")
     if isinstance(kernel_size, Sequence):
         window = tuple(_index("kernel_size", size, takes) for size in kernel_size)
@@ -176,10 +174,10 @@ def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
 def check_weight(name: str, weight: float) -> float:
     """Raise unless ``weight`` is a finite number that is not negative."""
     takes = "takes a finite number that is not negative"
-    if isinstance(weight, bool) or not isinstance(weight, int | float | numbers.Real):
+    if isinstance(weight, bool) or not isinstance(weight, (int, float, numbers.Real)):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
     # Numbers of other libraries, such as numpy's, are taken as the float that they stand for.
-    number = weight if isinstance(weight, int | float) else _nearest_float(weight)
+    number = weight if isinstance(weight, (int, float)) else _nearest_float(weight)
     # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
     # and so does an integer beyond every float.
     if not 0 <= number <= sys.float_info.max:
@@ -256,7 +254,7 @@ def _mask_of_other_labels(target: Tensor, label: int, mask: Tensor | None) -> Te
 
 
 def _index(name: str, value: SupportsIndex, takes: str) -> int:
-    if isinstance(value, bool | Tensor):
+    if isinstance(value, (bool, Tensor)):
         raise TypeError(f"{name}: got {value!r}, {takes}")
     try:
         return operator.index(value)

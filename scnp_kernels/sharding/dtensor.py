@@ -4,7 +4,7 @@
     the batch           every process penalizes its images; nothing is exchanged
     channels            every process penalizes its classes; nothing is exchanged
     a spatial axis      shards borrow ``window // 2`` slices from their neighbours, forward and
-                        backward (:mod:`scnp_kernels.halo`)
+                        backward (:mod:`scnp_kernels.sharding.halo`)
     (replicated)        every process penalizes all of it
 
 Results and gradients equal those of the whole tensor bit for bit. Different mesh dimensions may
@@ -29,7 +29,7 @@ from torch import Tensor
 from ..autograd import dice_ce as dice_ce_autograd
 from ..autograd import penalize as autograd
 from ..rules.arguments import Arguments
-from ..rules.dice_ce import Sums, sums_dtype
+from ..rules.dice_ce import STATISTICS, Wanted, statistics_dtype
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -100,7 +100,7 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
         mask = _placed_as(placements, "mask", mask, mesh, dimensions)
     own: Tensor = logits.to_local()
     like_result = torch.empty_strided(logits.shape, logits.stride(), device="meta")
-    first_class, axes = arguments.first_class, []
+    first_class, axes = arguments.reading.first_class, []
     if mesh.get_coordinate() is not None:
         expected = [own.shape[_BATCH], *logits.shape[1:]]
         for mesh_dimension, axis in _sharded_axes(placements):
@@ -121,7 +121,8 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
                 f"whose local tensor is {tuple(own.shape)}, takes {tuple(expected)} there (a shard "
                 "as torch.chunk cuts; DTensor.from_local needs the whole shape where they differ)"
             )
-    local = arguments._replace(logits=own, target=target, mask=mask, first_class=first_class)
+    reading = arguments.reading._replace(first_class=first_class)
+    local = arguments._replace(logits=own, target=target, mask=mask, reading=reading)
     sharding = Sharding(
         mesh, placements, logits.shape, torch.empty_like(like_result).stride(), tuple(axes)
     )
@@ -136,8 +137,7 @@ def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor
         return autograd.penalize(local, backend)
     from .halo import penalize_shard
 
-    logits, target, mask, *settings = local
-    penalized: Tensor = penalize_shard(logits, target, mask, (*settings, backend), sharding.axes)
+    penalized: Tensor = penalize_shard(local, backend, sharding.axes)
     return penalized
 
 
@@ -166,59 +166,58 @@ def gathered(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def dice_ce_sums(
-    arguments: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
-) -> Tensor:
-    """:func:`scnp_kernels.dice_ce_autograd.dice_ce_sums` of the whole logits, on every process.
+def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Tensor:
+    """Return the statistics ``[2, 6, B, C]`` of the whole logits, on every process.
 
     Raises:
         ValueError: As :func:`penalize`, and for softmax over sharded channels.
     """
     local, sharding = to_local(arguments)
-    if softmax and any(axis == _CHANNELS for _, axis in _sharded_axes(sharding.placements)):
+    channels_are_cut = any(axis == _CHANNELS for _, axis in _sharded_axes(sharding.placements))
+    if wanted.softmax and channels_are_cut:
         raise ValueError(
             f"logits: got the placements {sharding.placements} with softmax, which needs all "
             'channels of a pixel; takes sharded channels with activation="sigmoid"'
         )
-    if sharding.axes and of_penalized:
-        # The shard's own pixels are summed up, not the halo's: no kernel does both at once.
-        penalized = local._replace(logits=penalize_local(local, sharding, backend), validate=False)
-        sums = _local_sums(penalized, softmax, False, True, backend)[1]
-        plain = torch.zeros_like(sums)
-        if of_plain:
-            plain = _local_sums(local._replace(validate=False), softmax, False, True, backend)[1]
-        sums = torch.stack((sums, plain))
+    if sharding.axes and wanted.of_penalized:
+        # Only the shard's interior counts, not the halo: no kernel penalizes and sums up at once.
+        unchecked = local._replace(reading=local.reading._replace(validate=False))
+        as_plain = Wanted(wanted.softmax, of_penalized=False, of_plain=True)
+        penalized = unchecked._replace(logits=penalize_local(local, sharding, backend))
+        statistics = _local_statistics(penalized, as_plain, backend)[1]
+        plain = torch.zeros_like(statistics)
+        if wanted.of_plain:
+            plain = _local_statistics(unchecked, as_plain, backend)[1]
+        statistics = torch.stack((statistics, plain))
     else:
-        sums = _local_sums(local, softmax, of_penalized, of_plain, backend)
-    return _total_over_mesh(sums, sharding)
+        statistics = _local_statistics(local, wanted, backend)
+    return _total_over_mesh(statistics, sharding)
 
 
-def _local_sums(
-    local: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
-) -> Tensor:
+def _local_statistics(local: Arguments, wanted: Wanted, backend: str) -> Tensor:
     if local.logits.numel() > 0:
-        return dice_ce_autograd.dice_ce_sums(local, softmax, of_penalized, of_plain, backend)
-    nothing = local.logits.sum(dtype=sums_dtype(local.logits))  # 0, and a part of the graph
-    return nothing.expand(2, len(Sums._fields), *local.logits.shape[:2])
+        return dice_ce_autograd.dice_ce_statistics(local, wanted, backend)
+    nothing = local.logits.sum(dtype=statistics_dtype(local.logits))  # 0, and a part of the graph
+    return nothing.expand(2, STATISTICS, *local.logits.shape[:2])
 
 
-def _total_over_mesh(sums: Tensor, sharding: Sharding) -> Tensor:
-    """The sums ``[2, 6, B, C]`` of all shards, on every process; differentiable.
+def _total_over_mesh(statistics: Tensor, sharding: Sharding) -> Tensor:
+    """Return the statistics ``[2, 6, B, C]`` of all shards, on every process; differentiable.
 
     Shards of the batch and of channels are put side by side, those of space added up.
     """
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
     if sharding.mesh.get_coordinate() is None:
-        return sums.new_zeros((*sums.shape[:2], *sharding.shape[:2]))
+        return statistics.new_zeros((*statistics.shape[:2], *sharding.shape[:2]))
     everywhere = [Replicate()] * sharding.mesh.ndim
     placements: list[Placement] = [*everywhere]
     for mesh_dimension, axis in _sharded_axes(sharding.placements):
         placements[mesh_dimension] = Shard(axis + 2) if axis <= _CHANNELS else Partial()
-    shape = torch.Size((*sums.shape[:2], *sharding.shape[:2]))
+    shape = torch.Size((*statistics.shape[:2], *sharding.shape[:2]))
     stride = torch.empty(shape, device="meta").stride()
     parts = DTensor.from_local(
-        sums.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
+        statistics.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
     )
     total: Tensor = parts.redistribute(placements=everywhere).to_local()
     return total

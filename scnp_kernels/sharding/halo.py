@@ -24,6 +24,9 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 
 from .. import ops
+from ..autograd.dispatch import apply, run
+from ..rules.arguments import Arguments
+from ..rules.target import Reading
 
 
 class ShardedAxis(NamedTuple):
@@ -175,14 +178,16 @@ class PenalizedShard(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        settings: tuple[Any, ...],
+        kernel_size: tuple[int, ...],
+        reading: Reading,
+        backend: str,
         axes: tuple[ShardedAxis, ...],
     ) -> tuple[Tensor, Tensor]:
         given = [logits, target] if mask is None else [logits, target, mask]
         extended: list[Tensor | None] = [*extend(given, axes)]
         if mask is None:
             extended.append(None)
-        penalized, winners = ops.forward(*extended, *settings)
+        penalized, winners = run(ops.forward, *extended, kernel_size, *reading, backend)
         return _without_halo(penalized, logits, axes), _without_halo(winners, logits, axes)
 
     @staticmethod
@@ -191,28 +196,24 @@ class PenalizedShard(Function):
         ctx.mark_non_differentiable(winners)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(winners)
-        _, _, _, settings, ctx.axes = inputs
-        ctx.kernel_size, ctx.backend = settings[0], settings[-1]
+        _, _, _, ctx.kernel_size, _, ctx.backend, ctx.axes = inputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
         if gradient is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None, None
         (winners,) = ctx.saved_tensors
-        result = ShardGradient.apply(gradient, winners, ctx.kernel_size, ctx.backend, ctx.axes)
-        return result, None, None, None, None
+        result = apply(ShardGradient, gradient, winners, ctx.kernel_size, ctx.backend, ctx.axes)
+        return result, None, None, None, None, None, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def penalize_shard(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    settings: tuple[Any, ...],
-    axes: tuple[ShardedAxis, ...],
-) -> Tensor:
-    """The penalized logits of a shard; ``torch.compile`` calls it as it is, exchange and all."""
-    penalized: Tensor = PenalizedShard.apply(logits, target, mask, settings, axes)[0]
+def penalize_shard(arguments: Arguments, backend: str, axes: tuple[ShardedAxis, ...]) -> Tensor:
+    """Return the penalized logits of a shard.
+
+    ``torch.compile`` calls this as it is, exchange and all.
+    """
+    penalized: Tensor = apply(PenalizedShard, *arguments, backend, axes)[0]
     return penalized
 
 
@@ -239,11 +240,12 @@ class ShardGradient(_LinearInValues):
     ) -> Tensor:
         gradient, around = extend([gradient, winners], axes)
         around = _keep_inside(around, kernel_size, axes)
-        return _without_halo(ops.scatter(gradient, around, kernel_size, backend), winners, axes)
+        total = run(ops.scatter, gradient, around, kernel_size, backend)
+        return _without_halo(total, winners, axes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        result = ShardAtWinners.apply(gradient, *ctx.saved_tensors, *ctx.settings)
+        result = apply(ShardAtWinners, gradient, *ctx.saved_tensors, *ctx.settings)
         return result, None, None, None, None
 
 
@@ -265,9 +267,10 @@ class ShardAtWinners(_LinearInValues):
         for axis in axes:
             own = own.narrow(axis.axis, *axis.inside)
         own.copy_(winners)
-        return _without_halo(ops.gather(extended, around, kernel_size, backend), winners, axes)
+        values = run(ops.gather, extended, around, kernel_size, backend)
+        return _without_halo(values, winners, axes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        result = ShardGradient.apply(gradient, *ctx.saved_tensors, *ctx.settings)
+        result = apply(ShardGradient, gradient, *ctx.saved_tensors, *ctx.settings)
         return result, None, None, None, None
