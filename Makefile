@@ -10,7 +10,7 @@
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
 # make test-versions   the sdist installed and tested on several versions of Python, torch and triton
-# make lint   ruff, mypy, clang-format
+# make lint   ruff, mypy, the layers of the imports, clang-format
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
 #
@@ -182,6 +182,7 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 cuda-check: $(VENV)/native.installed

@@ -19,7 +19,8 @@ RECIPES = {  # and the dtype of the logits that SCNP must meet
     "monai_losses.py": torch.float32,  # MONAI's deep supervision makes its input float32
     "instanseg_loss.py": torch.float32,  # InstanSeg trains without autocast
 }
-ELSEWHERE = {"synthetic.py", "detectron2_head.py"}  # data; needs Detectron2, see its own test
+# Data; needs Detectron2, and the metrics' libraries: see their own tests.
+ELSEWHERE = {"synthetic.py", "detectron2_head.py", "measure.py"}
 
 
 def test_every_recipe_is_listed() -> None:
