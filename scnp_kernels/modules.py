@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .backends.registry import check_backend
 from .functional import scnp
 from .rules.arguments import (
+    LABEL_DTYPES,
     KernelSize,
     check_flag,
     check_ignore_index,
@@ -124,17 +125,29 @@ class SCNPLoss(nn.Module):
         mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """The weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only."""
+        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only.
+
+        The loss is given integer label maps as int64, which torch's own losses ask for.
+        """
+        labels = _as_class_indices(target, logits)
         terms = []
         if self.scnp_weight != 0:
             penalized = self.scnp(logits, target, mask)
-            terms.append(_weighted(self.scnp_weight, self.loss(penalized, target, *args, **kwargs)))
+            terms.append(_weighted(self.scnp_weight, self.loss(penalized, labels, *args, **kwargs)))
         if self.plain_weight != 0:
-            terms.append(_weighted(self.plain_weight, self.loss(logits, target, *args, **kwargs)))
+            terms.append(_weighted(self.plain_weight, self.loss(logits, labels, *args, **kwargs)))
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     def extra_repr(self) -> str:
         return f"scnp_weight={self.scnp_weight}, plain_weight={self.plain_weight}"
+
+
+def _as_class_indices(target: Tensor, logits: Tensor) -> Tensor:
+    """Return a label map of a narrow integer dtype as int64, every other target as it is."""
+    if not (isinstance(target, Tensor) and isinstance(logits, Tensor)):
+        return target  # of which SCNP says what it takes
+    is_label_map = target.dtype in LABEL_DTYPES and target.shape != logits.shape
+    return target.long() if is_label_map else target
 
 
 def _weighted(weight: float, loss: Tensor) -> Tensor:

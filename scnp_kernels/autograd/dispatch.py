@@ -51,7 +51,8 @@ def apply(function: type[Function], *arguments: Any) -> Any:
     """
     if is_transformed():
         return function.apply(*arguments)
-    return super(_SingleLevelFunction, function).apply(*arguments)
+    eagerly: Any = super(_SingleLevelFunction, function)
+    return eagerly.apply(*arguments)
 
 
 def differentiates(

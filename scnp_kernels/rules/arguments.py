@@ -78,6 +78,12 @@ def check_arguments(
 
 def check_logits(logits: Tensor) -> None:
     """Raise unless ``logits`` is a dense floating tensor ``[B, C, *spatial]``."""
+    if isinstance(logits, (list, tuple)):
+        raise TypeError(
+            f"logits: got a {type(logits).__name__} of {len(logits)} outputs, takes one "
+            "torch.Tensor; where a network has several, the loss over outputs goes outside, as in "
+            "MONAI's DeepSupervisionLoss(SCNPLoss(...))"
+        )
     check_dense_tensor("logits", logits)
     if logits.dtype not in LOGITS_DTYPES:
         raise TypeError(f"logits: got {logits.dtype}, takes float16, bfloat16, float32 or float64")
@@ -125,6 +131,7 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
         raise ValueError(
             f"target: got shape {tuple(target.shape)}, takes a label map of shape "
             f"{_map_shapes_text(logits)}, or masks of the shape of logits {tuple(logits.shape)}"
+            f"{_hint_about_sizes(target, logits)}"
         )
     if target.dtype == torch.bool and channels != 1:
         raise TypeError(
@@ -138,6 +145,20 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
             "bool (when C = 1), or a floating dtype holding whole numbers"
         )
     return False
+
+
+def _hint_about_sizes(target: Tensor, logits: Tensor) -> str:
+    """Return what to do where the logits are a smaller image of the target, or nothing."""
+    dimensions = logits.dim() - 2
+    whole, small = target.shape[-dimensions:], logits.shape[2:]
+    if target.dim() <= dimensions or target.shape[0] != logits.shape[0]:
+        return ""
+    if all(a >= b for a, b in zip(whole, small, strict=True)) and tuple(whole) != tuple(small):
+        return (
+            "; upsample the logits to the target's size first, such as by "
+            f"torch.nn.functional.interpolate(logits, size={tuple(whole)})"
+        )
+    return ""
 
 
 def check_mask(mask: Tensor, logits: Tensor) -> Tensor:

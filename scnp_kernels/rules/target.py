@@ -89,7 +89,11 @@ def raise_not_permitted(value: float, reading: Reading) -> None:
     ignored = reading.ignore_index
     if reading.target_is_masks:
         also = "" if ignored is None else f" (and ignore_index={ignored})"
-        raise ValueError(f"target: got a mask that holds {value:g}, takes masks of 0 and 1{also}")
+        soft = "; soft labels need target > 0.5, or validate=False, which reads them so"
+        raise ValueError(
+            f"target: got a mask that holds {value:g}, takes masks of 0 and 1{also}"
+            f"{soft if 0 < value < 1 else ''}"
+        )
     also = " (or set ignore_index)" if ignored is None else f" and ignore_index={ignored}"
     raise ValueError(
         f"target: got a label map that holds {value:g}, takes integers in "
