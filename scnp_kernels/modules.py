@@ -51,7 +51,7 @@ class SCNP(nn.Module):
         self.backend = backend
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
+        """Return the penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
         return scnp(
             logits,
             target,
