@@ -74,6 +74,14 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     return True
 
 
+def is_sharded(value: Tensor) -> bool:
+    """Return whether the value is a DTensor of which processes hold different parts."""
+    module = sys.modules.get("torch.distributed.tensor")
+    if type(value) is Tensor or module is None or not isinstance(value, module.DTensor):
+        return False
+    return any(placement.is_shard() for placement in value.placements)
+
+
 def penalize(arguments: Arguments, backend: str) -> Tensor:
     """Return the penalized logits of checked arguments that are DTensors, placed as they are.
 
