@@ -16,9 +16,10 @@ import numpy.typing as npt
 from benchmarks.common.images import (
     LAYOUT,
     DataError,
+    check_foreground,
     check_same_size,
     image_pairs,
-    read_colour,
+    read_bands,
     read_labels,
     read_mask,
 )
@@ -70,6 +71,11 @@ class DataSet:
         return self.train[0].truth.ndim
 
     @property
+    def splits(self) -> dict[str, list[Sample]]:
+        """Every split by its folder's name."""
+        return {"train": self.train, "val": self.val, **self.tests}
+
+    @property
     def channels(self) -> int:
         """Of the images: 3 for colour."""
         return int(self.train[0].image.shape[0])
@@ -78,7 +84,7 @@ class DataSet:
 def fingerprint(data: DataSet) -> str:
     """A number that changes with any name, image or mask of the data set."""
     digest = hashlib.sha256()
-    for split, samples in {"train": data.train, "val": data.val, **data.tests}.items():
+    for split, samples in data.splits.items():
         for sample in samples:
             digest.update(f"{split}/{sample.name} {sample.image.shape}".encode())
             digest.update(sample.truth.tobytes())
@@ -122,10 +128,19 @@ def read_data_set(
         val=read_split(path, "val", anything, classes, mask_key),
         tests={test: read_split(path, test, anything, classes, mask_key) for test in tests},
     )
-    if not any(sample.truth.any() for sample in data_set.train):
-        raise DataError(f"{path / 'train'}: no mask has a foreground (nonzero) pixel")
+    foreground_shares(path, data_set)
     _check_channels(path, data_set)
     return data_set
+
+
+def foreground_shares(path: Path, data_set: DataSet) -> list[str]:
+    """A sentence for every split: how much of its masks is foreground. Raises DataError."""
+    return [
+        check_foreground(
+            path / split, (sample.truth for sample in samples), split == "train", data_set.classes
+        )
+        for split, samples in data_set.splits.items()
+    ]
 
 
 def read_split(
@@ -155,13 +170,12 @@ def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
     else:
         for file, _ in image_pairs(path / split):
             if file.stem == name:
-                return np.moveaxis(read_colour(file), -1, 0)
+                return np.moveaxis(read_bands(file), -1, 0)
     raise DataError(f"{path}: has no image {name} in {split}")
 
 
 def _check_channels(path: Path, data_set: DataSet) -> None:
-    splits = {"train": data_set.train, "val": data_set.val, **data_set.tests}
-    for split, samples in splits.items():
+    for split, samples in data_set.splits.items():
         for sample in samples:
             if sample.image.shape[0] != data_set.channels:
                 raise DataError(
@@ -175,7 +189,7 @@ def _read_images(folder: Path, smallest: Sequence[int], classes: int) -> list[Sa
 
 
 def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
-    image = read_colour(image_file)
+    image = read_bands(image_file)
     truth = (
         read_mask(mask_file).astype(np.uint8) if classes == 2 else read_labels(mask_file, classes)
     )
@@ -256,9 +270,12 @@ def _by(sides: Sequence[int]) -> str:
 
 def standardise(image: Planes) -> Planes:
     """Every channel ([channels, *spatial]) with mean 0 and deviation 1; a constant one is 0."""
-    axes = tuple(range(1, image.ndim))
-    deviation = np.maximum(image.std(axis=axes, keepdims=True), 1e-6)
-    standardised: Planes = ((image - image.mean(axis=axes, keepdims=True)) / deviation).astype(
-        np.float32
-    )
+    standardised = np.empty(image.shape, np.float32)
+    for channel, plane in zip(standardised, image, strict=True):
+        # Sums of 64 bits: those of 32 lose digits on large images, and overflow on large numbers.
+        largest = float(np.abs(plane).max())
+        unit = largest if largest > 1e18 else 1.0  # whose squares would overflow
+        np.divide(plane, unit, out=channel)
+        channel -= channel.mean(dtype=np.float64)
+        channel /= max(float(channel.std(dtype=np.float64)), 1e-6)
     return standardised

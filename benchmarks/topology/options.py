@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.common.masks import MOST_CLASSES
+from benchmarks.topology.errors import UsageError
+
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
@@ -58,6 +61,12 @@ def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[
         return found
 
     return parse
+
+
+def check_classes(classes: int) -> None:
+    """Raises UsageError unless so many classes, background included, can be told apart."""
+    if not 2 <= classes <= MOST_CLASSES:
+        raise UsageError(f"--classes: got {classes}, takes 2 or more, up to {MOST_CLASSES}")
 
 
 def add_results_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,10 +24,16 @@ from benchmarks.topology.configuration import (
     read_configuration,
     write_json,
 )
-from benchmarks.topology.datasets import DataSet, fingerprint, is_volumetric, read_data_set
+from benchmarks.topology.datasets import (
+    DataSet,
+    fingerprint,
+    foreground_shares,
+    is_volumetric,
+    read_data_set,
+)
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
-from benchmarks.topology.options import kernel_size, one_of, positive, sides, words
+from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
 from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
 from benchmarks.topology.runner import Job, run_all
 from benchmarks.topology.scoring import MEASURES
@@ -108,6 +114,8 @@ def run(options: argparse.Namespace) -> None:
         configuration.classes,
         configuration.mask_key,
     )
+    for sentence in foreground_shares(options.data, data):
+        print(sentence, file=sys.stderr)
     if not given:
         configuration = _fitted(configuration, data)
     _check_crop(configuration)
@@ -168,8 +176,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
             f"--connectivity: got {configuration.connectivity}, takes "
             f"{' or '.join(map(str, CONNECTIVITIES[dimensions]))} for {dimensions}D data"
         )
-    if configuration.classes < 2:
-        raise UsageError(f"--classes: got {configuration.classes}, takes 2 or more")
+    check_classes(configuration.classes)
     if configuration.tile < 0:
         raise UsageError(f"--tile: got {configuration.tile}, takes 0 (whole volumes) or more")
     return dataclasses.replace(configuration, crop=crop)

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter
 from skimage.morphology import skeletonize
 
-from benchmarks.common.images import DataError
+from benchmarks.common.images import DataError, check_foreground
 from benchmarks.topology.datasets import Labels, read_split
 from benchmarks.topology.measures import Mask
-from benchmarks.topology.options import positive
+from benchmarks.topology.options import check_classes, positive
 from benchmarks.topology.tables import markdown, write_table
 
 SMALLEST_WINDOW = 3
@@ -50,9 +50,12 @@ def run(options: argparse.Namespace) -> None:
     """Print a row per class, and the window to start with."""
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; thickness takes a data set's folder")
+    check_classes(options.classes)
     samples = read_split(
         options.data, options.split, classes=options.classes, mask_key=options.mask_key
     )
+    truths = (sample.truth for sample in samples)
+    print(check_foreground(options.data / options.split, truths, classes=options.classes))
     measured = class_thickness([sample.truth for sample in samples], options.classes)
     advice = advise(measured)
     header = ("class", "images", "thickness", "of single images", "window")
