@@ -12,14 +12,17 @@ from PIL import Image
 from benchmarks.common.errors import DataError
 from benchmarks.common.image_files import read_stored
 from benchmarks.common.masks import BoolMask, read_labels, read_mask
+from benchmarks.common.volumes import identifier, is_readable
 
 __all__ = [
     "LAYOUT",
+    "LAYOUT_3D",
     "BoolMask",
     "DataError",
     "FloatImage",
     "check_foreground",
     "check_same_size",
+    "identifier",
     "image_pairs",
     "read_bands",
     "read_colour",
@@ -28,6 +31,10 @@ __all__ = [
 ]
 
 LAYOUT = "{train,val,test}/{images,masks}/ID.*"
+LAYOUT_3D = (
+    "{train,val,test}/{images,masks}/ID.* (.nii.gz, .mha, .nrrd, .tif stacks, .mrc, .h5, .zarr), "
+    "or {train,val,test}.npz or {train,val,test}/ID.npz with an image and a mask array"
+)
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -35,17 +42,17 @@ FloatImage = npt.NDArray[np.float32]
 def image_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Every image of ``folder/images`` with its mask of ``folder/masks``, sorted by name.
 
-    An image and its mask share their name up to the extension. Raises DataError where a folder is
-    missing or empty, or one of a pair is missing.
+    Of volumes too. An image and its mask share their name up to the extension. Raises DataError
+    where a folder is missing or empty, or one of a pair is missing.
     """
     images = _files_by_identifier(folder / "images")
     masks = _files_by_identifier(folder / "masks")
-    for identifier, image in images.items():
-        if identifier not in masks:
-            raise DataError(f"{image}: has no mask; expected {folder / 'masks' / identifier}.*")
-    for identifier, mask in masks.items():
-        if identifier not in images:
-            raise DataError(f"{mask}: has no image; expected {folder / 'images' / identifier}.*")
+    for name, image in images.items():
+        if name not in masks:
+            raise DataError(f"{image}: has no mask; expected {folder / 'masks' / name}.*")
+    for name, mask in masks.items():
+        if name not in images:
+            raise DataError(f"{mask}: has no image; expected {folder / 'images' / name}.*")
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
@@ -126,17 +133,27 @@ def check_same_size(
 
 def _files_by_identifier(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --data takes a folder with {LAYOUT}")
+        raise DataError(
+            f"{folder}: no such folder; --data takes a folder with {LAYOUT}; of volumes {LAYOUT_3D}"
+        )
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in _readable_extensions():
+        if file.name.startswith(".") or not _has_readable_name(file):
             continue
-        if file.stem in files:
-            raise DataError(f"{file}: shares its name with {files[file.stem]}; keep one of them")
-        files[file.stem] = file
+        name = identifier(file)
+        if name in files:
+            raise DataError(f"{file}: shares its name with {files[name]}; keep one of them")
+        files[name] = file
     if not files:
-        raise DataError(f"{folder}: holds no image file (.png, .jpg, .tif, ...)")
+        raise DataError(
+            f"{folder}: holds no image file (.png, .jpg, .tif, ...) and no volume "
+            "(.nii.gz, .mha, .nrrd, .tif, .mrc, .h5, .zarr; or npz files, see the README)"
+        )
     return files
+
+
+def _has_readable_name(file: Path) -> bool:
+    return file.suffix.lower() in _readable_extensions() or is_readable(file)
 
 
 def _readable_extensions() -> set[str]:

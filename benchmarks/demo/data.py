@@ -10,10 +10,12 @@ from benchmarks.common.images import (
     DataError,
     check_foreground,
     check_same_size,
+    identifier,
     image_pairs,
     read_colour,
     read_mask,
 )
+from benchmarks.common.volumes import is_volume
 from benchmarks.demo.samples import Sample, Splits
 
 SPLITS = ("train", "val", "test")
@@ -40,6 +42,11 @@ def _read_split(folder: Path, smallest_side: int) -> list[Sample]:
 
 
 def _read_sample(image_file: Path, mask_file: Path, smallest_side: int) -> Sample:
+    if is_volume(image_file):
+        raise DataError(
+            f"{image_file}: is a volume; the demo takes images, "
+            "`python -m benchmarks.topology run` takes both"
+        )
     image = read_colour(image_file)
     truth = read_mask(mask_file)
     check_same_size(image_file, image, mask_file, truth)
@@ -49,4 +56,4 @@ def _read_sample(image_file: Path, mask_file: Path, smallest_side: int) -> Sampl
             f"{image_file}: is {width} x {height} pixels (width x height), smaller than the "
             f"training crops of {smallest_side} x {smallest_side}; see --crop-size"
         )
-    return Sample(image_file.stem, image, truth)
+    return Sample(identifier(image_file), image, truth)

@@ -26,6 +26,19 @@ def sides(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.lower().split("x"))
 
 
+def lengths(text: str) -> tuple[float, float, float]:
+    """Three numbers above 0 joined by x, such as 5x1x1 or 40x8x8.2."""
+    try:
+        depth, height, width = (float(part) for part in text.lower().split("x"))
+    except ValueError:
+        depth = height = width = float("nan")
+    if not all(0 < length < float("inf") for length in (depth, height, width)):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, takes three numbers above 0 joined by x: depth, height, width"
+        )
+    return depth, height, width
+
+
 def kernel_size(text: str) -> tuple[tuple[int, ...], ...]:
     """Windows, comma-separated; each an odd number or one per axis joined by x."""
     windows = tuple(sides(part) for part in text.split(","))

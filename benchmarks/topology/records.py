@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.files import write_csv, written_whole
+from benchmarks.common.volumes.volume import Spacing, known_spacing
 from benchmarks.topology.configuration import (
     Configuration,
     RunKey,
@@ -173,6 +174,14 @@ def data_set_folders(out: Path) -> list[Path]:
 def configuration_of(folder: Path) -> Configuration:
     """How the runs of a data set's output folder were trained and scored."""
     return read_configuration(folder / CONFIGURATION)
+
+
+def spacing_of(folder: Path) -> Spacing | None:
+    """Of the voxels of a data set; None for images, and where nothing tells it."""
+    file = folder / CONFIGURATION
+    with blaming(file, "delete it and give the same `run` again, which writes it anew"):
+        spacing = json.loads(file.read_text(encoding="utf-8")).get("spacing")
+        return None if spacing is None else known_spacing(spacing)
 
 
 def truths(folder: Path) -> dict[str, Labels]:
