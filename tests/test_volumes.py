@@ -96,7 +96,8 @@ def test_nifti_whose_two_sizes_differ_is_told(tmp_path: Path) -> None:
     picture = nibabel.Nifti1Image(IMAGE.transpose(2, 1, 0), np.diag((1, 1, 1, 1)))
     picture.header["pixdim"][1:4] = SPACING[::-1]
     nibabel.save(picture, tmp_path / "two.nii")
-    assert nibabel.load(tmp_path / "two.nii").header.get_zooms() == SPACING[::-1]
+    loaded: Any = nibabel.load(tmp_path / "two.nii")
+    assert loaded.header.get_zooms() == SPACING[::-1]
     with pytest.warns(UserWarning, match=r"two\.nii: voxels of 0.25 x 0.5 x 5 by .* 1 x 1 x 1"):
         same(tmp_path / "two.nii", IMAGE, SPACING)
 
@@ -346,9 +347,7 @@ def ome_zarr(
     return describe(root, levels, version, path, unit)
 
 
-def describe(
-    group: Any, levels: list[Array], version: str, path: str, unit: str | None
-) -> Any:
+def describe(group: Any, levels: list[Array], version: str, path: str, unit: str | None) -> Any:
     paths = [path, *(f"{path}_{number}" for number in range(1, len(levels)))]
     for name, level in zip(paths, levels, strict=True):
         group.create_array(name, data=level)

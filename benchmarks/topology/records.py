@@ -78,7 +78,7 @@ class RunRecord:
     key: RunKey
     folder: Path
     seconds: float  # of its iterations
-    peak_mebibytes: float  # of its process
+    peak_mebibytes: float | None  # of its process; None where the system does not tell
 
     @property
     def loss(self) -> str:
@@ -149,8 +149,9 @@ def finished_runs(folder: Path) -> list[RunRecord]:
             )
             if key.identifier != file.parent.name:
                 raise ValueError(f"it says that it is {key.identifier}")
-            facts = float(stored["seconds"]), float(stored["peak_mebibytes"])
-        records.append(RunRecord(key, file.parent, *facts))
+            seconds, peak = float(stored["seconds"]), stored["peak_mebibytes"]
+            peak = None if peak is None else float(peak)
+        records.append(RunRecord(key, file.parent, seconds, peak))
     return sorted(
         records,
         key=lambda r: (r.loss, MODES.index(r.mode), r.kernel_size, r.seed),
@@ -210,7 +211,7 @@ def _read_label_maps(file: Path) -> dict[str, Labels]:
 def write_run(
     folder: Path,
     key: RunKey,
-    facts: Mapping[str, float],
+    facts: Mapping[str, float | None],
     predictions: Mapping[str, Labels],
     scores: Mapping[str, list[Score]],
     curve: list[dict[str, float]],
