@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import SimpleITK
+import torch
 
+import scnp_kernels
+from scnp_kernels.integrations.nnunet import TRAINERS
 from tests.integrations.nnunet_datasets import DATASETS, SHAPE, write_datasets
 from tests.integrations.recipes import EXAMPLES
 
@@ -73,6 +76,8 @@ def planned(work: Path, run: Run) -> Path:
         ("Dataset903_regions", "2d", "SmokeSCNP", "((3, 3), (3, 3), (3, 3))"),
         # 5 x 1 x 1 mm, pooled in the plane: 5 x 2 x 2, then 5 x 4 x 4
         ("Dataset901_plain", "3d_fullres", "SmokeFused", "((1, 3, 3), (3, 3, 3), (3, 3, 3))"),
+        # As the paper's code, which knows no spacing.
+        ("Dataset902_ignore", "3d_fullres", "SmokePaper", "((3, 3, 3), (3, 3, 3), (3, 3, 3))"),
     ],
 )
 def test_train_and_predict(
@@ -109,3 +114,77 @@ def _check_record(record: dict[str, Any], dataset: str, windows: str) -> None:
     assert record["largest_gradient_elsewhere"] > 0
     assert record["largest_gradient_at_ignored_voxels"] == 0
     assert (record["ignored_voxels"] > 0) == ("ignore" in DATASETS[dataset]["labels"])
+
+
+@pytest.fixture(scope="module")
+def trained_with_a_window_of_five(planned: Path, run: Run) -> Path:
+    """The folder of a training whose window came from a variable."""
+    said = run(
+        *"nnUNetv2_train 901 2d 0 -tr SmokeSCNP -device cpu".split(),
+        SCNP_KERNEL_SIZE="5",
+        nnUNet_n_proc_DA="0",
+    )
+    assert "SCNP: SmokeSCNP_w5, windows=((5, 5), (5, 5), (5, 5))" in said
+    return planned / "results" / "Dataset901_plain" / "SmokeSCNP_w5__nnUNetPlans__2d"
+
+
+def test_a_variable_makes_another_folder(trained_with_a_window_of_five: Path) -> None:
+    """And the checkpoint holds the options, and names a trainer that plain nnU-Net has."""
+    file = trained_with_a_window_of_five / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    assert checkpoint["scnp"] == {
+        "trainer": "SmokeSCNP_w5",
+        "windows": [[5, 5], [5, 5], [5, 5]],
+        "plain_weight": 0.0,
+        "version": scnp_kernels.__version__,
+    }
+    assert checkpoint["trainer_name"] == "nnUNetTrainer"
+    assert not list(file.parent.glob("*.unfinished"))
+
+
+WITHOUT_SCNP = """
+import sys
+sys.modules["scnp_kernels"] = None  # importing it is an error
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+predict_entry_point()
+"""
+
+
+def test_plain_nnunet_predicts_with_the_model(
+    planned: Path, run: Run, trained_with_a_window_of_five: Path, tmp_path: Path
+) -> None:
+    """Without this package and its trainers; the model travels as nnU-Net's own archive."""
+    archive = tmp_path / "model.zip"
+    command = f"nnUNetv2_export_model_to_zip -d 901 -c 2d -tr SmokeSCNP_w5 -f 0 -o {archive}"
+    run(*command.split())
+    elsewhere = {
+        "nnUNet_results": str(tmp_path / "results"),
+        "nnUNet_extTrainer": "",
+        "PYTHONPATH": "",
+    }
+    run("nnUNetv2_install_pretrained_model_from_zip", str(archive), **elsewhere)
+    images = planned / "raw" / "Dataset901_plain" / "imagesTs"
+    arguments = f"-d 901 -c 2d -f 0 -tr SmokeSCNP_w5 -device cpu -i {images} -o {tmp_path / 'out'}"
+    run(sys.executable, "-c", WITHOUT_SCNP, *arguments.split(), **elsewhere)
+    (prediction,) = (tmp_path / "out").glob("*.nii.gz")
+    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(prediction)))
+    assert labels.shape == SHAPE
+
+
+def test_going_on_with_other_windows_is_told(planned: Path, run: Run) -> None:
+    command = "nnUNetv2_train 901 2d 0 -tr SmokeEdited -device cpu".split()
+    begun = run(*command, nnUNet_n_proc_DA="0")
+    assert "WARNING: SCNP" not in begun
+    same = run(*command, "--c", nnUNet_n_proc_DA="0")
+    assert "WARNING: SCNP" not in same
+    other = run(*command, "--c", nnUNet_n_proc_DA="0", SMOKE_EDITED_TO="5")
+    assert "windows were [[3, 3], [3, 3], [3, 3]] and are [[5, 5], [5, 5], [5, 5]]" in other
+    # The variable makes another folder, which holds nothing to go on from.
+    assert "Starting a new training" in run(
+        *command, "--c", nnUNet_n_proc_DA="0", SCNP_KERNEL_SIZE="7"
+    )
+
+
+def test_a_command_prints_the_folder_of_the_trainers(run: Run) -> None:
+    """As `nnUNet_extTrainer` takes it."""
+    assert run("scnp_trainer_path").strip() == str(TRAINERS)

@@ -6,6 +6,7 @@ nnU-Net finds this file as it finds any trainer, through its variable nnUNet_ext
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,9 @@ class SmokePaper(Smoke, nnUNetTrainerSCNPPaper):
 
 class SmokeFused(Smoke, nnUNetTrainerSCNPFused):
     pass
+
+
+class SmokeEdited(SmokeSCNP):
+    """A trainer whose option somebody edits between two calls; the test plays the editor."""
+
+    SCNP_KERNEL_SIZE = int(os.environ.get("SMOKE_EDITED_TO", "3"))
