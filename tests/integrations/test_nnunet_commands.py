@@ -10,17 +10,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import SimpleITK
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
 import scnp_kernels
 from scnp_kernels.integrations.nnunet import TRAINERS
-from tests.integrations.nnunet_datasets import DATASETS, SHAPE, write_datasets
+from tests.integrations.nnunet_datasets import (
+    DATASETS,
+    LINE_COLUMNS,
+    LINES,
+    LINES_SPACING_IN_PLANE,
+    SHAPE,
+    write_datasets,
+)
 from tests.integrations.recipes import EXAMPLES
 
 SMOKE_TRAINERS = Path(__file__).parent / "nnunet_trainers"
 Run = Callable[..., str]
+TRAIN_2D = ["nnUNetv2_train", "901", "2d", "0", "-device", "cpu", "-tr"]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +130,8 @@ def _check_record(record: dict[str, Any], dataset: str, windows: str) -> None:
 def trained_with_a_window_of_five(planned: Path, run: Run) -> Path:
     """The folder of a training whose window came from a variable."""
     said = run(
-        *"nnUNetv2_train 901 2d 0 -tr SmokeSCNP -device cpu".split(),
+        *TRAIN_2D,
+        "SmokeSCNP",
         SCNP_KERNEL_SIZE="5",
         nnUNet_n_proc_DA="0",
     )
@@ -150,9 +161,8 @@ predict_entry_point()
 """
 
 
-def test_plain_nnunet_predicts_with_the_model(
-    planned: Path, run: Run, trained_with_a_window_of_five: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("trained_with_a_window_of_five")
+def test_plain_nnunet_predicts_with_the_model(planned: Path, run: Run, tmp_path: Path) -> None:
     """Without this package and its trainers; the model travels as nnU-Net's own archive."""
     archive = tmp_path / "model.zip"
     command = f"nnUNetv2_export_model_to_zip -d 901 -c 2d -tr SmokeSCNP_w5 -f 0 -o {archive}"
@@ -171,8 +181,9 @@ def test_plain_nnunet_predicts_with_the_model(
     assert labels.shape == SHAPE
 
 
-def test_going_on_with_other_windows_is_told(planned: Path, run: Run) -> None:
-    command = "nnUNetv2_train 901 2d 0 -tr SmokeEdited -device cpu".split()
+@pytest.mark.usefixtures("planned")
+def test_going_on_with_other_windows_is_told(run: Run) -> None:
+    command = [*TRAIN_2D, "SmokeEdited"]
     begun = run(*command, nnUNet_n_proc_DA="0")
     assert "WARNING: SCNP" not in begun
     same = run(*command, "--c", nnUNet_n_proc_DA="0")
@@ -188,3 +199,44 @@ def test_going_on_with_other_windows_is_told(planned: Path, run: Run) -> None:
 def test_a_command_prints_the_folder_of_the_trainers(run: Run) -> None:
     """As `nnUNet_extTrainer` takes it."""
     assert run("scnp_trainer_path").strip() == str(TRAINERS)
+
+
+@pytest.fixture(scope="module")
+def planned_lines(planned: Path, run: Run) -> Path:
+    """The folder of the preprocessed lines of one voxel."""
+    command = f"nnUNetv2_plan_and_preprocess -d {LINES} -c 2d -npfp 1 -np 1"
+    run(*command.split(), nnUNet_n_proc_DA="1")
+    return planned / "preprocessed" / LINES
+
+
+def test_resampling_erases_or_doubles_lines_of_one_voxel(planned_lines: Path) -> None:
+    """By their column, before any loss: as docs/nnunet.md says."""
+    folder = planned_lines / "nnUNetPlans_2d"
+    widths = {}
+    for index, side in enumerate(LINES_SPACING_IN_PLANE):
+        _, labels, _, _ = infer_dataset_class(str(folder))(str(folder)).load_case(f"case_{index}")
+        row = np.asarray(labels)[0, 0, labels.shape[2] // 2] > 0
+        runs = np.diff(np.flatnonzero(np.diff(np.pad(row.astype(int), 1))))[::2]
+        widths[side] = sorted(runs.tolist())
+    lines = len(LINE_COLUMNS)
+    assert widths[1.0] == [1] * lines
+    assert widths[0.5] == [1] * (lines // 2)  # the other half is gone
+    assert widths[1.5] == [1] * (lines // 2) + [2] * (lines // 2)
+
+
+def test_deep_supervision_loses_lines_of_one_voxel(planned_lines: Path, run: Run) -> None:
+    """Half of them at scale 1/2, three quarters at 1/4: what a window per scale is for."""
+    cases = [f"case_{index}" for index in range(len(LINES_SPACING_IN_PLANE))]
+    split = {"train": cases[1:], "val": cases[:1]}  # validate on one whose spacing is the plan's
+    (planned_lines / "splits_final.json").write_text(json.dumps([split] * 5))
+    said = run(
+        *f"nnUNetv2_train {LINES} 2d 0 -tr SmokeLines -device cpu".split(),
+        SCNP_KERNEL_SIZE_PER_SCALE="3;1;1;1",
+        nnUNet_n_proc_DA="0",
+    )
+    assert "windows=((3, 3), (1, 1), (1, 1), (1, 1))" in said
+    results = planned_lines.parents[1] / "results" / LINES
+    fold = results / "SmokeLines_w3-1-1-1__nnUNetPlans__2d" / "fold_0"
+    columns = json.loads((fold / "record.json").read_text())["columns"]
+    lines = len(LINE_COLUMNS)
+    assert columns[:3] == [lines, lines // 2, lines // 4]

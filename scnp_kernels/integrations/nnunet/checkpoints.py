@@ -44,7 +44,8 @@ def mismatch(before: Settings | None, now: Settings) -> str | None:
     """What a training that goes on would do otherwise than before; None if nothing.
 
     Example:
-        >>> mismatch({"windows": [[5, 5]], "plain_weight": 0.0}, {"windows": [[3, 3]], "plain_weight": 0.0})
+        >>> before = {"windows": [[5, 5]], "plain_weight": 0.0}
+        >>> mismatch(before, {"windows": [[3, 3]], "plain_weight": 0.0})
         'windows were [[5, 5]] and are [[3, 3]]'
     """
     if before is None:
@@ -58,6 +59,6 @@ def mismatch(before: Settings | None, now: Settings) -> str | None:
 
 
 def _load(file: str) -> dict[str, Any]:
-    """Of nnU-Net's own making, so with nnU-Net's own trust; tensors stay in the file until needed."""
+    """nnU-Net's own file, trusted as nnU-Net does; tensors stay in the file until needed."""
     checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
     return checkpoint

@@ -101,14 +101,15 @@ class PenalizedTraining:
         }
 
 
-def name_for_prediction(trainer: type[Any]) -> str:
+def name_for_prediction(trainer: Any) -> str:
     """The wrapped trainer's name if that builds the same network; else the trainer's own.
 
     nnU-Net predicts with the network that the trainer named in the checkpoint builds.
     """
     builds = trainer.build_network_architecture
+    parent: Any
     for parent in trainer.__mro__:
         is_wrapped = hasattr(parent, "run_training") and not issubclass(parent, PenalizedTraining)
         if is_wrapped and parent.build_network_architecture is builds:
-            return parent.__name__
-    return trainer.__name__
+            return str(parent.__name__)
+    return str(trainer.__name__)

@@ -91,7 +91,8 @@ def make_variant(trainer: Trainer, name: str, options: Options) -> Trainer:
     named: Options = vars(trainer).get("scnp_options_in_name", Options())
     attributes: dict[str, Any] = {
         "scnp_options_in_name": Options(
-            *(a if a is not None else b for a, b in zip(options, named, strict=True))
+            named.windows if options.windows is None else options.windows,
+            named.plain_weight if options.plain_weight is None else options.plain_weight,
         ),
         "__module__": trainer.__module__,
         "__doc__": trainer.__doc__,
