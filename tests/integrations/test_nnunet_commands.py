@@ -69,13 +69,18 @@ def run(work: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def planned(work: Path, run: Run) -> Path:
-    """All data sets, planned and preprocessed."""
+def written(work: Path) -> Path:
     write_datasets(work / "raw")
+    return work
+
+
+@pytest.fixture(scope="module")
+def planned(written: Path, run: Run) -> Path:
+    """All data sets but the lines, planned and preprocessed."""
     # Its planner sets torch's threads to nnUNet_n_proc_DA, so that 0 is for training only.
     command = "nnUNetv2_plan_and_preprocess -d 901 902 903 -c 2d 3d_fullres -npfp 1 -np 1 1"
     run(*command.split(), nnUNet_n_proc_DA="1")
-    return work
+    return written
 
 
 @pytest.mark.parametrize(
@@ -196,17 +201,27 @@ def test_going_on_with_other_windows_is_told(run: Run) -> None:
     )
 
 
+def test_a_trainer_of_segforge(planned: Path, run: Run) -> None:
+    """Its network stays its own, and so the checkpoint names the trainer that builds it."""
+    said = run(*TRAIN_2D, "SmokeSegForge", nnUNet_n_proc_DA="0")
+    assert "SCNP: SmokeSegForge, windows=((3, 3),)" in said
+    folder = planned / "results" / "Dataset901_plain" / "SmokeSegForge__nnUNetPlans__2d"
+    checkpoint = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["trainer_name"] == "UNetTrainer"
+    assert checkpoint["scnp"]["windows"] == [[3, 3]]
+
+
 def test_a_command_prints_the_folder_of_the_trainers(run: Run) -> None:
     """As `nnUNet_extTrainer` takes it."""
     assert run("scnp_trainer_path").strip() == str(TRAINERS)
 
 
 @pytest.fixture(scope="module")
-def planned_lines(planned: Path, run: Run) -> Path:
+def planned_lines(written: Path, run: Run) -> Path:
     """The folder of the preprocessed lines of one voxel."""
-    command = f"nnUNetv2_plan_and_preprocess -d {LINES} -c 2d -npfp 1 -np 1"
+    command = "nnUNetv2_plan_and_preprocess -d 904 -c 2d -npfp 1 -np 1"
     run(*command.split(), nnUNet_n_proc_DA="1")
-    return planned / "preprocessed" / LINES
+    return written / "preprocessed" / LINES
 
 
 def test_resampling_erases_or_doubles_lines_of_one_voxel(planned_lines: Path) -> None:
