@@ -21,7 +21,7 @@ def add_to_checkpoint(file: str, settings: Settings, trainer_name: str) -> None:
 
     The file is replaced as a whole: whoever reads it finds the old one or the new one.
     """
-    checkpoint = _load(file)
+    checkpoint = _load(file, mmap=False)  # a mapped file cannot be replaced on every system
     checkpoint[KEY] = settings
     checkpoint["trainer_name"] = trainer_name
     unfinished = Path(f"{file}.unfinished")
@@ -35,7 +35,7 @@ def add_to_checkpoint(file: str, settings: Settings, trainer_name: str) -> None:
 def settings_in(checkpoint: str | dict[str, Any]) -> Settings | None:
     """The settings that a checkpoint was written with; None if it was written without SCNP."""
     if isinstance(checkpoint, str):
-        checkpoint = _load(checkpoint)
+        checkpoint = _load(checkpoint, mmap=True)  # no tensor is looked at
     settings: Settings | None = checkpoint.get(KEY)
     return settings
 
@@ -58,7 +58,7 @@ def mismatch(before: Settings | None, now: Settings) -> str | None:
     return "; ".join(different) or None
 
 
-def _load(file: str) -> dict[str, Any]:
-    """nnU-Net's own file, trusted as nnU-Net does; tensors stay in the file until needed."""
-    checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
+def _load(file: str, *, mmap: bool) -> dict[str, Any]:
+    """nnU-Net's own file, trusted as nnU-Net does."""
+    checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", mmap=mmap, weights_only=False)
     return checkpoint
