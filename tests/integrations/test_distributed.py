@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -80,8 +81,8 @@ def losses_of_shards(rank: int, folder: str) -> None:
         whole = logits.clone().requires_grad_()
         value = loss(whole, target)
         shards = distribute_tensor(logits, mesh, [Shard(0)]).requires_grad_()
-        on_shards = loss(shards, distribute_tensor(target, mesh, [Shard(0)]))
-        (gradient,) = torch.autograd.grad(on_shards, shards)
+        on_shards: Any = loss(shards, distribute_tensor(target, mesh, [Shard(0)]))
+        gradient: Any = torch.autograd.grad(on_shards, shards)[0]
         outcomes[name] = {
             "whole": (value.detach(), *torch.autograd.grad(value, whole)),
             "shards": (on_shards.detach().full_tensor(), gradient.full_tensor()),
