@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_the_adviser_measures_thick_slices_in_space(
     told_by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = thick_slices()
-    arrays = {"image": mask.astype(np.float32), "mask": mask}
+    arrays: dict[str, Any] = {"image": mask.astype(np.float32), "mask": mask}
     if told_by == "npz":
         arrays["spacing"] = np.array([5, 0.5, 0.5])
     np.savez(tmp_path / "train.npz", **arrays)
