@@ -659,7 +659,6 @@ def test_the_demo_stops_at_a_loss_that_is_not_finite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_images(tmp_path / "data")
-    monkeypatch.setattr(training.Recipe, "learning_rate", float("inf"))
     recipe = training.Recipe
     monkeypatch.setattr(
         "benchmarks.demo.__main__.Recipe",
