@@ -587,6 +587,26 @@ def test_more_bands_than_three_are_kept(
         read_mask(file)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("extension", ["tif", "png"])
+def test_infrared_that_is_tagged_as_alpha_is_kept(
+    dtype: str, extension: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"image.{extension}"
+    random = np.random.default_rng(0)
+    scale = 1 if (dtype, extension) == ("float32", "tif") else 200
+    stored = (random.random((20, 30, 4)) * scale).astype(dtype)
+    if extension == "tif":
+        tifffile.imwrite(file, stored, photometric="rgb", extrasamples=["unassalpha"])
+    elif dtype == "uint8":
+        Image.fromarray(stored).save(file)
+    else:
+        png(file, stored.astype(np.uint16), 16)
+    assert read_bands(file).shape == (20, 30, 4)
+    with pytest.raises(DataError, match=r"image\.\w+: has 4 bands, takes 1 or 3"):
+        read_colour(file)
+
+
 def test_topology_trains_on_five_bands(tmp_path: Path) -> None:
     data = write_images(tmp_path / "bands")
     for split in ("train", "val", "test"):
@@ -639,7 +659,6 @@ def test_the_demo_stops_at_a_loss_that_is_not_finite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_images(tmp_path / "data")
-    monkeypatch.setattr(training.Recipe, "learning_rate", float("inf"))
     recipe = training.Recipe
     monkeypatch.setattr(
         "benchmarks.demo.__main__.Recipe",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -136,10 +135,11 @@ def test_the_adviser_measures_thick_slices_in_space(
     told_by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = thick_slices()
-    arrays: dict[str, Any] = {"image": mask.astype(np.float32), "mask": mask}
+    image, file = mask.astype(np.float32), tmp_path / "train.npz"
     if told_by == "npz":
-        arrays["spacing"] = np.array([5, 0.5, 0.5])
-    np.savez(tmp_path / "train.npz", **arrays)
+        np.savez(file, image=image, mask=mask, spacing=np.array([5, 0.5, 0.5]))
+    else:
+        np.savez(file, image=image, mask=mask)
     option = [] if told_by == "npz" else ["--spacing", "10x1x1"]
     assert main(["thickness", str(tmp_path), *option]) == 0
     said = capsys.readouterr().out

@@ -52,6 +52,7 @@ LOSSY_COMPRESSIONS = {
     50002: ("JPEG XL in TIFF", False),
     52546: ("JPEG XL in TIFF", False),
 }
+MOSTLY = 0.5  # share of pixels
 REDUCED, TRANSPARENCY_MASK = 1, 4  # bits of TIFF's NewSubfileType
 
 
@@ -81,11 +82,21 @@ class StoredImage:
         )
 
     @property
-    def colours(self) -> Pixels:
-        """[height, width, bands] as shown: a palette's colours instead of its indices."""
-        if self.palette is None:
+    def bands(self) -> Pixels:
+        """[height, width, bands] of an image: a palette's colours instead of its indices.
+
+        Alpha is no band, unless it cannot be alpha: most of it lies between transparent and
+        opaque. So infrared looks beside colours, which programs tag as alpha.
+        """
+        if self.palette is not None:
+            return entries(self.palette, self.values[:, :, 0])[:, :, :3]
+        if self.alpha is None:
             return self.values
-        return entries(self.palette, self.values[:, :, 0])[:, :, :3]
+        opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind in "ui" else 1
+        in_between = (self.alpha != 0) & (self.alpha != opaque)
+        if in_between.mean() < MOSTLY or (self.alpha == self.alpha.flat[0]).all():
+            return self.values
+        return np.concatenate((self.values, self.alpha[:, :, np.newaxis]), axis=2)
 
 
 def entries(palette: npt.NDArray[np.uint8], indices: Pixels) -> npt.NDArray[np.uint8]:

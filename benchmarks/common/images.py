@@ -64,7 +64,7 @@ def read_bands(file: Path) -> FloatImage:
     negative, the smallest becomes 0.
     """
     stored = read_stored(file)
-    values = stored.colours
+    values = stored.bands
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{file}: holds values that are not finite; takes numbers everywhere")
     if not values.size:

@@ -128,7 +128,7 @@ def _palette_values(file: Path, stored: StoredImage, palette: npt.NDArray[np.uin
             "transparent, and 0); takes a palette whose first colour alone is black, or no palette"
         )
     grey = (colours[:, :3] == colours[:, :1]).all()
-    return stored.colours[:, :, :1] if grey else stored.values
+    return stored.bands[:, :, :1] if grey else stored.values
 
 
 def _check_label_palette(
