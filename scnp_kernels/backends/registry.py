@@ -127,13 +127,23 @@ _NATIVE = torch.ops.scnp_kernels
 
 
 def _triton(operation: str) -> Callable[..., Any]:
-    """An operation of the Triton kernels, imported at its first call."""
+    """Return one of the Triton kernels' operations, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        from .triton import dice_ce, operators
+        from .triton import operators
 
-        module = dice_ce if operation.startswith("dice_ce") else operators
-        return getattr(module, operation)(*arguments)
+        return getattr(operators, operation)(*arguments)
+
+    return call
+
+
+def _triton_dice_ce(operation: str) -> Callable[..., Any]:
+    """Return one of their operations of Dice + cross entropy, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import dice_ce
+
+        return getattr(dice_ce, operation)(*arguments)
 
     return call
 
@@ -161,8 +171,8 @@ _BACKENDS = {
         _triton("forward"),
         _triton("scatter"),
         _triton("gather"),
-        _triton("dice_ce_forward"),
-        _triton("dice_ce_backward"),
+        _triton_dice_ce("dice_ce_forward"),
+        _triton_dice_ce("dice_ce_backward"),
         2**31 - 1,  # as many as there are: they loop over the classes
     ),
     "reference": Backend(
