@@ -11,7 +11,7 @@ _MOST_32_BITS = 2**31 - 1
 
 
 class Axes(NamedTuple):
-    """Hold one number for each of the three axes."""
+    """One number for each of the three axes."""
 
     outer: int
     middle: int
@@ -19,7 +19,7 @@ class Axes(NamedTuple):
 
 
 class Strides(NamedTuple):
-    """Hold the strides of an image, in elements; an axis with stride 0 repeats."""
+    """The strides of an image, in elements; an axis with stride 0 repeats."""
 
     batch: int
     channel: int
@@ -62,7 +62,7 @@ def plane_needs_64_bits(tensors: Iterable[Strides], sizes: Axes, window: Axes) -
 def tensor_needs_64_bits(
     tensors: Iterable[Strides], batch: int, channels: int, sizes: Axes, window: Axes
 ) -> bool:
-    """Return whether an offset within a whole tensor, or the number of its elements, does."""
+    """Return whether an offset within a tensor, or its number of elements, exceeds 32 bits."""
     reached = [size + side for size, side in zip(sizes, window, strict=True)]
     counts = (batch, channels, *reached)
     return batch * channels * sizes.outer * sizes.middle * sizes.inner > _MOST_32_BITS // 2 or any(

@@ -34,13 +34,13 @@ _SHORTEST_MARCH = 4
 
 
 class March(NamedTuple):
-    """Hold the launch of a marching kernel."""
+    """The launch of a marching kernel."""
 
     channels: int  # channels of a program; they share what is read of a label map
     strip: int  # rows of a lane
     block_rows: int  # strips above each other
     columns: int
-    planes: int  # of the outer axis that a program writes
+    planes: int  # planes of the outer axis that a program writes
     programs: int
     registers: int | None  # the most that a thread may use; None leaves it to the compiler
 

@@ -39,7 +39,7 @@ def dice_ce_backward_any_window(
     common,  # [terms, COMMON_PARTS, B, pixels]; read only if SOFTMAX
     logits_gradient,  # out
     images,
-    blocks,  # of a channel's image
+    blocks,  # number per image of a channel
     channels,
     outer,
     middle,
@@ -100,7 +100,7 @@ def dice_ce_backward_any_window(
     winners += offset(image, winners_batch) + offset(channel, winners_channel)
     logits_gradient += offset(image, result_batch) + offset(channel, result_channel)
     common += offset(image, count)
-    field = offset(images, count)  # from part to part of what is common
+    field = offset(images, count)  # stride from part to part of common
     label = first_class + channel
     logits_at = offset_in_image(pixel, (logits_outer, logits_middle, logits_inner))
     own = widened(tl.load(logits + logits_at, mask=here, other=0))

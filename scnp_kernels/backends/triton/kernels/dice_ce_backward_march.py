@@ -52,7 +52,7 @@ from .device.winners import add_to_winner, logit_at_winner
 def load_strip(
     logits,  # view of the plane
     row,
-    rows,  # of the plane: 0 where it is not in the image
+    rows,  # number per plane, 0 where the plane is not in the image
     column_inside,
     channel,
     channels,
@@ -151,9 +151,9 @@ def dice_ce_backward_march(
     column_inside = columns_inside(tile.column, inner, WINDOW_INNER)
     start = tl.maximum(tile.first - HALF_OUTER, 0)
     plane_size = offset(middle, inner)
-    field = offset(images, outer) * plane_size  # from part to part of what is common
+    field = offset(images, outer) * plane_size  # stride from part to part of common
     common += offset(tile.batch, outer) * plane_size
-    common_strides = (0, 0, plane_size, inner, 1)  # from the tile's image on
+    common_strides = (0, 0, plane_size, inner, 1)  # the pointer is at the image
     logits_strides = (logits_batch, logits_channel, logits_outer, logits_middle, logits_inner)
     target_strides = (target_batch, target_channel, target_outer, target_middle, target_inner)
     mask_strides = (mask_batch, 0, mask_outer, mask_middle, mask_inner)
@@ -185,7 +185,7 @@ def dice_ce_backward_march(
             gradients = gradients + (of_term,)
 
     accumulators = (zero,) * (RESULTS * WINDOW_OUTER)  # [plane, row of the strip, channel]
-    own = ()  # logits of the same pixels, but for the last plane
+    own = ()  # the logits of the same pixels, but for the plane that the next step adds
     for ahead in tl.static_range(2 * HALF_OUTER):
         plane = start + (ahead - HALF_OUTER)
         rows = tl.where((plane >= tile.first) & (plane < outer), middle, 0)

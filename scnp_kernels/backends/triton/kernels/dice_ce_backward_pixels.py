@@ -37,7 +37,7 @@ def common_of_pixels(
     winners,
     target,
     target_at,  # [LANES] offsets of the pixels from there
-    value,  # of load_target
+    value,  # from load_target
     pixel,
     here,
     sizes,

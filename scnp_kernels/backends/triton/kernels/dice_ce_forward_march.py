@@ -91,7 +91,7 @@ def dice_ce_forward_march(
     winners,  # out
     partials,  # out: [terms, STATISTICS, B, CHANNELS, programs], the penalized term first
     images,
-    programs,  # of an image
+    programs,  # number per image
     outer,
     middle,
     inner,
@@ -156,10 +156,9 @@ def dice_ce_forward_march(
     winners = with_lanes_of(winners, logits, ONE_LAYOUT)
 
     ring, open_windows = empty_windows(LANES, DTYPE, RESULTS, HALF_OUTER)
-    totals = (zero,) * (
-        PER_CLASS * CHANNELS * (1 + OF_UNPENALIZED)
-    )  # [penalized or not, class, field]
-    counts = (tl.zeros([LANES], tl.int32),) * (CHANNELS + 1)  # pixels of each class, and valid ones
+    # [penalized or not, class, field]; counts are those of each class's pixels, then of valid ones.
+    totals = (zero,) * (PER_CLASS * CHANNELS * (1 + OF_UNPENALIZED))
+    counts = (tl.zeros([LANES], tl.int32),) * (CHANNELS + 1)
     for step in range(tile.end + HALF_OUTER - start):
         plane = start + step
         bests = bests_of_plane(

@@ -45,7 +45,7 @@ def dice_ce_forward_pixels(
     winners,  # never read without OF_PENALIZED
     partials,  # out: [terms, STATISTICS, B, channels, blocks], the penalized term first
     images,
-    blocks,  # of an image
+    blocks,  # number per image
     channels,
     outer,
     middle,

@@ -138,7 +138,7 @@ def terms_of_class(logit, foreground, largest, total, valid, SOFTMAX: tl.constex
 @triton.jit
 def store_statistics(
     partials,  # pointer to the program's entry of field 0 of the class
-    field,  # from field to field
+    field,  # stride from field to field
     terms,  # [LANES] each
     foreground,  # [LANES] numbers of pixels, as is valid
     valid,
@@ -156,7 +156,7 @@ def store_statistics(
 @triton.jit
 def load_gradients(
     statistics_gradient,  # [2, STATISTICS, B, C], contiguous
-    term,  # 0: of the penalized logits, 1: of the unpenalized ones
+    term,  # 0: penalized logits, 1: unpenalized ones
     image,
     channel,
     images,

@@ -73,7 +73,7 @@ def is_foreground(value, label, TARGET_IS_MASKS: tl.constexpr):
 def foreground_of_class(
     target,  # [LANES] pointers into the channel's image
     inside,
-    value,  # of load_target, for label maps
+    value,  # from load_target, for label maps
     label,
     TARGET_IS_MASKS: tl.constexpr,
 ):

@@ -56,7 +56,7 @@ def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.conste
 def image_view(
     pointer,  # to the tensor
     strides,  # (batch, channel, outer, middle, inner); 0 for an axis that the tensor lacks
-    tile,  # of tile_of_program
+    tile,  # from tile_of_program
     plane,  # the plane that the view begins with
     WIDE_OFFSETS: tl.constexpr,
 ):

@@ -77,7 +77,7 @@ def best_of_row(
     CHANNEL: tl.constexpr,
     row_inside,
     column_inside,
-    values,  # of load_labels
+    values,  # from load_labels
     usable,
     label,
     TARGET_IS_MASKS: tl.constexpr,
@@ -117,7 +117,7 @@ def best_of_row(
 @triton.jit
 def add_row(
     bests,
-    row,  # of best_of_row
+    row,  # from best_of_row
     AT: tl.constexpr,
     SOURCE: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
@@ -183,7 +183,7 @@ def bests_of_plane(
     column_inside,
     channel,
     channels,
-    label,  # of the first channel
+    label,  # the first channel's
     ignore_index,
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
@@ -259,7 +259,7 @@ def empty_windows(
 def windows_with_plane(
     ring,
     open_windows,
-    bests,  # of the plane just read
+    bests,  # from bests_of_plane
     LANES: tl.constexpr,
     DTYPE: tl.constexpr,
     RESULTS: tl.constexpr,

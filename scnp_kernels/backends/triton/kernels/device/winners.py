@@ -1,4 +1,4 @@
-"""Winners by their tap number: the pixel that a tap points to, and who is whose winner."""
+"""Winners by their tap number: the pixel that a tap points to, and whether that is a given one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pixel_of_winner(
 def load_logit(
     logits,  # pointer to the channel's image, as is winners
     winners,
-    pixel,  # of pixels_of_image
+    pixel,  # from pixels_of_image
     here,  # [LANES] bool: is there such a pixel?
     sizes,  # (outer, middle, inner), as are window and the strides
     window,
