@@ -5,7 +5,6 @@ Nothing is probed at import. :func:`choose` is asked inside the operators, on re
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -141,15 +140,26 @@ def _flat(operation: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _triton(module: str, operation: str) -> Callable[..., Any]:
-    """An operation of the Triton kernels, imported at its first call."""
+def _triton(operation: str) -> Callable[..., Any]:
+    """Return one of the Triton kernels' operations, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(f"{__package__}.triton.{module}"), operation)(
-            *arguments
-        )
+        from .triton import operators
 
-    return _flat(call)
+        return getattr(operators, operation)(*arguments)
+
+    return call
+
+
+def _triton_dice_ce(operation: str) -> Callable[..., Any]:
+    """Return one of their operations of Dice + cross entropy, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import dice_ce
+
+        return getattr(dice_ce, operation)(*arguments)
+
+    return call
 
 
 def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
@@ -166,12 +176,12 @@ def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
 _BACKENDS = {
     "triton": Backend(
         "triton",
-        _triton("operators", "forward"),
-        _triton("operators", "scatter"),
-        _triton("operators", "gather"),
+        _triton("forward"),
+        _triton("scatter"),
+        _triton("gather"),
         FusedDiceCE(
-            _triton("dice_ce", "dice_ce_forward"),
-            _triton("dice_ce", "dice_ce_backward"),
+            _triton_dice_ce("dice_ce_forward"),
+            _triton_dice_ce("dice_ce_backward"),
             2**31 - 1,  # as many as there are: they loop over the classes
         ),
     ),
