@@ -2,8 +2,7 @@
 
 ``forward``, ``scatter`` and ``gather`` carry the name of the backend; on real tensors their body
 asks :mod:`scnp_kernels.backends.registry` which one runs, and runs it. Choosing inside the
-operator, not in traced Python, keeps ``torch.compile(fullgraph=True)`` whole. The ``native_*``
-operators are the slots that the compiled kernels fill, one dispatch key per device.
+operator, not in traced Python, keeps ``torch.compile(fullgraph=True)`` whole.
 
 ``dice_ce_forward`` gives the sums that a Dice + cross entropy loss is made of, on the penalized
 logits, the plain ones, or both: ``[2, 6, B, C]`` (penalized, plain; then as in
@@ -47,11 +46,6 @@ library.define(f"scatter{_SCATTER}, str backend) -> Tensor")
 library.define(f"gather{_GATHER}, str backend) -> Tensor")
 library.define(f"dice_ce_forward{_DICE_CE_FORWARD}, str backend) -> (Tensor, Tensor)")
 library.define(f"dice_ce_backward{_DICE_CE_BACKWARD}, str backend) -> Tensor")
-library.define(f"native_forward{_FORWARD}) -> (Tensor, Tensor)")
-library.define(f"native_scatter{_SCATTER}) -> Tensor")
-library.define(f"native_gather{_GATHER}) -> Tensor")
-library.define(f"native_dice_ce_forward{_DICE_CE_FORWARD}) -> (Tensor, Tensor)")
-library.define(f"native_dice_ce_backward{_DICE_CE_BACKWARD}) -> Tensor")
 
 
 def _forward(logits: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
@@ -115,16 +109,11 @@ def _fake_dice_ce_backward(
     return torch.empty_like(logits)
 
 
-for prefix in ("", "native_"):
-    torch.library.register_fake(f"{NAMESPACE}::{prefix}forward", _fake_forward, lib=library)
-    torch.library.register_fake(f"{NAMESPACE}::{prefix}scatter", _fake_like_winners, lib=library)
-    torch.library.register_fake(f"{NAMESPACE}::{prefix}gather", _fake_like_winners, lib=library)
-    torch.library.register_fake(
-        f"{NAMESPACE}::{prefix}dice_ce_forward", _fake_dice_ce_forward, lib=library
-    )
-    torch.library.register_fake(
-        f"{NAMESPACE}::{prefix}dice_ce_backward", _fake_dice_ce_backward, lib=library
-    )
+torch.library.register_fake(f"{NAMESPACE}::forward", _fake_forward, lib=library)
+torch.library.register_fake(f"{NAMESPACE}::scatter", _fake_like_winners, lib=library)
+torch.library.register_fake(f"{NAMESPACE}::gather", _fake_like_winners, lib=library)
+torch.library.register_fake(f"{NAMESPACE}::dice_ce_forward", _fake_dice_ce_forward, lib=library)
+torch.library.register_fake(f"{NAMESPACE}::dice_ce_backward", _fake_dice_ce_backward, lib=library)
 
 forward = torch.ops.scnp_kernels.forward.default
 scatter = torch.ops.scnp_kernels.scatter.default

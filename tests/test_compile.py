@@ -147,7 +147,6 @@ def test_opcheck_forward(form: str, kernel_size: list[int]) -> None:
     arguments = _operator_arguments(form, kernel_size, requires_grad=True)
     for backend in ("cpu", "reference"):
         opcheck(OPERATORS.forward.default, (*arguments, backend))
-    opcheck(OPERATORS.native_forward.default, _operator_arguments(form, kernel_size, False))
 
 
 @pytest.mark.parametrize("name", ["scatter", "gather"])
@@ -161,7 +160,6 @@ def test_opcheck_scatter_and_gather(name: str, kernel_size: list[int]) -> None:
             getattr(OPERATORS, name).default,
             (values.clone().requires_grad_(), winners, kernel_size, backend),
         )
-    opcheck(getattr(OPERATORS, f"native_{name}").default, (values, winners, kernel_size))
 
 
 def test_raw_operators_differentiate_by_themselves() -> None:

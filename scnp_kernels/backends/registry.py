@@ -15,6 +15,7 @@ import torch
 from . import reference
 from .interface import Backend
 from .native import loader as native
+from .native import operators as native_operators
 from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
@@ -26,9 +27,9 @@ _PREFERENCE = {"cpu": ("cpu", "reference"), "cuda": ("triton", "cuda", "referenc
 
 
 def backends() -> dict[str, str]:
-    """Every backend, and ``"ok"`` or the reason why it cannot run here. Compiles nothing.
+    """Every backend, and ``"ok"`` or the reason why it cannot run here.
 
-    ``"ok"`` may be followed by a remark: kernels that are not compiled yet compile on first use.
+    ``"ok"`` may be followed by a remark.
 
     >>> backends()["reference"]
     'ok'
@@ -123,9 +124,6 @@ def _names() -> str:
     return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
 
 
-_NATIVE = torch.ops.scnp_kernels
-
-
 def _triton(operation: str) -> Callable[..., Any]:
     """An operation of the Triton kernels, imported at its first call."""
 
@@ -139,14 +137,14 @@ def _triton(operation: str) -> Callable[..., Any]:
 
 
 def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
-    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
+    """The compiled kernels, which take those of the tensors' device."""
     return Backend(
         name,
-        lambda *arguments: _NATIVE.native_forward(*arguments),
-        lambda *arguments: _NATIVE.native_scatter(*arguments),
-        lambda *arguments: _NATIVE.native_gather(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments),
+        native_operators.forward,
+        native_operators.scatter,
+        native_operators.gather,
+        native_operators.dice_ce_forward,
+        native_operators.dice_ce_backward,
         most_classes_of_dice_ce,
     )
 
