@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from ..rules.dice_ce import Wanted
-from ..rules.target import Reading
 from . import reference
 from .interface import Backend, FusedDiceCE
 from .native import loader as native
+from .native import operators as native_operators
 from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
@@ -125,21 +124,6 @@ def _names() -> str:
     return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
 
 
-_NATIVE = torch.ops.scnp_kernels
-
-
-def _flat(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation whose last arguments are the fields of a Reading, and of a Wanted."""
-
-    def call(*arguments: Any) -> Any:
-        values: list[Any] = []
-        for argument in arguments:
-            values += argument if isinstance(argument, (Reading, Wanted)) else [argument]
-        return operation(*values)
-
-    return call
-
-
 def _triton(operation: str) -> Callable[..., Any]:
     """Return one of the Triton kernels' operations, imported at its first call."""
 
@@ -163,14 +147,9 @@ def _triton_dice_ce(operation: str) -> Callable[..., Any]:
 
 
 def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
-    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
-    return Backend(
-        name,
-        _flat(lambda *arguments: _NATIVE.native_forward(*arguments)),
-        lambda *arguments: _NATIVE.native_scatter(*arguments),
-        lambda *arguments: _NATIVE.native_gather(*arguments),
-        dice_ce,
-    )
+    """Return the compiled kernels, which take those of the tensors' device."""
+    operators = native_operators
+    return Backend(name, operators.forward, operators.scatter, operators.gather, dice_ce)
 
 
 _BACKENDS = {
@@ -189,9 +168,7 @@ _BACKENDS = {
     "cpu": _native(
         "cpu",
         FusedDiceCE(
-            _flat(lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments)),
-            _flat(lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments)),
-            250,
+            native_operators.dice_ce_forward, native_operators.dice_ce_backward, most_classes=250
         ),
     ),
     "cuda": _native("cuda", None),
