@@ -30,12 +30,12 @@ def load() -> str | None:
     global kernels, _reason
     if kernels is None and _reason is None:
         try:
-            _C: Any = importlib.import_module("scnp_kernels._C")
+            module = importlib.import_module("scnp_kernels._C")
         except ImportError as error:
             _reason = _why_not(error)
         else:
-            _C.cpu_capability()
-            kernels = _C
+            module.cpu_capability()  # raises where it cannot choose
+            kernels = module
     return _reason
 
 
