@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -67,10 +66,10 @@ def decide() -> Decision:
 
 
 def torch_has_cuda() -> bool:
-    if find_spec("torch") is None:
+    try:
+        import torch
+    except ImportError:
         return False
-    import torch
-
     return torch.version.cuda is not None
 
 
@@ -114,7 +113,13 @@ class BuildKernels(build_ext):
         folder.mkdir(parents=True, exist_ok=True)
         includes = [sysconfig.get_path("include"), pybind11.get_include()]
         path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
-        ninja = [shutil.which("ninja", path=path) or "ninja", "-C", str(folder), "-f", "build.ninja"]
+        ninja = [
+            shutil.which("ninja", path=path) or "ninja",
+            "-C",
+            str(folder),
+            "-f",
+            "build.ninja",
+        ]
         if os.environ.get("MAX_JOBS"):
             ninja.append(f"-j{os.environ['MAX_JOBS']}")
         with (folder / "lock").open("w") as lock:

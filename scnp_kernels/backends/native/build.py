@@ -66,7 +66,9 @@ def compile_flags() -> list[str]:
 
 def link_flags() -> list[str]:
     """Flags that make a module for Python of objects; ``LDFLAGS`` last."""
-    module = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    module = (
+        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    )
     return [*module, *_openmp(), *shlex.split(os.environ.get("LDFLAGS", ""))]
 
 
@@ -76,7 +78,7 @@ def _openmp() -> list[str]:
 
 
 def nvcc_flags(architectures: Sequence[str]) -> list[str]:
-    """Flags for nvcc. ``architectures``: compute capabilities; ``8.0+PTX`` serves later GPUs too."""
+    """Flags for nvcc. ``architectures``: compute capabilities; ``+PTX`` serves later GPUs too."""
     flags = ["-std=c++17", "-O3", "-ccbin", compiler()[-1], "-Xcompiler=-fPIC,-fvisibility=hidden"]
     for architecture in architectures:
         number = architecture.removesuffix("+PTX").replace(".", "")
@@ -117,7 +119,9 @@ def ninja_file(csrc: Path, module: Path, includes: Sequence[str], toolkit: Any =
         name = source.relative_to(csrc)
         if toolkit is None and "cuda" in name.as_posix():
             continue
-        rule = {"python": "binding"}.get(name.parts[0], "cuda" if source.suffix == ".cu" else "kernels")
+        rule = {"python": "binding"}.get(
+            name.parts[0], "cuda" if source.suffix == ".cu" else "kernels"
+        )
         place = module.with_suffix("") if rule == "binding" else Path("kernels")
         objects.append(_path(place / f"{name}.o"))
         lines.append(f"build {objects[-1]}: {rule} {_path(source)}")

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+
 class Toolkit(NamedTuple):
     """What the CUDA kernels are compiled with."""
 
@@ -34,9 +35,7 @@ def toolkit() -> Toolkit:
     """
     folder = find_toolkit()
     if folder is None:
-        raise ValueError(
-            "no CUDA toolkit was found (install one, or set CUDA_HOME to where it is)"
-        )
+        raise ValueError("no CUDA toolkit was found (install one, or set CUDA_HOME to where it is)")
     nvcc = folder / "bin" / "nvcc"
     release = re.search(r"release (\d+\.\d+)", _ask(nvcc, "--version"))
     if release is None:
@@ -82,7 +81,7 @@ def architectures(nvcc: Path) -> list[str]:
     for name in asked_for:
         if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name):
             raise ValueError(
-                f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities such as 8.0;9.0+PTX"
+                f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities (8.0;9.0+PTX)"
             )
     if asked_for:
         return asked_for

@@ -237,7 +237,9 @@ def _facts(tensor: Tensor, name: str, device: torch.device) -> tuple[Any, ...]:
             f"{name}: got {tensor.dtype}, takes bool, an integer or a floating dtype"
         ) from None
     except RuntimeError:
-        raise TypeError(f"{name}: got a {tensor.layout} tensor, takes a dense (strided) one") from None
+        raise TypeError(
+            f"{name}: got a {tensor.layout} tensor, takes a dense (strided) one"
+        ) from None
 
 
 def _stream(device: torch.device) -> int:
