@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -67,10 +66,10 @@ def decide() -> Decision:
 
 
 def torch_has_cuda() -> bool:
-    if find_spec("torch") is None:
+    try:
+        import torch
+    except ImportError:
         return False
-    import torch
-
     return torch.version.cuda is not None
 
 

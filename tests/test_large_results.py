@@ -133,14 +133,15 @@ def test_deterministic_mode_fills_results() -> None:
     """An element that nobody writes shows; every other test of this suite relies on it."""
     like = torch.zeros(1, 2, 1024, 1024)
     assert native.load() is None
-    _penalized(seed=4)  # whose memory holds numbers
+    operators._result_like(like, torch.float32).fill_(1)  # memory that the next ones take
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         assert operators._result_like(like, dtype).isnan().all()
     assert operators._result_like(like.double(), torch.int32).eq(2**31 - 1).all()
     assert operators._result_like(torch.zeros(1, 8, 1024, 1024), torch.uint8).eq(255).all()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        assert not operators._result_like(like, torch.float32).isnan().all()
+        operators._result_like(like, torch.float32).fill_(1)
+        assert operators._result_like(like, torch.float32).eq(1).all()  # the same memory, left alone
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 

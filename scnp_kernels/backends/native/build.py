@@ -78,7 +78,7 @@ def _openmp() -> list[str]:
 
 
 def nvcc_flags(architectures: Sequence[str]) -> list[str]:
-    """Flags for nvcc, for compute capabilities of which ``8.0+PTX`` serves later GPUs too."""
+    """Flags for nvcc. ``architectures``: compute capabilities; ``+PTX`` serves later GPUs too."""
     flags = ["-std=c++17", "-O3", "-ccbin", compiler()[-1], "-Xcompiler=-fPIC,-fvisibility=hidden"]
     for architecture in architectures:
         number = architecture.removesuffix("+PTX").replace(".", "")

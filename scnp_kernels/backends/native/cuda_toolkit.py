@@ -81,8 +81,7 @@ def architectures(nvcc: Path) -> list[str]:
     for name in asked_for:
         if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name):
             raise ValueError(
-                f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities such as "
-                "8.0;9.0+PTX"
+                f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities (8.0;9.0+PTX)"
             )
     if asked_for:
         return asked_for
