@@ -92,8 +92,10 @@ def test_case(number: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_sums_of_half_values_round_once(dtype: torch.dtype) -> None:
-    """To nearest, ties to even, subnormal and overflowing sums included: every even pixel sums
-    itself and its right neighbour."""
+    """Every even pixel sums itself and its right neighbour.
+
+    The sum is rounded to nearest, ties to even, subnormal and overflowing ones included.
+    """
     count = 2**15
     bits = g.uniform_integers(-(2**15), 2**15, (1, 1, count), g.seeded(0)).to(torch.int16)
     near = bits[..., ::4] ^ g.uniform_integers(0, 2**11, (1, 1, count // 4), g.seeded(1)).short()
