@@ -8,14 +8,10 @@ SCNP_BUILD=none|cpu|cuda, FORCE_CUDA=1     ->  by name: exactly that, or an erro
 
 from __future__ import annotations
 
-import ctypes
-import os
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -78,12 +74,6 @@ def say(message: str) -> None:
     print(f"\n{line}\nscnp_kernels: {message}\n{line}\n", file=sys.stderr, flush=True)
 
 
-def end_with_parent() -> None:
-    """Have the system end this process when its parent has ended, by whatever it was ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
 class BuildKernels(build_ext):
     """Compiles with ninja in ``build/native``, whose objects serve the next build.
 
@@ -91,7 +81,7 @@ class BuildKernels(build_ext):
     """
 
     def run(self) -> None:
-        end_with_parent()
+        BUILD.end_with_parent()
         try:
             super().run()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -104,32 +94,11 @@ class BuildKernels(build_ext):
             )
 
     def build_extension(self, extension: Extension) -> None:
-        import fcntl
-
-        import pybind11
-
         module = Path(self.get_ext_fullpath(extension.name))
         folder = HERE / "build" / "native"
-        folder.mkdir(parents=True, exist_ok=True)
-        includes = [sysconfig.get_path("include"), pybind11.get_include()]
-        path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
-        ninja = [
-            shutil.which("ninja", path=path) or "ninja",
-            "-C",
-            str(folder),
-            "-f",
-            "build.ninja",
-        ]
-        if os.environ.get("MAX_JOBS"):
-            ninja.append(f"-j{os.environ['MAX_JOBS']}")
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
-            (folder / "build.ninja").write_text(
-                BUILD.ninja_file(HERE / "csrc", Path(module.name), includes, DECISION.toolkit)
-            )
-            subprocess.run(ninja, check=True, preexec_fn=end_with_parent)
-            module.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder / module.name, module)
+        BUILD.compile_module(HERE / "csrc", folder, module.name, DECISION.toolkit)
+        module.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / module.name, module)
 
 
 try:
