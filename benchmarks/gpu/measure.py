@@ -24,13 +24,13 @@ Backward = Callable[[Tensor, Any], Tensor]  # of the result and the buffer: the 
 
 def backward_of_penalized(penalized: Tensor, buffer: Any) -> Tensor:
     """Return the gradient of the logits for the buffer's incoming gradient."""
-    (gradient,) = torch.autograd.grad(penalized, buffer.logits, buffer.incoming)
+    gradient: Tensor = torch.autograd.grad(penalized, buffer.logits, buffer.incoming)[0]
     return gradient
 
 
 def backward_of_loss(loss: Tensor, buffer: Any) -> Tensor:
     """Return the gradient of the logits."""
-    (gradient,) = torch.autograd.grad(loss, buffer.logits)
+    gradient: Tensor = torch.autograd.grad(loss, buffer.logits)[0]
     return gradient
 
 

@@ -60,7 +60,7 @@ def _copies(alone: Sequence[Row]) -> dict[str, float]:
 
 
 def _over_floor(row: Row, copies: dict[str, float], way: str) -> float | None:
-    """The time of a pass, "forward" or "backward", over that of its least bytes at a copy's rate."""
+    """The time of the forward or backward pass over that of its least bytes at a copy's rate."""
     rate = copies.get(row["case"])
     if rate is None or f"least_{way}" not in row:
         return None

@@ -57,12 +57,11 @@ def page(folder: Path) -> list[str]:
 def failed(folder: Path) -> int:
     """Return how many checks, measurements and programs did not do what they should."""
     run = rows.read(folder / RUN)
-    count = sum(row["kind"] == "program" and _went_wrong(row) for row in run)
+    count = sum(1 for row in run if row["kind"] == "program" and _went_wrong(row))
     for letter in LETTERS:
         found = rows.read(folder / f"{letter}.jsonl")
-        count += sum(row["state"] in ("failed", "started") for row in _checks(found))
-        measured = tables.last_of_each(found)
-        count += sum(row["state"] in ("failed", "started") for row in measured)
+        told = [*_checks(found), *tables.last_of_each(found)]
+        count += sum(1 for row in told if row["state"] in ("failed", "started"))
     return count
 
 
@@ -146,12 +145,12 @@ def _failures(checks: dict[str, list[Row]], runs: bool) -> list[str]:
     lines = ["## What failed", ""]
     for cause, alike in by_cause.items():
         names = [name for _, of_reason in alike for name in of_reason]
-        reason = alike[0][0].splitlines()
+        whole = alike[0][0].splitlines()
         lines += [f"### {len(names)}: {cause}", ""]
         lines += [f"- `{name}`" for name in names[:MOST_NAMES]]
         if len(names) > MOST_NAMES:
             lines.append(f"- and {len(names) - MOST_NAMES} more, in the stage's rows")
-        lines += ["", "```", *reason[:MOST_LINES], "```", ""]
+        lines += ["", "```", *whole[:MOST_LINES], "```", ""]
     return lines
 
 
