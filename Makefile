@@ -118,7 +118,7 @@ TOPOLOGY_REPORTED := --loss $(or $(filter-out all,$(firstword $(subst $(comma), 
 
 topology: $(VENV)/native.installed
 	@test -n "$(DATA)" || { echo "make topology needs DATA=folder; see benchmarks/topology/README.md" >&2; exit 1; }
-	$(TOPOLOGY) thickness "$(DATA)"
+	$(TOPOLOGY) thickness "$(DATA)" $(if $(SPACING),--spacing $(SPACING)) || echo "goes on without advice on the window" >&2
 	$(TOPOLOGY) run --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_OPTIONS)
 	$(TOPOLOGY) benchmark "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"

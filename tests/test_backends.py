@@ -145,7 +145,7 @@ def test_auto_takes_the_cuda_kernels_where_triton_is_missing(
     assert backend_registry.choose("cuda", device).name == "cuda"
     assert not recwarn.list
     monkeypatch.setattr(native, "load_cuda", lambda: "they were compiled for the CPU alone")
-    monkeypatch.setattr(backend_registry, "_told", set())
+    monkeypatch.setattr(backend_registry, "_warned", set())
     with pytest.warns(RuntimeWarning, match="compiled for the CPU alone"):
         assert backend_registry.choose("auto", device).name == "reference"
     with pytest.raises(RuntimeError, match=r"'cuda' cannot run here: they were compiled for the"):
@@ -186,7 +186,7 @@ def test_auto_takes_the_reference_where_there_is_nothing_better() -> None:
 
 def test_auto_says_why_it_runs_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda: "the compiler is on holiday")
-    monkeypatch.setattr(backend_registry, "_told", set())
+    monkeypatch.setattr(backend_registry, "_warned", set())
     logits, target = torch.randn(1, 2, 5), torch.zeros(1, 5, dtype=torch.long)
     with pytest.warns(RuntimeWarning, match=r"reference backend.*the compiler is on holiday"):
         scnp(logits, target)

@@ -1,4 +1,4 @@
-"""Which implementation runs: one place that knows them all, and why each can or cannot.
+"""Chooses the backend that runs: the one place that knows them all, and why each can or cannot.
 
 Nothing is probed at import. :func:`choose` is asked inside the operators, on real tensors.
 """
@@ -60,7 +60,7 @@ def check_backend(backend: str) -> None:
 
 
 def choose(requested: str, device: torch.device) -> Backend:
-    """The backend for tensors on ``device``: the one asked for, or the best that works.
+    """Return the backend for tensors on ``device``: the requested one, or the best that works.
 
     Raises:
         RuntimeError: The backend was asked for by name and cannot run; says why.
@@ -78,7 +78,7 @@ def choose(requested: str, device: torch.device) -> Backend:
     for name in _PREFERENCE.get(device.type, ("reference",)):
         reason = _why_not(name, device)
         if reason is None:
-            _tell_once(name, device.type, tuple(reasons))
+            _warn_once(name, device.type, tuple(reasons))
             return _BACKENDS[name]
         reasons.append(f"{name}: {reason}")
     raise AssertionError("the reference runs on every device")
@@ -108,12 +108,12 @@ def _from_environment() -> str:
     return backend
 
 
-_told: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 
 
-def _tell_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
-    if name == "reference" and reasons and (name, device_type) not in _told:
-        _told.add((name, device_type))
+def _warn_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
+    if name == "reference" and reasons and (name, device_type) not in _warned:
+        _warned.add((name, device_type))
         warnings.warn(
             f"scnp_kernels runs on its {name} backend for {device_type} tensors, which is slow. "
             f"The others cannot run: {'; '.join(reasons)}",

@@ -116,7 +116,7 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
 
 
 def check_target(target: Tensor, logits: Tensor) -> bool:
-    """True for masks (the shape of the logits), False for a label map."""
+    """Return True for masks (the shape of the logits), False for a label map."""
     check_dense_tensor("target", target)
     _check_device("target", target, logits)
     channels = logits.shape[1]
@@ -173,7 +173,7 @@ def check_mask(mask: Tensor, logits: Tensor) -> Tensor:
 
 
 def check_ignore_index(ignore_index: int | None, overlapping: bool = False) -> int | None:
-    """The label of ignored pixels as an integer."""
+    """Return the label of ignored pixels as an integer."""
     if ignore_index is None:
         return None
     if overlapping:
@@ -238,13 +238,15 @@ def _check_device(name: str, value: Tensor, logits: Tensor) -> None:
 
 
 def _same_shape(shape: Sequence[int], other: Sequence[int]) -> bool:
-    """Equality that stops at different ranks: comparing sizes of different axes with each other
-    would make ``torch.export`` demand that they differ."""
+    """Return whether two shapes are equal, looking at sizes only where the ranks are.
+
+    Comparing sizes of different axes would make ``torch.export`` demand that they differ.
+    """
     return len(shape) == len(other) and all(a == b for a, b in zip(shape, other, strict=True))
 
 
 def _is_map_of(label_map: Tensor, logits: Tensor) -> bool:
-    """Is it ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits?"""
+    """Return whether it is ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits."""
     return any(_same_shape(label_map.shape, shape) for shape in _map_shapes(logits))
 
 

@@ -1,4 +1,4 @@
-"""SCNP on DTensors: :func:`scnp_kernels.scnp` and the losses come here when they are given some.
+"""SCNP on DTensors, which :func:`scnp_kernels.scnp` and the losses hand on to this module.
 
     logits sharded on   what happens
     the batch           every process penalizes its images; nothing is exchanged
@@ -52,7 +52,7 @@ class Sharding(NamedTuple):
 
 
 def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
-    """False for ordinary tensors, True for DTensors; it raises for some of each.
+    """Return False for ordinary tensors, True for DTensors; raise for some of each.
 
     Raises:
         TypeError: One is a DTensor and another is not.
@@ -74,8 +74,16 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     return True
 
 
+def is_sharded(value: Tensor) -> bool:
+    """Return whether the value is a DTensor of which processes hold different parts."""
+    module = sys.modules.get("torch.distributed.tensor")
+    if type(value) is Tensor or module is None or not isinstance(value, module.DTensor):
+        return False
+    return any(placement.is_shard() for placement in value.placements)
+
+
 def penalize(arguments: Arguments, backend: str) -> Tensor:
-    """The penalized logits of checked arguments that are DTensors: a DTensor placed as they are.
+    """Return the penalized logits of checked arguments that are DTensors, placed as they are.
 
     Raises:
         ValueError: The tensors lie on different meshes, or are placed as SCNP cannot take them.
@@ -85,7 +93,7 @@ def penalize(arguments: Arguments, backend: str) -> Tensor:
 
 
 def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
-    """This process's part of the arguments, with its first class, and how the whole is sharded.
+    """Return this process's part of the arguments, and how the whole is sharded.
 
     Raises:
         ValueError: As :func:`penalize`.
@@ -98,11 +106,11 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
     mask = arguments.mask
     if mask is not None:
         mask = _placed_as(placements, "mask", mask, mesh, dimensions)
-    own: Tensor = logits.to_local()
+    shard: Tensor = logits.to_local()
     like_result = torch.empty_strided(logits.shape, logits.stride(), device="meta")
     first_class, axes = arguments.reading.first_class, []
     if mesh.get_coordinate() is not None:
-        expected = [own.shape[_BATCH], *logits.shape[1:]]
+        expected = [shard.shape[_BATCH], *logits.shape[1:]]
         for mesh_dimension, axis in _sharded_axes(placements):
             if axis == _BATCH:
                 continue
@@ -115,14 +123,15 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
                 first_class += begin
             elif cut.halo > 0:
                 axes.append(cut)
-        if list(own.shape) != expected:
+        if list(shard.shape) != expected:
             raise ValueError(
                 f"logits: got a DTensor of shape {tuple(logits.shape)} placed as {placements}, "
-                f"whose local tensor is {tuple(own.shape)}, takes {tuple(expected)} there (a shard "
-                "as torch.chunk cuts; DTensor.from_local needs the whole shape where they differ)"
+                f"whose local tensor is {tuple(shard.shape)}, takes {tuple(expected)} there (a "
+                "shard as torch.chunk cuts; DTensor.from_local needs the whole shape where they "
+                "differ)"
             )
     reading = arguments.reading._replace(first_class=first_class)
-    local = arguments._replace(logits=own, target=target, mask=mask, reading=reading)
+    local = arguments._replace(logits=shard, target=target, mask=mask, reading=reading)
     sharding = Sharding(
         mesh, placements, logits.shape, torch.empty_like(like_result).stride(), tuple(axes)
     )
@@ -130,7 +139,7 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
 
 
 def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor:
-    """This process's part of the penalized logits; differentiable, across shards too."""
+    """Return this process's part of the penalized logits; differentiable, across shards too."""
     if sharding.mesh.get_coordinate() is None:
         return local.logits  # outside the mesh: no part of anything
     if not sharding.axes:
@@ -142,7 +151,7 @@ def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor
 
 
 def to_global(local: Tensor, sharding: Sharding) -> DTensor:
-    """A process's part of a result, as the DTensor of the whole."""
+    """Return the DTensor of the whole, made of every process's part."""
     from torch.distributed.tensor import DTensor
 
     return DTensor.from_local(
@@ -151,7 +160,7 @@ def to_global(local: Tensor, sharding: Sharding) -> DTensor:
 
 
 def replicated_like(like: Tensor, value: Tensor) -> DTensor:
-    """A DTensor of what every process has, on the mesh of another."""
+    """Return a DTensor of a value that every process has, on the mesh of another one."""
     from torch.distributed.tensor import DTensor, Replicate
 
     assert isinstance(like, DTensor)
@@ -160,7 +169,7 @@ def replicated_like(like: Tensor, value: Tensor) -> DTensor:
 
 
 def gathered(value: Tensor) -> Tensor:
-    """A DTensor's whole, on every process; an ordinary tensor as it is."""
+    """Return the whole of a DTensor, on every process; an ordinary tensor as it is."""
     from torch.distributed.tensor import DTensor
 
     return value.full_tensor() if isinstance(value, DTensor) else value
@@ -224,7 +233,7 @@ def _total_over_mesh(statistics: Tensor, sharding: Sharding) -> Tensor:
 
 
 def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
-    """The placements, if SCNP can take them."""
+    """Return the placements; raise where SCNP cannot take them."""
     takes = "takes Replicate or Shard, at most one mesh dimension per channel or spatial axis"
     placements: tuple[Placement, ...] = logits.placements
     for mesh_dimension, placement in enumerate(placements):
@@ -247,7 +256,7 @@ def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
 def _placed_as(
     placements: Sequence[Placement], name: str, value: Tensor, mesh: DeviceMesh, dimensions: int
 ) -> Tensor:
-    """This process's part of the target or mask that belongs to its part of the logits."""
+    """Return the part of the target or mask that belongs to this process's logits."""
     from torch.distributed.tensor import Replicate, Shard
 
     given: Any = value
@@ -273,7 +282,7 @@ def _placed_as(
 
 
 def _is_plain(placement: Placement) -> bool:
-    """Is it Replicate or Shard? Their relatives mean something else."""
+    """Return whether it is Replicate or Shard; their relatives mean something else."""
     from torch.distributed.tensor import Replicate, Shard
 
     return type(placement) is Replicate or type(placement) is Shard
@@ -291,7 +300,7 @@ def _sharded_axes(placements: Sequence[Placement]) -> list[tuple[int, int]]:
 def _axis_of(
     mesh: DeviceMesh, mesh_dimension: int, axis: int, size: int, kernel_size: Sequence[int]
 ) -> ShardedAxis:
-    """The cut along an axis of the logits, counted from the last."""
+    """Return the cut along an axis of the logits, counted from the last."""
     from torch import distributed
 
     from .halo import ShardedAxis
