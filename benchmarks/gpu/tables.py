@@ -189,7 +189,7 @@ def _left_out(rows: Sequence[Row]) -> list[str]:
     """What has no time, and why."""
     lines = [
         [row["name"], row["state"] if row["state"] != "started" else "ended its process",
-         row.get("reason", "see the log")]
+         row.get("reason") or "see the log"]
         for row in rows
         if row["state"] in ("failed", "started")
     ]  # fmt: skip

@@ -78,10 +78,11 @@ class Run:
         rows.append(self.folder / report.RUN, {"kind": kind, **more})
 
     def _left(self) -> float:
-        return self.choice.budget - MARGIN - (time.monotonic() - self.begun)
+        budget = self.choice.budget * self.choice.patience
+        return budget - MARGIN - (time.monotonic() - self.begun)
 
     def _stage(self, stage: Stage) -> None:
-        limit = min(stage.seconds, self._left())
+        limit = min(stage.seconds * self.choice.patience, self._left())
         begun = time.monotonic()
         self._tell("stage", stage=stage.letter, title=stage.title, limit=max(0.0, limit))
         report.write(self.folder)
@@ -93,7 +94,7 @@ class Run:
             return
         end = begun + limit
         for program in stage.beside:
-            self.beside.append(self._start(stage, program, program.seconds))
+            self.beside.append(self._start(stage, program, program.seconds * self.choice.patience))
         if stage.needs:
             self._wait_for(stage.needs, end)
         states = [self._step(stage, step, end) for step in stage.steps]
@@ -107,10 +108,10 @@ class Run:
         left = end - time.monotonic()
         if left <= 1:
             for program in step:
-                self._tell("program", stage=stage.letter, name=program.name, state="not begun",
-                           status=None, seconds=0.0, limit=0.0, log="")  # fmt: skip
+                self._tell_program(stage, program.name, Ended("not begun", None, 0.0), 0.0, "")
             return "killed"
-        self.step = [self._start(stage, p, min(p.seconds, left)) for p in step]
+        patience = self.choice.patience
+        self.step = [self._start(stage, p, min(p.seconds * patience, left)) for p in step]
         killed = False
         while self.step:
             self.step, kills = self._look(self.step)
@@ -161,9 +162,30 @@ class Run:
 
     def _ended(self, one: Started, ended: Ended, on_purpose: bool = False) -> None:
         one.running.tell()
-        self._tell("program", stage=one.stage.letter, name=one.program.name, state=ended.state,
-                   status=ended.status, seconds=round(ended.seconds, 1), limit=one.limit,
-                   log=one.running.log.name, stopped_on_purpose=on_purpose)  # fmt: skip
+        name, log = one.program.name, one.running.log.name
+        self._tell_program(one.stage, name, ended, one.limit, log, on_purpose)
+
+    def _tell_program(
+        self,
+        stage: Stage,
+        name: str,
+        ended: Ended,
+        limit: float,
+        log: str,
+        on_purpose: bool = False,
+    ) -> None:
+        self._tell(
+            "program",
+            stage=stage.letter,
+            name=name,
+            state=ended.state,
+            status=ended.status,
+            seconds=round(ended.seconds, 1),
+            limit=limit,
+            log=log,
+            stopped_on_purpose=on_purpose,
+            has_failed_rows=report.has_failed_rows(self.folder, stage.letter, name),
+        )
 
     def _look_beside(self) -> None:
         self.beside, _ = self._look(self.beside)
@@ -218,12 +240,15 @@ def main() -> int:
                         help="without a GPU: what runs in Triton's place")  # fmt: skip
     parser.add_argument("--toy", action="store_true", help="a handful of tests a stage")
     parser.add_argument("--fault", default="", help="of a rehearsal: see tests/gpu_day/faults.py")
+    parser.add_argument("--patience", type=float, default=1,
+                        help="of a rehearsal: every limit times this")  # fmt: skip
     options = parser.parse_args()
     if (options.fault or options.toy) and not options.rehearse:
         parser.error("--fault and --toy belong to a rehearsal")
     folder = options.report.absolute()
     fresh(folder)
-    choice = Choice(folder, options.budget, options.rehearse, options.toy, options.fault)
+    toy = options.toy or options.rehearse == "interpreter"  # seconds for the smallest image
+    choice = Choice(folder, options.budget, options.rehearse, toy, options.fault, options.patience)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     table = [stage for stage in stages(choice) if stage.letter in options.stages]

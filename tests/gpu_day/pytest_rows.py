@@ -65,7 +65,6 @@ class Watchdog:
     """Ends the process when a test takes too long, or when the GPU answers it no more."""
 
     def __init__(self) -> None:
-        self.seconds = float(os.environ.get("SCNP_TEST_SECONDS", "30"))
         # pytest catches what goes to stderr, and it would be lost with the process.
         self.log = Path(os.environ["SCNP_LOG"]).open("a")  # noqa: SIM115
         self.failed = False
@@ -73,7 +72,8 @@ class Watchdog:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         self.failed = False
-        faulthandler.dump_traceback_later(self.seconds, exit=True, file=self.log)
+        seconds = float(os.environ.get("SCNP_TEST_SECONDS", "30"))
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self.log)
         result = yield
         if self.failed:
             self._end_if_broken(item.nodeid)

@@ -162,9 +162,23 @@ def _cause(reason: str) -> str:
 
 
 def _went_wrong(row: Row) -> bool:
-    """pytest ends with 1, and a measurement with 3, where single ones failed: these are told."""
-    told = row["state"] == "ended" and row["status"] in (0, 1, 3)
-    return not told and not row.get("stopped_on_purpose")
+    """pytest ends with 1, and a measurement with 3, where single ones failed: these are told.
+
+    So does a Python program that cannot even import what it needs: of that no row tells.
+    """
+    good = (0, 1, 3) if row["has_failed_rows"] else (0,)
+    ended_well = row["state"] == "ended" and row["status"] in good
+    return not ended_well and not row["stopped_on_purpose"]
+
+
+def has_failed_rows(folder: Path, letter: str, program: str) -> bool:
+    """Does a row tell of a failure in this program?"""
+    of_program = (
+        row
+        for row in rows.read(folder / f"{letter}.jsonl")
+        if row.get("program", program) == program
+    )
+    return any(row.get("state") == "failed" for row in of_program)
 
 
 def _programs(folder: Path, run: Sequence[Row]) -> list[str]:

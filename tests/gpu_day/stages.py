@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -46,31 +43,11 @@ class Choice(NamedTuple):
     rehearsal: str = ""  # what stands for the Triton kernels on a machine without a GPU
     toy: bool = False  # a handful of tests a stage, for the tests of this program
     fault: str = ""  # what the rehearsal plants
+    patience: float = 1.0  # how many times as long as on a GPU's machine everything may take
 
     @property
     def short(self) -> bool:
         return self.budget < BUDGET
-
-
-def build_command() -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return what compiles the CUDA kernels into the checkout, once, and its variables."""
-    command = (sys.executable, "setup.py", "build_ext", "--inplace")
-    return command, {"SCNP_BUILD": "cuda", "TORCH_CUDA_ARCH_LIST": compute_capability()}
-
-
-def compute_capability() -> str:
-    """Return that of the GPU as nvidia-smi says it, or else that of an H100 and H200."""
-    nvidia_smi = shutil.which("nvidia-smi")
-    if nvidia_smi is not None:
-        query = [nvidia_smi, "--query-gpu=compute_cap", "--format=csv,noheader"]
-        try:
-            said = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10)
-        except subprocess.TimeoutExpired:
-            return "9.0"
-        first = said.stdout.strip().splitlines()[:1]
-        if said.returncode == 0 and first:
-            return first[0].strip()
-    return "9.0"
 
 
 # What a short run chooses of the contract: every kernel, borders of tiles and windows, ties.
@@ -81,9 +58,9 @@ ONE_AT_A_TIME = "32_bits or memory"
 
 def stages(choice: Choice) -> list[Stage]:
     """Return the stages of a run."""
-    build, variables = build_command()
+    build: tuple[str, ...] = (sys.executable, "-m", "tests.gpu_day.build")
     if choice.rehearsal:
-        build, variables = (sys.executable, "-c", "print('left out of a rehearsal')"), {}
+        build = (sys.executable, "-c", "print('left out of a rehearsal')")
     part = 0.5 if choice.short else 1.0
     cases = "test_case or test_many_programs"
     toy_cases = "float32-window_3_2d or 2d-softmax-penalized"
@@ -106,7 +83,7 @@ def stages(choice: Choice) -> list[Stage]:
                 (_machine(choice, "triton", "reference"),),
                 (tests.program("first look", ["first_look"], "triton,reference", first, 6),),
             ),
-            beside=(Program("build", build, 240, tuple(variables.items())),),
+            beside=(Program("build", build, 240),),
         ),
         Stage(
             "b",
@@ -187,7 +164,10 @@ class _Tests:
             name,
             tuple(command),
             seconds=600,
-            variables=(("SCNP_GPU_BACKENDS", backends), ("SCNP_TEST_SECONDS", str(test_seconds))),
+            variables=(
+                ("SCNP_GPU_BACKENDS", backends),
+                ("SCNP_TEST_SECONDS", str(test_seconds * choice.patience)),
+            ),
         )
 
 
@@ -205,7 +185,7 @@ def _warm(choice: Choice, share: int) -> Program:
 
 def _measurement(choice: Choice, part: str, seconds: float) -> Program:
     # The last job that begins in time may still take a few seconds.
-    begin = 4 if choice.toy else seconds - 8
+    begin = 4 if choice.toy else (seconds - 8) * choice.patience
     command = (sys.executable, "-m", "benchmarks.gpu", part, "--seconds", str(begin))
     rows = str(choice.rows / "e.jsonl")
     return Program(part, (*command, "--rows", rows), seconds, restarts=True)
@@ -232,8 +212,3 @@ def variables_of(choice: Choice, stage: str, program: str, log: Path) -> dict[st
     if choice.fault:
         variables["SCNP_FAULT"] = choice.fault
     return variables
-
-
-def cores() -> int:
-    """Return how many there are."""
-    return os.cpu_count() or 1
