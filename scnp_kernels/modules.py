@@ -146,7 +146,7 @@ class SCNPLoss(nn.Module):
         loss = self.loss
         if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or loss.reduction != "mean":
             return
-        if self.scnp.ignore_index is not None and dtensor.is_sharded(logits):
+        if self.scnp.ignore_index is not None and dtensor.averages_over_shards(logits):
             warnings.warn(
                 f"SCNPLoss: {type(loss).__name__} with ignored pixels on a sharded DTensor: torch "
                 "reports the mean of the shards' means, whatever their numbers of valid pixels "

@@ -175,27 +175,3 @@ _implement(scatter, _scatter, _fake_like_winners)
 _implement(gather, _gather, _fake_like_winners)
 _implement(dice_ce_forward, _dice_ce_forward, _fake_dice_ce_forward)
 _implement(dice_ce_backward, _dice_ce_backward, _fake_dice_ce_backward)
-
-for _name, _arguments, _returns, _fake in (
-    ("native_forward", _IMAGE, "(Tensor, Tensor)", _fake_forward),
-    (
-        "native_scatter",
-        "Tensor gradient, Tensor winners, int[] kernel_size",
-        "Tensor",
-        _fake_like_winners,
-    ),
-    (
-        "native_gather",
-        "Tensor values, Tensor winners, int[] kernel_size",
-        "Tensor",
-        _fake_like_winners,
-    ),
-    ("native_dice_ce_forward", f"{_IMAGE}, {_WANTED}", "(Tensor, Tensor)", None),
-    (
-        "native_dice_ce_backward",
-        f"Tensor statistics_gradient, Tensor winners, {_IMAGE}, {_WANTED}",
-        "Tensor",
-        _fake_dice_ce_backward,
-    ),
-):
-    library.define(f"{_name}({_arguments}) -> {_returns}")

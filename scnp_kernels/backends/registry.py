@@ -5,7 +5,6 @@ Nothing is probed at import. :func:`choose` is asked inside the operators, on re
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable
@@ -13,11 +12,10 @@ from typing import Any
 
 import torch
 
-from ..rules.dice_ce import Wanted
-from ..rules.target import Reading
 from . import reference
 from .interface import Backend, FusedDiceCE
 from .native import loader as native
+from .native import operators as native_operators
 from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
@@ -126,52 +124,43 @@ def _names() -> str:
     return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
 
 
-_NATIVE = torch.ops.scnp_kernels
-
-
-def _flat(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation whose last arguments are the fields of a Reading, and of a Wanted."""
+def _triton(operation: str) -> Callable[..., Any]:
+    """Return one of the Triton kernels' operations, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        values: list[Any] = []
-        for argument in arguments:
-            values += argument if isinstance(argument, (Reading, Wanted)) else [argument]
-        return operation(*values)
+        from .triton import operators
+
+        return getattr(operators, operation)(*arguments)
 
     return call
 
 
-def _triton(module: str, operation: str) -> Callable[..., Any]:
-    """An operation of the Triton kernels, imported at its first call."""
+def _triton_dice_ce(operation: str) -> Callable[..., Any]:
+    """Return one of their operations of Dice + cross entropy, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        return getattr(importlib.import_module(f"{__package__}.triton.{module}"), operation)(
-            *arguments
-        )
+        from .triton import dice_ce
 
-    return _flat(call)
+        return getattr(dice_ce, operation)(*arguments)
+
+    return call
 
 
 def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
-    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
-    return Backend(
-        name,
-        _flat(lambda *arguments: _NATIVE.native_forward(*arguments)),
-        lambda *arguments: _NATIVE.native_scatter(*arguments),
-        lambda *arguments: _NATIVE.native_gather(*arguments),
-        dice_ce,
-    )
+    """Return the compiled kernels, which take those of the tensors' device."""
+    operators = native_operators
+    return Backend(name, operators.forward, operators.scatter, operators.gather, dice_ce)
 
 
 _BACKENDS = {
     "triton": Backend(
         "triton",
-        _triton("operators", "forward"),
-        _triton("operators", "scatter"),
-        _triton("operators", "gather"),
+        _triton("forward"),
+        _triton("scatter"),
+        _triton("gather"),
         FusedDiceCE(
-            _triton("dice_ce", "dice_ce_forward"),
-            _triton("dice_ce", "dice_ce_backward"),
+            _triton_dice_ce("dice_ce_forward"),
+            _triton_dice_ce("dice_ce_backward"),
             2**31 - 1,  # as many as there are: they loop over the classes
         ),
     ),
@@ -179,9 +168,7 @@ _BACKENDS = {
     "cpu": _native(
         "cpu",
         FusedDiceCE(
-            _flat(lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments)),
-            _flat(lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments)),
-            250,
+            native_operators.dice_ce_forward, native_operators.dice_ce_backward, most_classes=250
         ),
     ),
     "cuda": _native("cuda", None),

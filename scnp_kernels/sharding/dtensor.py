@@ -74,8 +74,13 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     return True
 
 
-def is_sharded(value: Tensor) -> bool:
-    """Return whether the value is a DTensor of which processes hold different parts."""
+def averages_over_shards(value: Tensor) -> bool:
+    """Return whether a mean over pixels of this value would be a mean of its shards' means.
+
+    So it is for torch's cross entropy of sharded DTensors before torch 2.14 (pytorch#185167).
+    """
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14):
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     if type(value) is Tensor or module is None or not isinstance(value, module.DTensor):
         return False
