@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from .....rules.dice_ce import Sums
+from .....rules.dice_ce import Statistics
 
-STATISTICS = tl.constexpr(len(Sums._fields))
-INTERSECTION = tl.constexpr(Sums._fields.index("intersection"))
-PROBABILITY = tl.constexpr(Sums._fields.index("probability"))
-FOREGROUND = tl.constexpr(Sums._fields.index("foreground"))
-POSITIVE = tl.constexpr(Sums._fields.index("positive"))
-NEGATIVE = tl.constexpr(Sums._fields.index("negative"))
-VALID = tl.constexpr(Sums._fields.index("valid"))
+STATISTICS = tl.constexpr(len(Statistics._fields))
+INTERSECTION = tl.constexpr(Statistics._fields.index("intersection"))
+PROBABILITY = tl.constexpr(Statistics._fields.index("probability"))
+FOREGROUND = tl.constexpr(Statistics._fields.index("foreground"))
+POSITIVE = tl.constexpr(Statistics._fields.index("foreground_ce"))
+NEGATIVE = tl.constexpr(Statistics._fields.index("background_ce"))
+VALID = tl.constexpr(Statistics._fields.index("valid"))
 
 
 class Terms(NamedTuple):

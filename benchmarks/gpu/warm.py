@@ -1,0 +1,63 @@
+"""Compile beforehand what the measurements will compile, into the caches of triton and inductor.
+
+Several of these run beside the tests, each with a share of the cases. What fails here fails there
+too, and is told there.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+from benchmarks.gpu import losses, measure, penalization
+from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
+from benchmarks.gpu.inputs import Buffer
+from benchmarks.kernels.cases import Case
+
+Compile = Callable[[], None]
+
+
+def compile_share(share: int, shares: int) -> None:
+    """Run each implementation of this share once."""
+    for name, once in itertools.islice(_all(), share, None, shares):
+        begun = time.monotonic()
+        try:
+            once()
+        except Exception as error:  # told where it is measured
+            print(f"failed    {name}: {type(error).__name__}: {error}", flush=True)
+        else:
+            print(f"compiled  {name} in {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def _all() -> Iterator[tuple[str, Compile]]:
+    """What is compiled, in the order in which it is measured, the losses between."""
+    of_scnp, of_losses = _penalizations(), _losses()
+    for pair in itertools.zip_longest(of_scnp, of_losses):
+        yield from (one for one in pair if one is not None)
+
+
+def _penalizations() -> Iterator[tuple[str, Compile]]:
+    for case in cases(SHAPES):
+        for implementation in IMPLEMENTATIONS:
+            if implementation not in (COPY, LISTING) and why_not(implementation, case) is None:
+                once = functools.partial(_penalize, case, implementation)
+                yield f"{case.name}, {implementation}", once
+
+
+def _penalize(case: Case, implementation: str) -> None:
+    buffer = Buffer(case, 0)
+    penalized = penalization.built(implementation, case)(buffer)
+    measure.backward_of_penalized(penalized, buffer)
+
+
+def _losses() -> Iterator[tuple[str, Compile]]:
+    for case in loss_cases(SHAPES):
+        for loss in losses.LOSSES:
+            yield f"{case.name}, {loss.name}", functools.partial(_lose, case, loss)
+
+
+def _lose(case: Case, loss: losses.Loss) -> None:
+    buffer = Buffer(case, 0)
+    measure.backward_of_loss(losses.built(loss, case)(buffer), buffer)
