@@ -41,7 +41,7 @@ def _is_only_called(arguments: tuple[Any, ...]) -> bool:
     if (
         torch._C._len_torch_dispatch_stack() != 0
         or torch._C._len_torch_function_stack() != 0
-        or torch.autograd._profiler_enabled()
+        or torch._C._autograd._profiler_enabled()
     ):
         return False
     for argument in arguments:

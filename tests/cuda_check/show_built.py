@@ -19,6 +19,7 @@ import torch
 import scnp_kernels
 from scnp_kernels.backends.native import loader as native
 from scnp_kernels.backends.native import operators
+from scnp_kernels.rules.target import Reading
 
 # What nvcc embeds: regions of a header (magic, version, header size, bytes that follow) and, in
 # them, entries (kind, version, header size, bytes that follow, ..., architecture at byte 28).
@@ -55,7 +56,7 @@ def call_every_operator() -> None:
         mock.patch.object(operators, "_stream", return_value=0),
     ):
         penalized, winners = operators.forward(
-            logits, target, mask, [3, 3], False, 0, 3, 255, False
+            logits, target, mask, [3, 3], Reading(False, 0, 3, 255, False)
         )
         assert penalized.shape == winners.shape == logits.shape
         assert operators.scatter(penalized, winners, [3, 3]).shape == logits.shape
