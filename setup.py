@@ -26,8 +26,6 @@ CUDA_TOOLKIT = SimpleNamespace(**runpy.run_path(str(NATIVE / "cuda_toolkit.py"))
 
 
 class Decision(NamedTuple):
-    """What is compiled, if anything is, and why so."""
-
     choice: str
     words: str
     compiles: bool = True
@@ -42,10 +40,10 @@ def decide() -> Decision:
         if choice in ("cpu", "cuda"):
             raise ValueError(f"SCNP_BUILD={choice} cannot be done: {reason}")
         return Decision(choice, f"PURE-PYTHON BUILD, no compiled kernels: {reason}", False)
-    words = "compiling the CPU kernels (SCNP_BUILD=none leaves them out)"
-    if choice == "cpu":
-        return Decision(choice, words)
+    words = "compiling the CPU kernels"
     try:
+        if choice == "cpu":
+            raise ValueError("SCNP_BUILD=cpu")
         if choice == "auto" and not torch_has_cuda():
             raise ValueError("there is no torch with CUDA here (SCNP_BUILD=cuda needs none)")
         toolkit = CUDA_TOOLKIT.toolkit()
@@ -53,12 +51,8 @@ def decide() -> Decision:
         if choice == "cuda":
             raise ValueError(f"SCNP_BUILD=cuda cannot be done: {error}") from None
         return Decision(choice, f"{words}\nwithout the CUDA kernels: {error}")
-    capabilities = ";".join(toolkit.architectures)
-    words = (
-        "compiling the CPU kernels and the CUDA kernels (SCNP_BUILD=cpu leaves the latter out)\n"
-        f"with {toolkit.nvcc} for compute capabilities {capabilities} (TORCH_CUDA_ARCH_LIST)"
-    )
-    return Decision(choice, words, toolkit=toolkit)
+    words += f" and the CUDA kernels with {toolkit.nvcc}, for compute capabilities"
+    return Decision(choice, f"{words} {';'.join(toolkit.architectures)}", toolkit=toolkit)
 
 
 def torch_has_cuda() -> bool:
@@ -70,8 +64,7 @@ def torch_has_cuda() -> bool:
 
 
 def say(message: str) -> None:
-    line = "=" * 78
-    print(f"\n{line}\nscnp_kernels: {message}\n{line}\n", file=sys.stderr, flush=True)
+    print(f"\n{'=' * 78}\nscnp_kernels: {message}\n{'=' * 78}\n", file=sys.stderr, flush=True)
 
 
 class BuildKernels(build_ext):

@@ -62,10 +62,9 @@ bool forward(const py::tuple& logits, const py::tuple& target, const std::option
              const Window& kernel_size, bool target_is_masks, int64_t first_class,
              int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
              const py::tuple& penalized, const py::tuple& winners, int threads) {
-  const ForwardCall call =
-      forward_call(logits, target, mask, kernel_size,
-                   {target_is_masks, first_class, label_count, ignore_index, validate}, penalized,
-                   winners);
+  const ForwardCall call = forward_call(
+      logits, target, mask, kernel_size,
+      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
   const py::gil_scoped_release release;
   return call.geometry.logits() == 0 || !cpu::forward(call, workers(threads)).found;
 }

@@ -186,10 +186,10 @@ Target target_of(const Tensor& logits, const Tensor& target, const std::optional
   check_storage(target);
   // Class numbers in floating maps compare as doubles, exact up to here.
   constexpr int64_t most_classes = int64_t{1} << 53;
-  check_value(0 <= labels.first_class && labels.first_class <= most_classes,
-              "first_class: got ", labels.first_class, ", takes 0 to 2**53");
-  check_value(0 <= labels.count && labels.count <= most_classes, "label_count: got ",
-              labels.count, ", takes 0 to 2**53");
+  check_value(0 <= labels.first_class && labels.first_class <= most_classes, "first_class: got ",
+              labels.first_class, ", takes 0 to 2**53");
+  check_value(0 <= labels.count && labels.count <= most_classes, "label_count: got ", labels.count,
+              ", takes 0 to 2**53");
   Target result;
   result.data = target.data;
   result.type = target.type;

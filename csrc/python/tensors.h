@@ -45,8 +45,8 @@ struct Dtype {
   uint64_t bytes;
 };
 constexpr Dtype kDtypes[] = {
-    {"bool", 1},   {"uint8", 1}, {"int8", 1},    {"uint16", 2},   {"int16", 2},
-    {"uint32", 4}, {"int32", 4}, {"uint64", 8},  {"int64", 8},    {"float16", 2},
+    {"bool", 1},     {"uint8", 1},   {"int8", 1},    {"uint16", 2}, {"int16", 2},
+    {"uint32", 4},   {"int32", 4},   {"uint64", 8},  {"int64", 8},  {"float16", 2},
     {"bfloat16", 2}, {"float32", 4}, {"float64", 8},
 };
 

@@ -23,11 +23,6 @@ CHOICES = ("auto", "none", "cpu", "cuda")
 def build_choice() -> str:
     """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``.
 
-    - ``auto``: compile what can be compiled; otherwise go without, and say so.
-    - ``none``: compile nothing.
-    - ``cpu``: the CPU kernels alone, or fail.
-    - ``cuda``: the CPU and the CUDA kernels, or fail.
-
     Raises:
         ValueError: The variable holds something else, or the two contradict each other.
     """
@@ -56,11 +51,7 @@ def compiler() -> list[str]:
 
 
 def compile_flags() -> list[str]:
-    """Flags for the C++ compiler; ``CXXFLAGS`` last.
-
-    Nothing else here depends on the machine that compiles: the binary runs on every machine of its
-    architecture.
-    """
+    """Flags for the C++ compiler, for every machine of its architecture; ``CXXFLAGS`` last."""
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
