@@ -241,7 +241,7 @@ def main() -> int:
     parser.add_argument("--toy", action="store_true", help="a handful of tests a stage")
     parser.add_argument("--fault", default="", help="of a rehearsal: see tests/gpu_day/faults.py")
     parser.add_argument("--patience", type=float, default=1,
-                        help="of a rehearsal: every limit times this")  # fmt: skip
+                        help="every limit times this")  # fmt: skip
     options = parser.parse_args()
     if (options.fault or options.toy) and not options.rehearse:
         parser.error("--fault and --toy belong to a rehearsal")
