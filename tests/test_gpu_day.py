@@ -124,7 +124,7 @@ def test_a_program_that_dies(tmp_path: Path) -> None:
     wrong, page = run(tmp_path, stage("a", program("p", code)))
     assert wrong == 2
     assert "ended with status -11" in page
-    assert "It began and never ended" in page
+    assert "## What began and has not ended\n\n- `stage a: one`" in page
 
 
 def test_a_program_that_cannot_start(tmp_path: Path) -> None:

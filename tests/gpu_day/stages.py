@@ -72,7 +72,7 @@ def stages(choice: Choice) -> list[Stage]:
         cases, first = f"test_case and ({toy_cases})", "float32-2d"
         special, apart = "test_graph[2d or waits", "memory"
     tests = _Tests(choice)
-    measured = [("penalization", 95), ("losses", 45), ("training_step", 35), ("counters", 25)]
+    measured = [("penalization", 90), ("losses", 42), ("training_step", 43), ("counters", 25)]
     if choice.short:
         measured = [("penalization", 30), ("losses", 22), ("training_step", 18)]
     return [
@@ -148,7 +148,7 @@ class _Tests:
         backends: str,
         keywords: str = "",
         workers: int = WORKERS,
-        test_seconds: float = 30,
+        test_seconds: float = 40,
     ) -> Program:
         """Several processes, since one that meets a fault of the GPU can only end."""
         choice = self.choice
