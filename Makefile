@@ -4,7 +4,8 @@
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
-# make gpu-test    the contract on every backend of this machine's GPU; writes a report
+# make gpu-day     everything a GPU has to say about the kernels, in 8 minutes; docs/gpu_day.md
+# make gpu-test    its tests alone, without a time limit; make bench DEVICE=cuda: its measurements
 # make fuzz   the property tests on 50,000 new examples; SEED=... draws the same ones again
 # make long-life   20,000 training steps in constant memory
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
@@ -22,7 +23,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean wheels
+.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
@@ -90,13 +91,31 @@ gpu-check: .venv-triton-newest/triton.installed .venv-triton-oldest/triton.insta
 	.venv-triton-newest/bin/python -m tests.gpu_check \
 		--newest .venv-triton-newest/bin/python --oldest .venv-triton-oldest/bin/python
 
-# For a machine with a GPU: GPU_PYTHON is an environment with its torch, pytest and hypothesis.
-GPU_PYTHON ?= $(CUDA_BIN)/python
-GPU_REPORT ?= build/gpu_report.md
+# For a machine with a GPU: python3 where it has all that is needed, else an environment made here.
+GPU_NEEDS := torch triton numpy pytest xdist hypothesis
+HAS_GPU_NEEDS := python3 -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))'
+GPU_PYTHON ?= $(shell $(HAS_GPU_NEEDS) $(GPU_NEEDS) && echo python3 || echo $(CUDA_BIN)/python)
+GPU_REPORT ?= build/gpu_report
+GPU_ENVIRONMENT = $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/gpu.installed)
+BUDGET ?= 480
 
-gpu-test: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
-	$(GPU_PYTHON) -m pip install --quiet --disable-pip-version-check pytest hypothesis numpy
-	$(GPU_PYTHON) -m tests.gpu_test --report $(GPU_REPORT)
+$(CUDA_VENV)/gpu.installed: $(CUDA_VENV)/torch.installed
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check pytest pytest-xdist hypothesis pybind11
+	touch $@
+
+# REHEARSE=1 runs all of it without a GPU, then each fault that is planted; REHEARSE=interpreter
+# with Triton's interpreter in the GPU's place, which needs triton in REHEARSAL_PYTHON.
+REHEARSAL_PYTHON ?= $(BIN)/python
+ifdef REHEARSE
+gpu-day: $(if $(filter $(BIN)/python,$(REHEARSAL_PYTHON)),$(VENV)/native.installed)
+	$(REHEARSAL_PYTHON) -m tests.gpu_day.rehearsal --in-place-of-triton $(if $(filter 1,$(REHEARSE)),reference,$(REHEARSE))
+else
+gpu-day: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --budget $(BUDGET)
+endif
+
+gpu-test: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages abcd --patience 20
 
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
@@ -180,8 +199,8 @@ test-integrations: $(CUDA_VENV)/integrations.installed
 
 
 ifeq ($(DEVICE),cuda)
-bench: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
-	$(GPU_PYTHON) -m benchmarks.gpu --report $(GPU_REPORT) $(BENCH_OPTIONS)
+bench: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages e --patience 10
 else
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)

@@ -124,7 +124,7 @@ def test_a_program_that_dies(tmp_path: Path) -> None:
     wrong, page = run(tmp_path, stage("a", program("p", code)))
     assert wrong == 2
     assert "ended with status -11" in page
-    assert "It began and never ended" in page
+    assert "## What began and has not ended\n\n- `stage a: one`" in page
 
 
 def test_a_program_that_cannot_start(tmp_path: Path) -> None:
@@ -239,8 +239,10 @@ def test_an_earlier_report_is_moved_aside(tmp_path: Path) -> None:
 def test_the_limits_fit_the_budget(tmp_path: Path, budget: float) -> None:
     table = stages(Choice(tmp_path, budget))
     assert [stage.letter for stage in table] == list(report.LETTERS)
-    # The last stage gets what the others leave: they do not always take all their time.
-    assert sum(stage.seconds for stage in table) <= 1.05 * budget
+    # The last stage gets what the others leave; were all of them to take all their time, at least
+    # three quarters of what it asks for.
+    before = sum(stage.seconds for stage in table[:-1])
+    assert before + 0.75 * table[-1].seconds <= budget
     for one in table:
         for step in one.steps:
             for part in step:

@@ -41,6 +41,8 @@ class Kernel(NamedTuple):
     shape: tuple[int, ...]
     backward: bool
     sectors: float  # over the least; tests/gpu_check/traffic.py
+    registers: int  # of a thread on sm_90, by triton 3.6; tests/gpu_check/ahead_of_time.py
+    occupancy: float  # theoretical, in percent; likewise
 
 
 def kernels() -> tuple[Kernel, ...]:
@@ -48,10 +50,10 @@ def kernels() -> tuple[Kernel, ...]:
     from benchmarks.gpu.cases import SHAPES
 
     return (
-        Kernel("2D forward", SHAPES.paper_2d, False, 1.14),
-        Kernel("2D backward", SHAPES.paper_2d, True, 1.15),
-        Kernel("3D forward", SHAPES.paper_3d, False, 1.97),
-        Kernel("3D backward", SHAPES.paper_3d, True, 1.35),
+        Kernel("2D forward", SHAPES.paper_2d, False, 1.14, 38, 75),
+        Kernel("2D backward", SHAPES.paper_2d, True, 1.15, 31, 100),
+        Kernel("3D forward", SHAPES.paper_3d, False, 1.97, 62, 50),
+        Kernel("3D backward", SHAPES.paper_3d, True, 1.35, 61, 50),
     )
 
 
@@ -94,7 +96,13 @@ def _compared(kernel: Kernel, counters: Row) -> Row:
     from benchmarks.kernels.memory import least_bytes
 
     least = least_bytes(Case(kernel.shape))[kernel.backward]
-    row = {"kernel": kernel.name, "predicted_sectors_over_least": kernel.sectors, **counters}
+    row = {
+        "kernel": kernel.name,
+        "predicted_sectors_over_least": kernel.sectors,
+        "predicted_registers": kernel.registers,
+        "predicted_occupancy": kernel.occupancy,
+        **counters,
+    }
     if "sectors" in counters:
         row["sectors_over_least"] = round(counters["sectors"] * SECTOR / least, 3)
     if "dram_bytes" in counters:

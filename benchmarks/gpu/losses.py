@@ -93,6 +93,11 @@ class Loss(NamedTuple):
     of_penalized: bool
     of_plain: bool
 
+    @property
+    def compiles(self) -> bool:
+        """Is anything of it compiled: by torch.compile, or by triton?"""
+        return self.name.startswith(("fused", "scnp")) or self.name.endswith("compiled")
+
 
 PLAIN, PLAIN_COMPILED = "plain", "plain compiled"
 PLAIN_NNUNET, FUSED, FUSED_JOINT = "nnU-Net's", "fused", "fused joint"

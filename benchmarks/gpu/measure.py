@@ -16,7 +16,7 @@ from benchmarks.gpu.rows import Row
 
 WARM_UP = 2
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50
-SECONDS = 0.05 if device.REHEARSAL else 0.4  # of one implementation on one case
+SECONDS = 0.05 if device.REHEARSAL else 0.25  # of one implementation on one case
 
 Forward = Callable[[Any], Tensor]  # of a buffer
 Backward = Callable[[Tensor, Any], Tensor]  # of the result and the buffer: the gradient

@@ -171,8 +171,9 @@ def _plain_step(row: Row) -> float:
 
 def _counters(rows: Sequence[Row]) -> list[str]:
     kernels = [kernel for row in rows for kernel in row.get("kernels", ())]
-    keys = ("sectors_over_least", "predicted_sectors_over_least", "dram_over_least", "registers",
-            "occupancy", "achieved_occupancy", "microseconds")  # fmt: skip
+    keys = ("sectors_over_least", "predicted_sectors_over_least", "dram_over_least",
+            "registers", "predicted_registers", "occupancy", "predicted_occupancy",
+            "achieved_occupancy", "microseconds")  # fmt: skip
     lines = [
         [kernel["kernel"], kernel["launched"], *(_number(kernel.get(key)) for key in keys)]
         for kernel in kernels
@@ -180,8 +181,8 @@ def _counters(rows: Sequence[Row]) -> list[str]:
     reasons = [row["reason"] for row in rows if row["state"] == "not there"]
     if reasons:
         return [f"Not there: {reason}." for reason in reasons] + [""]
-    heads = ["kernel", "launched", "sectors over the least", "predicted", "DRAM over the least",
-             "registers", "occupancy, %", "achieved, %", "µs"]  # fmt: skip
+    heads = ["kernel", "launched", "sectors over the least", "predicted", "DRAM over the least"]
+    heads += ["registers", "predicted", "occupancy, %", "predicted", "achieved, %", "µs"]
     return table(heads, lines)
 
 

@@ -22,7 +22,7 @@ from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
 
 TABLE = "training step"
-WARM_UP, ROUNDS = (1, 2) if device.REHEARSAL else (2, 10)
+WARM_UP, ROUNDS = (1, 2) if device.REHEARSAL else (2, 8)
 # Features of the stages: nnU-Net's of its usual 2D and 3D plans, less the deepest.
 STAGES: dict[int, tuple[int, ...]] = {2: (32, 64, 128, 256, 512, 512), 3: (32, 64, 128, 256, 320)}
 if device.REHEARSAL:

@@ -7,11 +7,11 @@ too, and is told there.
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice, zip_longest
 
-from benchmarks.gpu import losses, measure, penalization
+from benchmarks.gpu import device, losses, measure, penalization
 from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
 from benchmarks.gpu.inputs import Buffer
 from benchmarks.kernels.cases import Case
@@ -21,20 +21,22 @@ Compile = Callable[[], None]
 
 def compile_share(share: int, shares: int) -> None:
     """Run each implementation of this share once."""
-    for name, once in itertools.islice(_all(), share, None, shares):
+    for name, once in _in_order(share, shares):
         begun = time.monotonic()
         try:
             once()
         except Exception as error:  # told where it is measured
             print(f"failed    {name}: {type(error).__name__}: {error}", flush=True)
+            if device.sticky_error() is not None:
+                return
         else:
             print(f"compiled  {name} in {time.monotonic() - begun:.1f} s", flush=True)
 
 
-def _all() -> Iterator[tuple[str, Compile]]:
-    """What is compiled, in the order in which it is measured, the losses between."""
-    of_scnp, of_losses = _penalizations(), _losses()
-    for pair in itertools.zip_longest(of_scnp, of_losses):
+def _in_order(share: int, shares: int) -> Iterator[tuple[str, Compile]]:
+    """Yield this share in the order in which it is measured, the losses between."""
+    shared = [islice(each, share, None, shares) for each in (_penalizations(), _losses())]
+    for pair in zip_longest(*shared):
         yield from (one for one in pair if one is not None)
 
 
@@ -55,7 +57,8 @@ def _penalize(case: Case, implementation: str) -> None:
 def _losses() -> Iterator[tuple[str, Compile]]:
     for case in loss_cases(SHAPES):
         for loss in losses.LOSSES:
-            yield f"{case.name}, {loss.name}", functools.partial(_lose, case, loss)
+            if loss.compiles:
+                yield f"{case.name}, {loss.name}", functools.partial(_lose, case, loss)
 
 
 def _lose(case: Case, loss: losses.Loss) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 
 from benchmarks.gpu import rows
 from tests.gpu_day import report
-from tests.gpu_day.processes import Ended, Running
+from tests.gpu_day.processes import Ended, Running, say
 from tests.gpu_day.stages import BUDGET, ROOT, Choice, Program, Stage, stages, variables_of
 
 GOES_ON_AFTER = (0, 1, 3)  # a status that says: all was gone through
@@ -86,7 +86,7 @@ class Run:
         begun = time.monotonic()
         self._tell("stage", stage=stage.letter, title=stage.title, limit=max(0.0, limit))
         report.write(self.folder)
-        print(f"\n==== stage {stage.letter}: {stage.title} ({limit:.0f} s at most)", flush=True)
+        say(f"\n==== stage {stage.letter}: {stage.title} ({limit:.0f} s at most)")
         if stage.alone:
             self._end_beside()
         if limit <= 0:
@@ -94,7 +94,8 @@ class Run:
             return
         end = begun + limit
         for program in stage.beside:
-            self.beside.append(self._start(stage, program, program.seconds * self.choice.patience))
+            limit = program.seconds * self.choice.patience
+            self.beside.append(self._start(stage, program, limit, beside=True))
         if stage.needs:
             self._wait_for(stage.needs, end)
         states = [self._step(stage, step, end) for step in stage.steps]
@@ -151,13 +152,12 @@ class Run:
         self._tell("restart", stage=one.stage.letter, name=one.program.name, status=ended.status)
         return self._start(one.stage, one.program, left)
 
-    def _start(self, stage: Stage, program: Program, limit: float) -> Started:
+    def _start(self, stage: Stage, program: Program, limit: float, beside: bool = False) -> Started:
         log = self.folder / f"{stage.letter}-{program.name.replace(' ', '_').replace(',', '')}.log"
         variables = variables_of(self.choice, stage.letter, program.name, log)
-        print(f"---- {stage.letter}, {program.name}", flush=True)
-        running = Running(
-            list(program.command), ROOT, {**variables, **dict(program.variables)}, log
-        )
+        say(f"---- {stage.letter}, {program.name}")
+        variables |= dict(program.variables)
+        running = Running(list(program.command), ROOT, variables, log, beside)
         return Started(program, stage, running, limit)
 
     def _ended(self, one: Started, ended: Ended, on_purpose: bool = False) -> None:
@@ -241,7 +241,7 @@ def main() -> int:
     parser.add_argument("--toy", action="store_true", help="a handful of tests a stage")
     parser.add_argument("--fault", default="", help="of a rehearsal: see tests/gpu_day/faults.py")
     parser.add_argument("--patience", type=float, default=1,
-                        help="of a rehearsal: every limit times this")  # fmt: skip
+                        help="every limit times this")  # fmt: skip
     options = parser.parse_args()
     if (options.fault or options.toy) and not options.rehearse:
         parser.error("--fault and --toy belong to a rehearsal")
@@ -255,9 +255,7 @@ def main() -> int:
     wrong = Run(choice, table).all()
     shutil.rmtree(folder / "references", ignore_errors=True)
     page = (folder / report.PAGE).read_text(encoding="utf-8").partition("\n## What failed")[0]
-    print(
-        f"\n{page}\n{wrong} went wrong. Wrote {os.path.relpath(folder / report.PAGE)}", flush=True
-    )
+    say(f"\n{page}\n{wrong} went wrong. Wrote {os.path.relpath(folder / report.PAGE)}")
     return min(1, wrong)
 
 

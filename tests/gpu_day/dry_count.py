@@ -74,7 +74,7 @@ def counted() -> Iterator[Kernels]:
     before = availability.why_not_on
     triton.runtime.driver.set_active(Driver())
     triton.knobs.runtime.jit_cache_hook = closed
-    availability.why_not_on = lambda _: None
+    availability.why_not_on = lambda device: None  # noqa: ARG005
     try:
         yield found
     finally:
@@ -159,13 +159,13 @@ class Piece(NamedTuple):
     """A part of a stage's time."""
 
     what: str
-    count: float
+    number: float
     seconds: float  # of the processor, each
     workers: int
 
     @property
     def wall(self) -> float:
-        return self.count * self.seconds / self.workers
+        return self.number * self.seconds / self.workers
 
 
 def pieces() -> dict[str, list[Piece]]:
@@ -233,7 +233,7 @@ def main() -> int:
         print(f"stage {letter}" if stage else letter)
         for part in parts:
             print(
-                f"  {part.what:<58} {part.count:7.0f} x {part.seconds:5.2f} s / {part.workers:2} "
+                f"  {part.what:<58} {part.number:7.0f} x {part.seconds:5.2f} s / {part.workers:2} "
                 f"= {part.wall:6.1f} s"
             )
         wall = sum(part.wall for part in parts)

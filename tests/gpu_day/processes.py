@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -18,6 +19,12 @@ _LAST_WORDS = 1.5  # seconds between SIGABRT, which has Python say where it is, 
 _LONGEST_DEATH = 5.0  # seconds; a process in the middle of a driver's call may outlive SIGKILL
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Print, if anybody still listens: a run does not end because its terminal has."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, end=end, flush=True)
+
+
 class Ended(NamedTuple):
     """How a program ended."""
 
@@ -30,7 +37,12 @@ class Running:
     """A program that runs. Its output goes to a file, and from there to the terminal."""
 
     def __init__(
-        self, command: list[str], folder: Path, variables: dict[str, str], log: Path
+        self,
+        command: list[str],
+        folder: Path,
+        variables: dict[str, str],
+        log: Path,
+        beside: bool = False,
     ) -> None:
         self.log = log
         self._begun = time.monotonic()
@@ -46,7 +58,7 @@ class Running:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_before_it_starts,
+                preexec_fn=functools.partial(_before_it_starts, beside),
             )
 
     @property
@@ -64,8 +76,7 @@ class Running:
             new = file.read()
         self._told += len(new)
         if new:
-            sys.stdout.write(new.decode(errors="replace"))
-            sys.stdout.flush()
+            say(new.decode(errors="replace"), end="")
 
     def ended(self) -> Ended:
         """How it ended by itself; its children, if it left any, are ended here."""
@@ -92,8 +103,13 @@ class Running:
         return True
 
 
-def _before_it_starts() -> None:
-    """Runs in the child: no core files, and no life without the one who follows it."""
+def _before_it_starts(beside: bool) -> None:
+    """Runs in the child: no core files, and no life without the one who follows it.
+
+    What runs beside a stage gives way to it.
+    """
+    if beside:
+        os.nice(5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)

@@ -45,7 +45,8 @@ def page(folder: Path) -> list[str]:
         heading, "",
         *_state(run), "",
         *_stages(run, checks, of_stages["e"]),
-        *_failures(checks, bool(run) and run[-1]["kind"] != "end"),
+        *_failures(checks),
+        *_unended(checks),
         *_programs(folder, run),
         *tables.sections(of_stages["e"]),
         *_skipped(checks),
@@ -126,32 +127,35 @@ def _stages(run: Sequence[Row], checks: dict[str, list[Row]], of_e: Sequence[Row
     return tables.table(heads, lines)
 
 
-def _failures(checks: dict[str, list[Row]], runs: bool) -> list[str]:
-    """Every failed check with its whole reason; those with the same reason stand together."""
-    groups: dict[str, list[str]] = {}
-    for letter, found in checks.items():
-        for row in found:
-            name = f"stage {letter}: {row['name']}"
-            if row["state"] == "failed":
-                groups.setdefault(row["reason"].strip(), []).append(name)
-            elif row["state"] == "started":
-                said = "It runs, or its run was killed." if runs else "It began and never ended."
-                groups.setdefault(f"{said} The log has more.", []).append(name)
-    if not groups:
-        return []
-    by_cause: dict[str, list[tuple[str, list[str]]]] = {}
-    for reason, names in groups.items():
-        by_cause.setdefault(_cause(reason), []).append((reason, names))
-    lines = ["## What failed", ""]
+def _failures(checks: dict[str, list[Row]]) -> list[str]:
+    """Every failed check with its whole reason; those of the same cause stand together."""
+    by_cause: dict[str, list[tuple[str, str]]] = {}
+    for letter, row in _of_state(checks, "failed"):
+        named = (row["reason"].strip(), f"stage {letter}: {row['name']}")
+        by_cause.setdefault(_cause(row["reason"]), []).append(named)
+    lines = ["## What failed", ""] if by_cause else []
     for cause, alike in by_cause.items():
-        names = [name for _, of_reason in alike for name in of_reason]
+        names = [name for _, name in alike]
         whole = alike[0][0].splitlines()
-        lines += [f"### {len(names)}: {cause}", ""]
-        lines += [f"- `{name}`" for name in names[:MOST_NAMES]]
-        if len(names) > MOST_NAMES:
-            lines.append(f"- and {len(names) - MOST_NAMES} more, in the stage's rows")
+        lines += [f"### {len(names)}: {cause}", "", *_named(names)]
         lines += ["", "```", *whole[:MOST_LINES], "```", ""]
     return lines
+
+
+def _unended(checks: dict[str, list[Row]]) -> list[str]:
+    """Checks that began: they hung, or their process was ended, or they run as this is written."""
+    names = [f"stage {letter}: {row['name']}" for letter, row in _of_state(checks, "started")]
+    return ["## What began and has not ended", "", *_named(names), ""] if names else []
+
+
+def _of_state(checks: dict[str, list[Row]], state: str) -> list[tuple[str, Row]]:
+    return [(letter, row) for letter in checks for row in checks[letter] if row["state"] == state]
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    lines = [f"- `{name}`" for name in names[:MOST_NAMES]]
+    more = len(names) - MOST_NAMES
+    return [*lines, f"- and {more} more, in the stage's rows"] if more > 0 else lines
 
 
 def _cause(reason: str) -> str:

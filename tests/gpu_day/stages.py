@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,7 @@ def stages(choice: Choice) -> list[Stage]:
         cases, first = f"test_case and ({toy_cases})", "float32-2d"
         special, apart = "test_graph[2d or waits", "memory"
     tests = _Tests(choice)
-    measured = [("penalization", 85), ("losses", 45), ("training_step", 40), ("counters", 25)]
+    measured = [("penalization", 90), ("losses", 42), ("training_step", 43), ("counters", 25)]
     if choice.short:
         measured = [("penalization", 30), ("losses", 22), ("training_step", 18)]
     return [
@@ -88,7 +89,7 @@ def stages(choice: Choice) -> list[Stage]:
         Stage(
             "b",
             "The contract on Triton",
-            100 * (0.6 if choice.short else 1),
+            60 if choice.short else 120,
             ((tests.program("contract on triton", ["contract", "fused_loss"], "triton", cases),),),
             beside=() if choice.toy else tuple(_warm(choice, n) for n in range(WARMING)),
         ),
@@ -147,7 +148,7 @@ class _Tests:
         backends: str,
         keywords: str = "",
         workers: int = WORKERS,
-        test_seconds: float = 30,
+        test_seconds: float = 40,
     ) -> Program:
         """Several processes, since one that meets a fault of the GPU can only end."""
         choice = self.choice
@@ -155,8 +156,9 @@ class _Tests:
         command += ["-p", "no:cacheprovider", "-p", "tests.gpu_day.pytest_rows", "--tb=short"]
         if choice.fault:
             command += ["-p", "tests.gpu_day.faults"]
-        count = 1 if choice.toy else 2 if choice.rehearsal else workers
-        command += ["-n", str(min(count, workers)), "--max-worker-restart", "100"]
+        there = max(2, (os.cpu_count() or 1) - WARMING)
+        most = 1 if choice.toy else 2 if choice.rehearsal else there
+        command += ["-n", str(min(most, workers)), "--max-worker-restart", "100"]
         command += [f"{TESTS}/{file}.py" for file in files]
         if keywords:
             command += ["-k", keywords]
