@@ -46,10 +46,11 @@ def find_python(name: str) -> Path | None:
     """The interpreter ``python3.12``: on PATH, or one that pyenv keeps; None if there is none."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     kept = sorted(root.glob(f"versions/*/bin/{name}"), reverse=True)
-    for candidate in filter(None, (shutil.which(name), *kept)):
+    on_path = shutil.which(name)
+    for candidate in ([Path(on_path)] if on_path else []) + kept:
         answer = subprocess.run([candidate, "-c", ""], capture_output=True, check=False)
         if answer.returncode == 0:
-            return Path(candidate)
+            return candidate
     return None
 
 

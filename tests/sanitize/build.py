@@ -55,8 +55,8 @@ def build(folder: Path) -> Path:
     os.environ["CXXFLAGS"] = os.environ["LDFLAGS"] = shlex.join(FLAGS)
     try:
         compile_module(CHECKOUT / "csrc", folder, module_name())
-        canary = [*compiler(), *FLAGS, "-shared", "-fPIC", HERE / "canary.cpp"]
-        subprocess.run([*canary, "-o", folder / "canary.so"], check=True)
+        canary = [*compiler(), *FLAGS, "-shared", "-fPIC", str(HERE / "canary.cpp")]
+        subprocess.run([*canary, "-o", str(folder / "canary.so")], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"the kernels do not compile with sanitizers: {error}") from None
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from ...rules.target import check_values
 from ...rules.window import winner_dtype
@@ -259,11 +260,11 @@ def _result_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     capsule = loader.kernels.recycled_result(layout.shape, layout.stride(), _DTYPES[dtype])
     if capsule is None:
         return torch.empty_like(tensor, dtype=dtype)
-    result = torch.from_dlpack(capsule)
+    result: Tensor = from_dlpack(capsule)
     # As torch does with all fresh memory, where that is asked for.
     if (
         torch.are_deterministic_algorithms_enabled()
-        and torch.utils.deterministic.fill_uninitialized_memory
+        and torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     ):
         result.fill_(math.nan if dtype.is_floating_point else torch.iinfo(dtype).max)
     return result
