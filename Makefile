@@ -11,7 +11,7 @@
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
 # make wheels      the wheels that can be built and repaired here, in dist/
 # make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
-# make lint   ruff, mypy, clang-format
+# make lint   ruff, mypy, clang-format; every C++ header compiles alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
 #
@@ -192,6 +192,7 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/python -m tests.headers
 
 cuda-check: $(VENV)/native.installed
 	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
