@@ -22,7 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+<<<<<<< HEAD
 from scnp_kernels.backends.native.build import compile_flags, compiler
+=======
+from scnp_kernels.backends.native.build import compile_flags, compiler, sources
+>>>>>>> h2-torchfree
 from tests.headers import outside_headers
 
 CSRC = Path(__file__).parent.parent / "csrc"
@@ -45,7 +49,12 @@ def compile_unit(source: Path, folder: Path) -> Unit:
     base = folder / source.relative_to(CSRC).with_suffix("").as_posix().replace("/", "-")
     includes = [word for path in outside_headers() for word in ("-isystem", path)]
     command = [
+<<<<<<< HEAD
         *(*compiler(), *compile_flags(), *includes),
+=======
+        *compiler(),
+        *("-Wall", *includes, *compile_flags()),
+>>>>>>> h2-torchfree
         *("-MMD", "-MF", f"{base}.d", "-c", str(source), "-o", f"{base}.o"),
     ]
     with Path(f"{base}.log").open("wb") as log:

@@ -95,7 +95,7 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
   check_value(call.geometry.channels <= 250, "logits: got ", call.geometry.channels,
               " classes, takes at most 250 here");
   call.type = float_type(logits);
-  call.winner_type = winner_type(call.geometry);
+  call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
   call.target = target_of(logits, {"target", target}, mask, labels);
   call.softmax = softmax;

@@ -149,11 +149,6 @@ FloatType float_type(const Tensor& tensor) {
   }
 }
 
-WinnerType winner_type(const Geometry& geometry) {
-  const int64_t taps = geometry.taps();
-  return taps <= 255 ? WinnerType::kUInt8 : taps <= 32767 ? WinnerType::kInt16 : WinnerType::kInt32;
-}
-
 View<const char> read(const Tensor& tensor) {
   check_storage(tensor);
   return view_of<const char>(tensor, tensor.data);

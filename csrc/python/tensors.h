@@ -85,7 +85,6 @@ using Window = std::vector<int64_t>;
 
 Geometry geometry_of(const Tensor& logits, const Window& kernel_size);
 FloatType float_type(const Tensor& tensor);
-WinnerType winner_type(const Geometry& geometry);
 
 // The storage holds every element: one may have been given back or cut behind the tensor's back, as
 // sharding frameworks do, and reading such a tensor would end the process.

@@ -74,6 +74,12 @@ def nvcc_flags(architectures: Sequence[str]) -> list[str]:
     return flags
 
 
+def sources(csrc: Path, with_cuda: bool) -> list[Path]:
+    """The translation units of the module ``_C``."""
+    units = sorted((*csrc.rglob("*.cpp"), *csrc.rglob("*.cu")))
+    return [unit for unit in units if with_cuda or "cuda" not in str(unit.relative_to(csrc))]
+
+
 def ninja_file(csrc: Path, module: str, includes: Sequence[str], toolkit: Any = None) -> str:
     """What ninja makes: ``module``, of objects that know which files they depend on.
 
@@ -100,10 +106,8 @@ def ninja_file(csrc: Path, module: str, includes: Sequence[str], toolkit: Any = 
         lines.append(f"rule {rule}\n  deps = gcc\n  depfile = $out.d")
         lines.append(f"  command = {_text(command)} -MMD -MF $out.d -c $in -o $out")
     objects = []
-    for source in sorted((*csrc.rglob("*.cpp"), *csrc.rglob("*.cu"))):
+    for source in sources(csrc, toolkit is not None):
         name = source.relative_to(csrc).as_posix()
-        if toolkit is None and "cuda" in name:
-            continue
         rule = "cuda" if source.suffix == ".cu" else "kernels"
         if name.startswith("python/"):
             rule, name = "binding", f"{Path(module).stem}/{name}"
