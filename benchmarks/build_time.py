@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from scnp_kernels.backends.native.build import compile_flags, sources
+from scnp_kernels.backends.native.build import compile_flags, compiler, sources
 from tests.headers import outside_headers
 
 CSRC = Path(__file__).parent.parent / "csrc"
@@ -45,13 +45,13 @@ def compile_unit(source: Path, folder: Path) -> Unit:
     base = folder / source.relative_to(CSRC).with_suffix("").as_posix().replace("/", "-")
     includes = [word for path in outside_headers() for word in ("-isystem", path)]
     command = [
-        *shlex.split(os.environ.get("CXX", "c++")),
-        *("-std=c++20", "-fPIC", "-Wall", *includes, *compile_flags(CSRC, None)),
+        *compiler(),
+        *("-Wall", *includes, *compile_flags()),
         *("-MMD", "-MF", f"{base}.d", "-c", str(source), "-o", f"{base}.o"),
     ]
     with Path(f"{base}.log").open("wb") as log:
-        compiler = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(compiler.pid, 0)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise RuntimeError(f"{shlex.join(command)}\n{Path(f'{base}.log').read_text()}")
     names = Path(f"{base}.d").read_text().replace("\\\n", " ").split()[1:]

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
-from .autograd.dice_ce import dice_ce_sums
+from .autograd.dice_ce import dice_ce_statistics
 from .backends.registry import check_backend
-from .rules.arguments import (
-    KernelSize,
-    check_arguments,
-    check_dense_tensor,
-    check_flag,
-    check_ignore_index,
-    check_kernel_size,
-    check_not_both_zero,
-    check_weight,
+from .rules.arguments import KernelSize, channel_by_channel, check_arguments, differs_by_channel
+from .rules.dice_ce import Wanted, loss_from_statistics, unstack_statistics
+from .rules.loss_options import (
+    DiceCEOptions,
+    as_class_weights,
+    check_channels,
+    check_class_weights,
+    check_options,
+    sums_over_ranks,
 )
-from .rules.dice_ce import DiceCEOptions, loss_from_sums, unstack_sums
-from .sharding.dtensor import are_dtensors, gathered, replicated_like
-from .sharding.dtensor import dice_ce_sums as dice_ce_sums_over_mesh
-
-ACTIVATIONS = ("softmax", "sigmoid")
+from .sharding import dtensor
 
 
 def scnp_dice_ce_loss(
@@ -101,47 +97,78 @@ def scnp_dice_ce_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
-    check_backend(backend)
-    on_mesh = are_dtensors(logits, target, mask)
-    if on_mesh and distributed:
-        raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
-    options = _check_options(
-        activation,
-        ce_weight,
-        dice_weight,
-        include_background,
-        batch_dice,
-        smooth,
-        False if on_mesh else distributed,
+    options = DiceCEOptions(
+        kernel_size=kernel_size,
+        activation=activation,
+        ce_weight=ce_weight,
+        dice_weight=dice_weight,
+        scnp_weight=scnp_weight,
+        plain_weight=plain_weight,
+        include_background=include_background,
+        batch_dice=batch_dice,
+        smooth=smooth,
+        ignore_index=ignore_index,
+        distributed=distributed,
+        validate=validate,
+        backend=backend,
     )
-    scnp_weight = check_weight("scnp_weight", scnp_weight)
-    plain_weight = check_weight("plain_weight", plain_weight)
-    check_not_both_zero("scnp_weight", scnp_weight, "plain_weight", plain_weight)
-    arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
-    channels = logits.shape[1]
-    weights = _check_class_weights(class_weights, logits)
-    if on_mesh and weights is not None:
-        weights = gathered(weights)
-    if activation == "softmax" and channels == 1:
-        raise ValueError('activation: got "softmax" with C = 1 class, takes "sigmoid" there')
-    if not include_background and channels == 1:
-        raise ValueError("include_background: got False with C = 1 class, takes True there")
+    check_backend(backend)
+    return _loss(logits, target, mask, check_options(options), class_weights)
 
-    sums_of = dice_ce_sums_over_mesh if on_mesh else dice_ce_sums
-    sums = sums_of(arguments, activation == "softmax", scnp_weight != 0, plain_weight != 0, backend)
-    weighted_mean = activation == "softmax" and not arguments.target_is_masks
-    terms = [
-        weight * loss_from_sums(unstack_sums(of_term), options, weights, weighted_mean)
-        for weight, of_term in zip((scnp_weight, plain_weight), sums, strict=True)
-        if weight != 0
-    ]
+
+def _loss(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    options: DiceCEOptions,
+    class_weights: Tensor | Sequence[float] | None,
+) -> Tensor:
+    """Return the loss by checked options, a scalar."""
+    on_mesh = dtensor.are_dtensors(logits, target, mask)
+    if on_mesh and options.distributed:
+        raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
+    over_ranks = not on_mesh and sums_over_ranks(options)
+    arguments = check_arguments(
+        logits, target, options.kernel_size, options.ignore_index, mask, options.validate
+    )
+    check_channels(options, logits.shape[1])
+    weights = check_class_weights(class_weights, logits)
+    if on_mesh and weights is not None:
+        weights = dtensor.gathered(weights)
+
+    softmax = options.activation == "softmax"
+    per_channel = differs_by_channel(arguments)
+    if per_channel:
+        dtensor.check_same_for_all_channels(on_mesh)
+        if softmax:
+            raise ValueError(
+                "mask: got the shape of logits with softmax, which needs all channels of a pixel; "
+                'takes it with activation="sigmoid"'
+            )
+        arguments = channel_by_channel(arguments)
+    wanted = Wanted(softmax, options.scnp_weight != 0, options.plain_weight != 0)
+    statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
+    statistics = statistics_of(arguments, wanted, options.backend)
+    if per_channel:
+        statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
+    weighted_mean = softmax and not arguments.reading.target_is_masks
+    terms = []
+    for term, weight in enumerate((options.scnp_weight, options.plain_weight)):
+        if weight != 0:
+            of_term = unstack_statistics(statistics[term])
+            terms.append(
+                weight * loss_from_statistics(of_term, options, weights, weighted_mean, over_ranks)
+            )
     total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
     total = total if logits.dtype == torch.float64 else total.float()
-    return replicated_like(logits, total) if on_mesh else total
+    return dtensor.replicated_like(logits, total) if on_mesh else total
 
 
 class SCNPDiceCELoss(nn.Module):
     """:func:`scnp_dice_ce_loss` as a module, with the same arguments.
+
+    ``options`` holds them, frozen; ``criterion.options = dataclasses.replace(criterion.options,
+    plain_weight=1.0)`` changes one.
 
     Example:
         >>> import torch
@@ -172,132 +199,33 @@ class SCNPDiceCELoss(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        check_kernel_size(kernel_size)
-        check_flag("validate", validate, or_none=True)
         check_backend(backend)
-        check_flag("distributed", distributed, or_none=True)
-        # Whether ranks run is asked at each call: a loss may be made before they do.
-        options = _check_options(
-            activation, ce_weight, dice_weight, include_background, batch_dice, smooth, False
+        self.options = check_options(
+            DiceCEOptions(
+                kernel_size=kernel_size,
+                activation=activation,
+                ce_weight=ce_weight,
+                dice_weight=dice_weight,
+                scnp_weight=scnp_weight,
+                plain_weight=plain_weight,
+                include_background=include_background,
+                batch_dice=batch_dice,
+                smooth=smooth,
+                ignore_index=ignore_index,
+                distributed=distributed,
+                validate=validate,
+                backend=backend,
+            )
         )
-        self.scnp_weight = check_weight("scnp_weight", scnp_weight)
-        self.plain_weight = check_weight("plain_weight", plain_weight)
-        check_not_both_zero("scnp_weight", self.scnp_weight, "plain_weight", self.plain_weight)
-        self.kernel_size = kernel_size
-        self.activation = activation
-        self.ce_weight = options.ce_weight
-        self.dice_weight = options.dice_weight
-        self.include_background = include_background
-        self.batch_dice = batch_dice
-        self.smooth = options.smooth
-        self.ignore_index = check_ignore_index(ignore_index)
-        self.distributed = distributed
-        self.validate = validate
-        self.backend = backend
-        # A buffer, so that it follows the module to its device; not a part of the state.
-        weights = None if class_weights is None else _as_weights(class_weights)
+        # A buffer follows the module to its device; this one is no part of the state.
+        weights = None if class_weights is None else as_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`."""
-        return scnp_dice_ce_loss(
-            logits,
-            target,
-            self.kernel_size,
-            activation=self.activation,
-            ce_weight=self.ce_weight,
-            dice_weight=self.dice_weight,
-            scnp_weight=self.scnp_weight,
-            plain_weight=self.plain_weight,
-            include_background=self.include_background,
-            batch_dice=self.batch_dice,
-            smooth=self.smooth,
-            class_weights=self.class_weights,
-            ignore_index=self.ignore_index,
-            mask=mask,
-            distributed=self.distributed,
-            validate=self.validate,
-            backend=self.backend,
-        )
+        """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`."""
+        return _loss(logits, target, mask, self.options, self.class_weights)
 
     def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, activation={self.activation!r}, "
-            f"ce_weight={self.ce_weight}, dice_weight={self.dice_weight}, "
-            f"scnp_weight={self.scnp_weight}, plain_weight={self.plain_weight}, "
-            f"include_background={self.include_background}, batch_dice={self.batch_dice}, "
-            f"ignore_index={self.ignore_index}, backend={self.backend!r}"
-        )
-
-
-def _check_options(
-    activation: str,
-    ce_weight: float,
-    dice_weight: float,
-    include_background: bool,
-    batch_dice: bool,
-    smooth: float,
-    distributed: bool | None,
-) -> DiceCEOptions:
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(f'activation: got {activation!r}, takes "softmax" or "sigmoid"')
-    check_flag("include_background", include_background)
-    check_flag("batch_dice", batch_dice)
-    check_flag("distributed", distributed, or_none=True)
-    ce_weight = check_weight("ce_weight", ce_weight)
-    dice_weight = check_weight("dice_weight", dice_weight)
-    check_not_both_zero("ce_weight", ce_weight, "dice_weight", dice_weight)
-    return DiceCEOptions(
-        activation=activation,
-        ce_weight=ce_weight,
-        dice_weight=dice_weight,
-        include_background=include_background,
-        batch_dice=batch_dice,
-        smooth=check_weight("smooth", smooth),
-        sum_over_ranks=_several_ranks(distributed) and batch_dice,
-    )
-
-
-def _several_ranks(distributed: bool | None) -> bool:
-    running = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if distributed and not running:
-        raise ValueError("distributed: got True, but torch.distributed is not initialized")
-    return distributed is not False and running and torch.distributed.get_world_size() > 1
-
-
-def _as_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
-    takes = "takes [C] finite numbers that are not negative"
-    try:
-        weights = torch.as_tensor(class_weights)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"class_weights: got {class_weights!r}, {takes}") from None
-    check_dense_tensor("class_weights", weights)
-    if weights.dtype == torch.bool or weights.is_complex():
-        raise TypeError(f"class_weights: got {weights.dtype}, {takes}")
-    if weights.dim() != 1:
-        raise ValueError(f"class_weights: got shape {tuple(weights.shape)}, {takes}")
-    if weights.device.type == "meta":
-        raise ValueError(f"class_weights: got a tensor on meta, {takes}")
-    weights = weights if weights.is_floating_point() else weights.float()
-    # Where looking at the values costs nothing: elsewhere it would wait, or break a graph.
-    # Subclasses (DTensors, fake tensors) have none to look at.
-    has_values = type(weights) in (Tensor, nn.Parameter) and weights.device.type == "cpu"
-    if has_values and not torch.compiler.is_compiling():
-        for weight in weights.tolist():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"class_weights: got {weight!r} among them, {takes}")
-    return weights
-
-
-def _check_class_weights(
-    class_weights: Tensor | Sequence[float] | None, logits: Tensor
-) -> Tensor | None:
-    if class_weights is None:
-        return None
-    weights = _as_weights(class_weights)
-    if weights.shape[0] != logits.shape[1]:
-        raise ValueError(
-            f"class_weights: got {weights.shape[0]} numbers, takes C = {logits.shape[1]}, one per "
-            "channel of the logits"
-        )
-    return weights.to(logits.device)
+        """Return the options as keyword arguments, for ``print``."""
+        names = (field.name for field in fields(self.options))
+        return ", ".join(f"{name}={getattr(self.options, name)!r}" for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from .backends.registry import check_backend
 from .functional import scnp
 from .rules.arguments import (
+    LABEL_DTYPES,
     KernelSize,
     check_flag,
     check_ignore_index,
@@ -17,6 +19,7 @@ from .rules.arguments import (
     check_not_both_zero,
     check_weight,
 )
+from .sharding import dtensor
 
 
 class SCNP(nn.Module):
@@ -50,7 +53,7 @@ class SCNP(nn.Module):
         self.backend = backend
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
+        """Return the penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
         return scnp(
             logits,
             target,
@@ -124,17 +127,45 @@ class SCNPLoss(nn.Module):
         mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """The weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only."""
+        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only.
+
+        The loss is given integer label maps as int64, which torch's own losses ask for.
+        """
+        self._warn_of_shards(logits)
+        labels = _as_class_indices(target, logits)
         terms = []
         if self.scnp_weight != 0:
             penalized = self.scnp(logits, target, mask)
-            terms.append(_weighted(self.scnp_weight, self.loss(penalized, target, *args, **kwargs)))
+            terms.append(_weighted(self.scnp_weight, self.loss(penalized, labels, *args, **kwargs)))
         if self.plain_weight != 0:
-            terms.append(_weighted(self.plain_weight, self.loss(logits, target, *args, **kwargs)))
+            terms.append(_weighted(self.plain_weight, self.loss(logits, labels, *args, **kwargs)))
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+    def _warn_of_shards(self, logits: Tensor) -> None:
+        """Warn where torch averages over shards what it should average over valid pixels."""
+        loss = self.loss
+        if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or loss.reduction != "mean":
+            return
+        if self.scnp.ignore_index is not None and dtensor.averages_over_shards(logits):
+            warnings.warn(
+                f"SCNPLoss: {type(loss).__name__} with ignored pixels on a sharded DTensor: torch "
+                "reports the mean of the shards' means, whatever their numbers of valid pixels "
+                "(pytorch#185167); the gradient is right. SCNPDiceCELoss(dice_weight=0) reports "
+                "the mean over all valid pixels",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def extra_repr(self) -> str:
         return f"scnp_weight={self.scnp_weight}, plain_weight={self.plain_weight}"
+
+
+def _as_class_indices(target: Tensor, logits: Tensor) -> Tensor:
+    """Return a label map of a narrow integer dtype as int64, every other target as it is."""
+    if not (isinstance(target, Tensor) and isinstance(logits, Tensor)):
+        return target  # of which SCNP says what it takes
+    is_label_map = target.dtype in LABEL_DTYPES and target.shape != logits.shape
+    return target.long() if is_label_map else target
 
 
 def _weighted(weight: float, loss: Tensor) -> Tensor:

@@ -31,7 +31,6 @@ LONGEST = (
     "tests/test_packaging.py",
     "tests/distributed/test_contract.py",
     "tests/test_topology_runs.py",
-    "tests/test_first_use.py",
     "tests/test_fused_dice_ce.py",
     "tests/test_compile.py",
     "tests/test_benchmarks.py",

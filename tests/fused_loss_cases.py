@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from scnp_kernels import ops
+from scnp_kernels.rules.dice_ce import Wanted
+from scnp_kernels.rules.target import Reading
 from tests import generators as g
 from tests.cases import Case
 
@@ -123,11 +125,13 @@ def outcome_of(backend: str, fused: FusedCase, device: str = "cpu") -> FusedOutc
         backend, dtype = "reference", torch.float64
 
     def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, Tensor] = ops.dice_ce_forward(*arguments, backend)
+        *tensors, reading, wanted = arguments
+        result: tuple[Tensor, Tensor] = ops.dice_ce_forward(*tensors, *reading, *wanted, backend)
         return result
 
     def backward(*arguments: Any) -> Tensor:
-        result: Tensor = ops.dice_ce_backward(*arguments, backend)
+        *tensors, reading, wanted = arguments
+        result: Tensor = ops.dice_ce_backward(*tensors, *reading, *wanted, backend)
         return result
 
     return outcome_by(forward, backward, fused, dtype, device)
@@ -151,14 +155,14 @@ def outcome_by(
         target,
         mask,
         fused.case.window,
-        target.shape == logits.shape,
-        1 if channels == 1 else 0,
-        max(2, channels),
-        fused.case.ignore_index,
-        False,
-        fused.softmax,
-        fused.of_penalized,
-        fused.of_plain,
+        Reading(
+            target_is_masks=target.shape == logits.shape,
+            first_class=1 if channels == 1 else 0,
+            label_count=max(2, channels),
+            ignore_index=fused.case.ignore_index,
+            validate=False,
+        ),
+        Wanted(fused.softmax, fused.of_penalized, fused.of_plain),
     )
     sums, winners = forward(logits, *arguments)
     of_sums = torch.randn(sums.shape, generator=g.seeded(2), dtype=torch.float64)

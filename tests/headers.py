@@ -7,7 +7,6 @@ code of its own; every such file begins with the prologue that makes this possib
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shlex
@@ -18,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+import pybind11
 
 CHECKOUT = Path(__file__).parent.parent
 CSRC = CHECKOUT / "csrc"
@@ -80,13 +81,7 @@ def checks_of(header: Path) -> Iterator[Check]:
 
 def outside_headers() -> list[str]:
     """Where the headers lie that the binding includes: Python's and pybind11's."""
-    paths = [sysconfig.get_path("include")]
-    for package in ("pybind11", "torch"):
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-            include = Path(place) / "include"
-            paths += [str(include), str(include / "torch" / "csrc" / "api" / "include")]
-    return paths
+    return [sysconfig.get_path("include"), pybind11.get_include()]
 
 
 def failures(headers: Sequence[Path]) -> list[str]:

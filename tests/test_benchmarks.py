@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.kernels import bars, check, inputs, memory, peers, program, readme, results
+from benchmarks.kernels import bars, check, compare, inputs, memory, peers, program, readme, results
 from benchmarks.kernels.cases import (
     BOOL_MASKS,
     COPY,
@@ -303,3 +305,22 @@ def test_a_copy_is_measured_beside_every_kind_of_logits() -> None:
         run = results.Results({}, records)
         for record in records:
             assert run.copy_beside(record).implementation == COPY
+
+
+def test_two_installations_are_compared_in_turns() -> None:
+    """The same one twice: the same bits, and a ratio for every round."""
+    case = Case((1, 2, 9, 17), dtype=torch.bfloat16)
+    ratios = compare.compare(sys.executable, sys.executable, case, seconds=0.05)
+    assert len(ratios["forward"]) == len(ratios["both"]) >= 7
+    assert all(ratio > 0 for values in ratios.values() for ratio in values)
+
+
+def test_installations_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = iter("ab")
+
+    def ask(_self: compare.Installation, _question: dict[str, Any]) -> dict[str, Any]:
+        return {"digest": next(digests), "forward": 1.0, "both": 1.0}
+
+    monkeypatch.setattr(compare.Installation, "ask", ask)
+    with pytest.raises(compare.DifferentBitsError, match="1x1x4x4"):
+        compare.compare(sys.executable, sys.executable, Case((1, 1, 4, 4)), seconds=0.05)

@@ -147,7 +147,6 @@ def test_opcheck_forward(form: str, kernel_size: list[int]) -> None:
     arguments = _operator_arguments(form, kernel_size, requires_grad=True)
     for backend in ("cpu", "reference"):
         opcheck(OPERATORS.forward.default, (*arguments, backend))
-    opcheck(OPERATORS.native_forward.default, _operator_arguments(form, kernel_size, False))
 
 
 @pytest.mark.parametrize("name", ["scatter", "gather"])
@@ -161,7 +160,6 @@ def test_opcheck_scatter_and_gather(name: str, kernel_size: list[int]) -> None:
             getattr(OPERATORS, name).default,
             (values.clone().requires_grad_(), winners, kernel_size, backend),
         )
-    opcheck(getattr(OPERATORS, f"native_{name}").default, (values, winners, kernel_size))
 
 
 def test_raw_operators_differentiate_by_themselves() -> None:
@@ -180,3 +178,27 @@ def test_raw_operators_differentiate_by_themselves() -> None:
         assert torch.equal(
             gradient, getattr(OPERATORS, transpose)(weights, winners, [3, 3], "auto")
         )
+
+
+def test_compiled_autograd_runs_the_same_backward() -> None:
+    """The backward pass is traced, too, where a compiler of the backward pass is asked for."""
+    logits = torch.randn(2, 3, 8, 10)
+    target = torch.randint(0, 3, (2, 8, 10))
+    weights = torch.randn(2, 3, 8, 10)
+
+    def gradient(compiled: bool) -> Tensor:
+        leaf = logits.clone().requires_grad_()
+        loss = (scnp(leaf, target) * weights).sum()
+        if compiled:
+            compiler = CompileCounterWithBackend("eager")
+            with torch._dynamo.compiled_autograd._enable(
+                torch.compile(backend=compiler, fullgraph=True)
+            ):
+                loss.backward()
+            assert compiler.frame_count == 1
+        else:
+            loss.backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    assert torch.equal(gradient(compiled=True), gradient(compiled=False))

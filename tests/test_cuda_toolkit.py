@@ -1,4 +1,4 @@
-"""Promise: CUDA kernels are compiled where torch and nvcc fit each other, GPU or not; else why not.
+"""Promise: CUDA kernels are compiled where there is a toolkit, GPU or not; else it is said why not.
 
 With toolkits made of a script that answers as nvcc does.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scnp_kernels.backends.native import cuda_toolkit
+from scnp_kernels.backends.native import build, cuda_toolkit
 
 
 def _toolkit(folder: Path, version: str, architectures: str = "75 80 86 90 100 120") -> Path:
@@ -17,6 +17,8 @@ def _toolkit(folder: Path, version: str, architectures: str = "75 80 86 90 100 1
     (folder / "bin").mkdir(parents=True)
     (folder / "include").mkdir()
     (folder / "include" / "cuda_runtime_api.h").touch()
+    (folder / "lib64").mkdir()
+    (folder / "lib64" / "libcudart_static.a").touch()
     names = "\n".join(f"compute_{number}" for number in architectures.split())
     nvcc = folder / "bin" / "nvcc"
     nvcc.write_text(
@@ -42,7 +44,7 @@ def test_a_variable_names_the_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for variable in ("CUDA_PATH", "CUDA_HOME"):
         monkeypatch.setenv(variable, str(toolkit))
         assert cuda_toolkit.find_toolkit() == toolkit
-        assert cuda_toolkit.reason_against("13.0") is None
+        assert cuda_toolkit.toolkit().version == "13.0"
 
 
 def test_nvcc_on_path_leads_to_the_toolkit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,45 +65,48 @@ def test_a_named_folder_without_nvcc_is_not_given_way_to(
     monkeypatch.setenv("PATH", f"{toolkit / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "elsewhere"))
     assert cuda_toolkit.find_toolkit() is None
-    reason = cuda_toolkit.reason_against("13.0")
-    assert reason is not None
-    assert "no CUDA toolkit was found" in reason
-    assert "CUDA_HOME" in reason
+    with pytest.raises(ValueError, match=r"no CUDA toolkit was found .* set CUDA_HOME"):
+        cuda_toolkit.toolkit()
 
 
-def test_the_first_numbers_must_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    toolkit = _toolkit(tmp_path / "toolkit", "12.4")
-    monkeypatch.setenv("CUDA_HOME", str(toolkit))
-    assert cuda_toolkit.reason_against("12.8") is None
-    reason = cuda_toolkit.reason_against("13.0")
-    assert reason is not None
-    assert f"nvcc is of CUDA 12.4 ({toolkit}), but this torch was built for CUDA 13.0" in reason
-    assert "set CUDA_HOME to a toolkit of CUDA 13" in reason
-
-
-def test_a_torch_without_cuda_needs_no_toolkit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("CUDA_HOME", str(_toolkit(tmp_path / "toolkit", "13.0")))
-    assert "this torch is built without CUDA" in (cuda_toolkit.reason_against(None) or "")
-
-
-def test_an_nvcc_that_does_not_run_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_a_toolkit_lacks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     toolkit = _toolkit(tmp_path / "toolkit", "13.0")
-    (toolkit / "bin" / "nvcc").write_text("#!/bin/sh\nexit 1\n")
     monkeypatch.setenv("CUDA_HOME", str(toolkit))
-    assert "does not tell its version" in (cuda_toolkit.reason_against("13.0") or "")
+    runtime = toolkit / "lib64" / "libcudart_static.a"
+    assert cuda_toolkit.toolkit().static_runtime == runtime
+    elsewhere = toolkit / "targets" / "x86_64-linux" / "lib" / runtime.name
+    elsewhere.parent.mkdir(parents=True)
+    runtime.rename(elsewhere)
+    assert cuda_toolkit.toolkit().static_runtime == elsewhere
+    elsewhere.unlink()
+    with pytest.raises(ValueError, match=r"has no libcudart_static\.a"):
+        cuda_toolkit.toolkit()
+    (toolkit / "bin" / "nvcc").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(ValueError, match="does not tell its version"):
+        cuda_toolkit.toolkit()
 
 
 def test_architectures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The variable, else the visible GPUs (torch's own choice), else what this nvcc knows."""
+    """The variable, else what this nvcc knows."""
     new = _toolkit(tmp_path / "new", "13.0")
     old = _toolkit(tmp_path / "old", "12.4", "50 60 70 75 80 86 89 90")
-    assert cuda_toolkit.environment(new, gpus_visible=False) == {
-        "CUDA_HOME": str(new),
-        "TORCH_CUDA_ARCH_LIST": "7.5;8.0;8.6;9.0;10.0;12.0+PTX",
-    }
-    assert cuda_toolkit.default_architectures(old) == "7.5;8.0;8.6;9.0+PTX"
-    assert cuda_toolkit.environment(new, gpus_visible=True) == {"CUDA_HOME": str(new)}
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0")
-    assert cuda_toolkit.environment(new, gpus_visible=False) == {"CUDA_HOME": str(new)}
+    monkeypatch.setenv("CUDA_HOME", str(new))
+    wanted = ["7.5", "8.0", "8.6", "9.0", "10.0", "12.0+PTX"]
+    assert cuda_toolkit.toolkit().architectures == wanted
+    monkeypatch.setenv("CUDA_HOME", str(old))
+    assert cuda_toolkit.toolkit().architectures == ["7.5", "8.0", "8.6", "9.0+PTX"]
+    for text in ("8.0;9.0a+PTX", "8.0 9.0a+PTX"):
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", text)
+        assert cuda_toolkit.toolkit().architectures == ["8.0", "9.0a+PTX"]
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "Ampere")
+    with pytest.raises(ValueError, match="TORCH_CUDA_ARCH_LIST: got 'Ampere', takes compute cap"):
+        cuda_toolkit.toolkit()
+
+
+def test_nvcc_is_told_of_them() -> None:
+    flags = build.nvcc_flags(["8.0", "9.0a+PTX"])
+    assert [flag for flag in flags if "gencode" in flag] == [
+        "-gencode=arch=compute_80,code=sm_80",
+        "-gencode=arch=compute_90a,code=sm_90a",
+        "-gencode=arch=compute_90a,code=compute_90a",
+    ]

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from scnp_kernels import scnp
 
 CHECKOUT = Path(__file__).parent.parent
 EXAMPLES = CHECKOUT / "examples"
@@ -47,3 +50,17 @@ def test_the_readme_links_to_every_page() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         assert "://" in link or (page.parent / link).exists(), link
+
+
+def test_compiling_and_differentiating_go_together_in_one_order() -> None:
+    """docs/distributed.md: torch refuses to compile a gradient of operators not its own."""
+    target = torch.randint(0, 3, (2, 8, 8))
+    logits = torch.randn(2, 3, 8, 8)
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return scnp(logits, target).square().sum()
+
+    expected = torch.func.grad(loss)(logits)
+    torch.testing.assert_close(torch.func.grad(torch.compile(loss))(logits), expected)
+    with pytest.raises(RuntimeError, match="setup_context"):
+        torch.compile(torch.func.grad(loss))(logits)

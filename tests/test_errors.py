@@ -54,6 +54,7 @@ LOGITS_ERRORS = [
         Bad(f"logits_{type(value).__name__}", {"logits": value}, TypeError,
             rf"logits: got {type(value).__name__}, takes a torch\.Tensor")
         for value in NOT_TENSORS
+        if not isinstance(value, list)
     ),
     *(
         Bad(f"logits_{dtype}", {"logits": LOGITS.to(dtype)}, TypeError,
@@ -302,3 +303,26 @@ def test_modules_raise_the_errors_of_scnp(backend: str) -> None:
     with pytest.raises(ValueError, match=rf"kernel_size: got 3 values .*, {ODD}"):
         SCNP((3, 3, 3), backend=backend)(LOGITS, TARGET)
     assert criterion(LOGITS, TARGET).isfinite()
+
+
+def test_a_list_of_outputs_is_told_which_wrapper_goes_outside() -> None:
+    outputs: Any = [LOGITS, LOGITS]
+    with pytest.raises(
+        TypeError, match=r"logits: got a list of 2 outputs, .*DeepSupervisionLoss\("
+    ):
+        SCNPLoss(torch.nn.CrossEntropyLoss())(outputs, TARGET)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_logits_smaller_than_the_target_are_told_to_be_upsampled(masks: bool) -> None:
+    logits = torch.zeros(2, 3, 8, 6)
+    target = torch.zeros((2, 3, 32, 24) if masks else (2, 32, 24), dtype=torch.long)
+    with pytest.raises(ValueError, match=r"upsample the logits .*size=\(32, 24\)"):
+        scnp(logits, target)
+
+
+def test_soft_labels_are_told_the_way_out() -> None:
+    soft = torch.full(LOGITS.shape, 0.25)
+    with pytest.raises(ValueError, match=r"holds 0.25, .*target > 0.5, or validate=False"):
+        scnp(LOGITS, soft, backend="reference")
+    assert torch.equal(scnp(LOGITS, soft, validate=False), scnp(LOGITS, soft > 0.5))

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from scnp_kernels import scnp, scnp_dice_ce_loss
+from scnp_kernels.backends.native import loader as native
+from scnp_kernels.backends.native import operators
 
 MEBIBYTE = 1 << 20
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -107,14 +109,43 @@ def test_arrays_of_numpy_hold_the_memory() -> None:
     del others
 
 
-def test_results_can_grow_and_be_shared() -> None:
+def test_results_can_be_shared() -> None:
     penalized = _penalized(seed=4)
     copy = penalized.clone()
-    penalized.resize_(1, 4, 1024, 1024)
-    assert torch.equal(penalized.view(-1)[: copy.numel()].nan_to_num(), copy.view(-1).nan_to_num())
-    shared = _penalized(seed=4).share_memory_()
+    shared = penalized.share_memory_()
     assert shared.is_shared()
     assert torch.equal(shared.nan_to_num(), copy.nan_to_num())
+
+
+def test_results_shrink_but_do_not_grow() -> None:
+    """Torch says so, and nothing is lost; a copy grows as any tensor does."""
+    penalized = _penalized(seed=4)
+    copy = penalized.clone()
+    with pytest.raises(RuntimeError, match="not resizable"):
+        penalized.resize_(1, 4, 1024, 1024)
+    assert torch.equal(penalized.view(-1)[: copy.numel()].nan_to_num(), copy.view(-1).nan_to_num())
+    penalized.resize_(1, 1, 1024, 1024)
+    assert torch.equal(penalized.view(-1).nan_to_num(), copy[:, 0].reshape(-1).nan_to_num())
+    copy.resize_(1, 4, 1024, 1024)
+
+
+def test_deterministic_mode_fills_results() -> None:
+    """An element that nobody writes shows; every other test of this suite relies on it."""
+    like = torch.zeros(1, 2, 1024, 1024)
+    assert native.load() is None
+    operators._result_like(like, torch.float32).fill_(1)  # memory that the next ones take
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        assert operators._result_like(like, dtype).isnan().all()
+    assert operators._result_like(like.double(), torch.int32).eq(2**31 - 1).all()
+    assert operators._result_like(torch.zeros(1, 8, 1024, 1024), torch.uint8).eq(255).all()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        operators._result_like(like, torch.float32).fill_(1)
+        assert (
+            operators._result_like(like, torch.float32).eq(1).all()
+        )  # the same memory, left alone
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 
 
 def test_many_threads_take_and_give_back_at_once() -> None:

@@ -299,7 +299,7 @@ def test_weights_are_any_real_number(number: Callable[[float], Any]) -> None:
     assert torch.equal(scnp_dice_ce_loss(logits, labels, **options), expected)
     criterion = SCNPDiceCELoss(**options)
     assert torch.equal(criterion(logits, labels), expected)
-    assert all(type(getattr(criterion, name)) is float for name in names)
+    assert all(type(getattr(criterion.options, name)) is float for name in names)
 
 
 @pytest.mark.parametrize("weight", [np.float32("inf"), np.float32("nan"), np.float64(-1)])

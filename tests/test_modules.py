@@ -294,3 +294,12 @@ def test_trains_a_network(backend: str) -> None:
     assert all(p.grad is not None and p.grad.count_nonzero() for p in network.parameters())
     optimizer.step()
     assert criterion(network(image), target) < before
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_integer_dtype_reach_torchs_losses(dtype: torch.dtype) -> None:
+    """torch's cross entropy takes int64 labels, and images hold narrower ones."""
+    logits = torch.randn(2, 3, 7, 9, requires_grad=True)
+    target = torch.randint(0, 3, (2, 7, 9))
+    criterion = SCNPLoss(torch.nn.CrossEntropyLoss(), plain_weight=1.0)
+    assert torch.equal(criterion(logits, target.to(dtype)), criterion(logits, target))

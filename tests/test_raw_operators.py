@@ -63,16 +63,16 @@ FORWARD_NONSENSE: list[tuple[str, dict[str, Any], str]] = [
     ("class_below", {"first_class": -1}, "first_class: got -1"),
     ("labels_beyond", {"label_count": 2**63 - 1}, "label_count: got .*, takes 0 to"),
     ("labels_below", {"label_count": -1}, "label_count: got -1"),
-    ("integer_logits", {"logits": LOGITS.int()}, "logits: got Int, takes float16"),
+    ("integer_logits", {"logits": LOGITS.int()}, "logits: got int32, takes float16"),
     ("two_axes", {"logits": LOGITS[0, 0], "target": TARGET[0]}, "logits: got 2 axes"),
     ("no_axes", {"logits": LOGITS[0, 0, 0, 0]}, "logits: got 0 axes"),
     ("six_axes", {"logits": LOGITS[None, None]}, "logits: got 6 axes"),
-    ("complex_target", {"target": TARGET.to(torch.complex64)}, "target: got ComplexFloat"),
-    ("integer_mask", {"mask": TARGET}, "mask: got Long, takes bool"),
+    ("complex_target", {"target": TARGET.to(torch.complex64)}, "target: got torch.complex64"),
+    ("integer_mask", {"mask": TARGET}, "mask: got int64, takes bool"),
     ("short_mask", {"mask": MASK[:1]}, "mask: got shape"),
     ("wide_mask", {"mask": MASK.unsqueeze(1)}, "mask: got shape"),
-    ("sparse_logits", {"logits": LOGITS.to_sparse()}, "SparseCPU"),
-    ("sparse_target", {"target": TARGET.to_sparse()}, "SparseCPU"),
+    ("sparse_logits", {"logits": LOGITS.to_sparse()}, "logits: got a torch.sparse_coo tensor"),
+    ("sparse_target", {"target": TARGET.to_sparse()}, "target: got a torch.sparse_coo tensor"),
 ]
 
 
@@ -88,15 +88,15 @@ def test_the_kernels_refuse_nonsense(changes: dict[str, Any], message: str) -> N
 
 LINEAR_NONSENSE: list[tuple[str, dict[str, Any], str]] = [
     ("fewer_winners", {"winners": WINNERS[:1]}, "winners: got shape"),
-    ("winners_dtype", {"winners": WINNERS.long()}, "winners: got Long, takes Byte"),
-    ("winners_of_wide_windows", {"kernel_size": [17, 17]}, "winners: got Byte, takes Short"),
+    ("winners_dtype", {"winners": WINNERS.long()}, "winners: got int64, takes uint8"),
+    ("winners_of_wide_windows", {"kernel_size": [17, 17]}, "winners: got uint8, takes int16"),
     ("one_window_short", {"kernel_size": [3]}, "kernel_size: got 1 values"),
     ("even_window", {"kernel_size": [2, 3]}, "kernel_size: got 2, takes odd positive"),
     ("window_too_large", {"kernel_size": [65537, 65537]}, "kernel_size: got .*, takes windows of"),
     ("window_wraps", {"kernel_size": [2**62 + 1, 2**62 + 1]}, "kernel_size: .*takes windows of"),
-    ("integer_values", {"values": LOGITS.int()}, "got Int, takes float16"),
+    ("integer_values", {"values": LOGITS.int()}, "got int32, takes float16"),
     ("fewer_axes", {"values": LOGITS[0], "winners": WINNERS[0]}, "kernel_size: got 2 values"),
-    ("sparse_values", {"values": LOGITS.to_sparse()}, "SparseCPU"),
+    ("sparse_values", {"values": LOGITS.to_sparse()}, "got a torch.sparse_coo tensor"),
 ]
 
 
@@ -196,12 +196,44 @@ def _sum_of_inner(values: Tensor, winners: Tensor, window: list[int]) -> Tensor:
     return torch.where(inside, values.double(), 0).sum()
 
 
-def test_kernels_are_loaded_before_their_slots_are_called() -> None:
-    """The slots of the compiled kernels are empty until then, and say so."""
+def _negated_lazily(tensor: Tensor) -> Tensor:
+    """The same values, whose memory holds their negatives: an address does not tell."""
+    view = torch.complex(torch.zeros_like(tensor), -tensor).conj().imag
+    assert view.is_neg()
+    assert torch.equal(view, tensor)
+    return view
+
+
+def test_values_that_are_negated_lazily(backend: str) -> None:
+    penalized, winners = _forward(backend)
+    lazy = _forward(backend, logits=_negated_lazily(LOGITS))
+    assert_same(lazy[0], penalized)
+    assert_same(lazy[1], winners)
+    for name in ("scatter", "gather"):
+        wanted = _linear(name, backend, winners=winners)
+        assert_same(_linear(name, backend, values=_negated_lazily(LOGITS), winners=winners), wanted)
+
+
+MALFORMED: list[tuple[str, Any]] = [
+    ("no_tuple", None),
+    ("too_short", (0, 11, (2, 3, 4, 5), (60, 20, 5, 1), 0)),
+    ("dtype_below", (0, -1, (2, 3, 4, 5), (60, 20, 5, 1), 0, 480)),
+    ("dtype_beyond", (0, 13, (2, 3, 4, 5), (60, 20, 5, 1), 0, 480)),
+    ("fewer_strides", (0, 11, (2, 3, 4, 5), (60, 20, 5), 0, 480)),
+    ("sizes_of_a_list", (0, 11, [2, 3, 4, 5], (60, 20, 5, 1), 0, 480)),
+    ("axes_beyond", (0, 11, (1,) * 65, (1,) * 65, 0, 4)),
+    ("no_numbers", (0, 11, ("2", 3, 4, 5), (60, 20, 5, 1), 0, 480)),
+    ("no_address", ("0", 11, (2, 3, 4, 5), (60, 20, 5, 1), 0, 480)),
+    ("number_beyond", (0, 11, (2**64, 3, 4, 5), (60, 20, 5, 1), 0, 480)),
+]
+
+
+@pytest.mark.parametrize("facts", [pytest.param(facts, id=name) for name, facts in MALFORMED])
+def test_the_module_refuses_facts_of_no_tensor(facts: Any) -> None:
+    """Before it looks at the address."""
     assert native.load() is None
-    wanted = _forward("cpu")
-    direct = torch.ops.scnp_kernels.native_forward(
-        LOGITS, TARGET, None, [3, 3], False, 0, 3, None, True
-    )
-    for one, other in zip(direct, wanted, strict=True):
-        assert_same(one, other)
+    good = (LOGITS.data_ptr(), 11, LOGITS.shape, LOGITS.stride(), 0, LOGITS.nbytes)
+    with pytest.raises((TypeError, OverflowError)):
+        native.kernels.scatter(facts, good, [3, 3], good, 1)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        native.kernels.scatter(good, good, [3, 3], 1)

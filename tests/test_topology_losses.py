@@ -17,7 +17,6 @@ from benchmarks.topology.losses.segmentation_loss import one_hot
 from benchmarks.topology.losses.skeleton_recall import tubed_skeleton
 from benchmarks.topology.losses.topoloss import (
     WEIGHT,
-    betti_numbers,
     features,
     patches,
     persistence_distance,
@@ -237,16 +236,6 @@ def test_features_are_those_of_another_library(shape: tuple[int, ...]) -> None:
     complex_ = gudhi.CubicalComplex(top_dimensional_cells=1 - probability)
     expected = [(k, 1 - b, max(1 - d, 0.0)) for k, (b, d) in complex_.persistence()]
     np.testing.assert_allclose(dots, sorted(expected), atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(17, 23), (7, 9, 8)], ids=["2D", "3D"])
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9, 1.0])
-def test_betti_numbers_are_those_of_another_library(shape: tuple[int, ...], share: float) -> None:
-    mask = np.random.default_rng(4).random(shape) < share
-    complex_ = gudhi.CubicalComplex(top_dimensional_cells=1.0 - mask)
-    complex_.compute_persistence()
-    expected = complex_.persistent_betti_numbers(0.5, 0.5)[: len(shape)]
-    assert betti_numbers(mask) == tuple(expected)
 
 
 def smooth_case(dimensions: int, classes: int) -> tuple[Tensor, Tensor]:

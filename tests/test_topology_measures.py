@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import sqrt
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.topology import measures
-from benchmarks.topology.measures import Mask, betti0_error, component_count, roundness_error
+from benchmarks.topology.measures import Mask, betti0_error, component_count
 from benchmarks.topology.statistics import over_images, over_seeds, permutation_test
 
 
 def mask(*rows: str) -> Mask:
     return np.array([[pixel == "#" for pixel in row] for row in rows])
-
-
-def ball(radius: int, dimensions: int) -> Mask:
-    axes = np.indices((2 * radius + 5,) * dimensions) - radius - 2
-    inside: Mask = (axes**2).sum(axis=0) < (radius + 0.5) ** 2
-    return inside
 
 
 def test_connectivity_decides_what_touches() -> None:
@@ -45,61 +38,6 @@ def test_betti0_error_counts_both_ways() -> None:
 def test_a_connectivity_of_another_dimension(shape: tuple[int, ...], wrong: int) -> None:
     with pytest.raises(ValueError, match=rf"^connectivity: got {wrong} in {len(shape)}D, takes "):
         component_count(np.ones(shape, np.bool_), wrong)
-
-
-def test_dice_and_cldice_in_three_dimensions() -> None:
-    rod, half = np.zeros((5, 5, 12), np.bool_), np.zeros((5, 5, 12), np.bool_)
-    rod[2, 2], half[2, 2, :6] = True, True
-    assert measures.dice(half, rod) == pytest.approx(2 * 6 / 18)
-    assert measures.cldice(half, rod) == pytest.approx(2 * 1 * 0.5 / 1.5)
-    assert measures.cldice(rod, rod) == 1.0
-
-
-def test_roundness_of_few_pixels() -> None:
-    # The outline of one pixel is a square on its corner, of area 1/2 and side 1/sqrt(2).
-    assert measures.roundness(mask("#")) == pytest.approx(4 * pi * 0.5 / (4 / sqrt(2)) ** 2)
-    # Of three in a row: area 2.5, two sides of 2 and four slanted ones.
-    perimeter = 2 * 2 + 4 / sqrt(2)
-    assert measures.roundness(mask("###")) == pytest.approx(4 * pi * 2.5 / perimeter**2)
-    # A hole adds to the outline, and its pixel's area is not the piece's.
-    area, perimeter = 8.5 - 0.5, 4 * 2 + 4 / sqrt(2) + 4 / sqrt(2)
-    ring = mask("###", "#.#", "###")
-    assert measures.roundness(ring) == pytest.approx(4 * pi * area / perimeter**2)
-    # One voxel: an octahedron.
-    assert measures.roundness(np.ones((1, 1, 1), np.bool_)) == pytest.approx(0.8456, abs=1e-3)
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_roundness_orders_shapes(dimensions: int) -> None:
-    box = np.ones((4,) * (dimensions - 1) + (20,), np.bool_)
-    cube = np.ones((20,) * dimensions, np.bool_)
-    disc = measures.roundness(ball(20 // dimensions, dimensions))
-    assert 0.85 < disc < 1
-    assert measures.roundness(box) < measures.roundness(cube) < disc
-
-
-def test_roundness_error() -> None:
-    two = np.zeros((20, 40), np.bool_)
-    two[5:15, 5:15] = two[5:15, 25:35] = True
-    merged = two.copy()
-    merged[9:11] = True
-    square = measures.roundness(np.ones((10, 10), np.bool_))
-    assert roundness_error(two, two) == 0
-    expected = square - measures.roundness(merged)
-    assert roundness_error(merged, two) == pytest.approx(expected)
-    assert expected > 0.3
-    empty = np.zeros_like(two)
-    assert roundness_error(empty, two) == pytest.approx(square)
-    assert roundness_error(empty, empty) == 0
-
-
-def test_cells_that_meet_at_a_corner_are_two() -> None:
-    corner = mask("##..", "##..", "..##", "..##")
-    one_square = measures.roundness(np.ones((2, 2), np.bool_))
-    assert roundness_error(corner, np.zeros_like(corner)) == pytest.approx(one_square)
-    together = measures.roundness(corner)
-    assert roundness_error(corner, np.zeros_like(corner), 8) == pytest.approx(together)
-    assert together < one_square
 
 
 def test_seeds_are_summarised_over_their_images_means() -> None:

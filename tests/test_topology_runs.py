@@ -224,10 +224,44 @@ def test_two_programs_in_one_folder_are_refused(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(runner, "PATIENCE", 0.1)
     with runner.only_one(tmp_path / "out" / "bars" / ".lock"):
         error = failing(capsys, *run_arguments(images, tmp_path / "out"))
     assert "another process is at work" in error
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, *_):
+        if name in ("fcntl", "resource"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+for name in ("fcntl", "resource"):
+    sys.modules.pop(name, None)
+from benchmarks.topology import runner
+from benchmarks.topology.__main__ import main
+runner.PATIENCE = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_system_without_fcntl_and_resource(images: Path, tmp_path: Path) -> None:
+    def on_it(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command_line = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+        return subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    run = run_arguments(images, tmp_path, "--seeds", 1, "--scnp", "off", "--iterations", 1)
+    done = on_it(*run)
+    assert done.returncode == 0, done.stderr
+    (record,) = finished_runs(tmp_path / "bars")
+    assert record.peak_mebibytes is None
+    for arguments in (("thickness", images), ("benchmark", tmp_path), run):
+        assert on_it(*arguments).returncode == 0
+    with runner.only_one(tmp_path / "bars" / ".lock"):  # whose file says that somebody is there
+        refused = on_it(*run)
+    assert refused.returncode == 1
+    assert "another process is at work" in refused.stderr
 
 
 def test_labels_of_several_classes(images: Path) -> None:

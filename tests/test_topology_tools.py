@@ -21,12 +21,9 @@ from benchmarks.topology.measures import Mask
 from benchmarks.topology.records import TRUTH, write_label_maps, write_run
 from benchmarks.topology.results import LOSS_TITLES
 from benchmarks.topology.scoring import score_image
-from benchmarks.topology.thickness import (
-    structure_thickness,
-    suggested_window,
-    suggested_windows,
-)
-from tests.topology_data import is_picture
+from benchmarks.topology.thickness import structure_thickness
+from benchmarks.topology.windows import suggested_window, suggested_windows, window_per_axis
+from tests.topology_data import failing, is_picture
 
 
 def bar(width: int, shape: tuple[int, ...] = (30, 60)) -> Mask:
@@ -111,8 +108,79 @@ def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_adviser_reads_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     interior = ~bar(3, (24, 20, 20))
     np.savez(tmp_path / "train.npz", image=interior.astype(np.uint8), interior=interior)
-    assert main(["thickness", str(tmp_path)]) == 0
-    assert "Thinnest is the background, 4.0 pixels" in capsys.readouterr().out
+    assert main(["thickness", str(tmp_path), "--spacing", "1x1x1"]) == 0
+    assert "Thinnest is the background, 4.0 voxels: start with w = 3" in capsys.readouterr().out
+
+
+def test_the_adviser_asks_for_a_spacing_that_nothing_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interior = ~bar(3, (24, 20, 20))
+    np.savez(tmp_path / "train.npz", image=interior.astype(np.uint8), interior=interior)
+    error = failing(capsys, "thickness", tmp_path)
+    assert "nothing says how far the voxels of train are apart" in error
+    assert "give --spacing DEPTHxHEIGHTxWIDTH" in error
+
+
+def thick_slices() -> Mask:
+    """Bars of 6 pixels in three slices."""
+    mask = np.zeros((12, 48, 48), np.bool_)
+    for slice_ in (2, 6, 9):
+        mask[slice_, 10:16] = mask[slice_, 30:36] = True
+    return mask
+
+
+@pytest.mark.parametrize("told_by", ["option", "npz"])
+def test_the_adviser_measures_thick_slices_in_space(
+    told_by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = thick_slices()
+    image, file = mask.astype(np.float32), tmp_path / "train.npz"
+    if told_by == "npz":
+        np.savez(file, image=image, mask=mask, spacing=np.array([5, 0.5, 0.5]))
+    else:
+        np.savez(file, image=image, mask=mask)
+    option = [] if told_by == "npz" else ["--spacing", "10x1x1"]
+    assert main(["thickness", str(tmp_path), *option]) == 0
+    said = capsys.readouterr().out
+    assert "Thinnest is the class 1, 6.0 voxels of the finest axis: start with w = 1x5x5" in said
+    assert "then try 1x7x7" in said
+    assert f"Voxels of {'5 x 0.5 x 0.5' if told_by == 'npz' else '10 x 1 x 1'}" in said
+
+
+def test_thickness_in_space() -> None:
+    mask = thick_slices()
+    assert structure_thickness(mask) == 2  # a slice, if it were as thick as a pixel is wide
+    assert structure_thickness(mask, (10, 1, 1)) == 6
+    assert structure_thickness(mask.transpose(1, 2, 0), (0.3, 0.3, 3)) == pytest.approx(6)
+    # A rod of 4 x 4 voxels twice as deep as wide, and the same one of cubes.
+    rod, cubes = np.zeros((10, 20, 30), np.bool_), np.zeros((20, 20, 30), np.bool_)
+    rod[4:6, 8:12] = cubes[8:12, 8:12] = True
+    assert structure_thickness(rod, (2, 1, 1)) == structure_thickness(cubes, (1, 1, 1)) == 4
+    assert structure_thickness(np.ones((2, 9, 9), np.bool_), (3, 1, 1)) == 6
+
+
+@pytest.mark.parametrize(
+    ("side", "spacing", "window"),
+    [
+        (3, (1, 1, 1), (3, 3, 3)),
+        (3, (3, 1, 1), (3, 3, 3)),
+        (3, (3.1, 1, 1), (1, 3, 3)),
+        (7, (2, 1, 1), (3, 7, 7)),
+        (5, (1.2, 1, 1), (5, 5, 5)),
+        (7, (0.5, 0.5, 1.2), (7, 7, 3)),
+        (1, (1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_windows_per_axis(side: int, spacing: tuple[float, ...], window: tuple[int, ...]) -> None:
+    assert window_per_axis(side, spacing) == window
+
+
+@pytest.mark.parametrize("text", ["5", "5x1", "0x1x1", "axbxc", "1x1xnan"])
+def test_spacings_that_are_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["thickness", ".", "--spacing", text])
+    assert "takes three numbers above 0 joined by x" in capsys.readouterr().err
 
 
 def test_the_adviser_names_a_folder_that_is_not_there(

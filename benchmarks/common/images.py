@@ -2,97 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from benchmarks.common.errors import DataError
+from benchmarks.common.image_files import read_stored
+from benchmarks.common.masks import BoolMask, read_labels, read_mask
+from benchmarks.common.volumes import identifier, is_readable
+
+__all__ = [
+    "LAYOUT",
+    "LAYOUT_3D",
+    "BoolMask",
+    "DataError",
+    "FloatImage",
+    "check_foreground",
+    "check_same_size",
+    "identifier",
+    "image_pairs",
+    "read_bands",
+    "read_colour",
+    "read_labels",
+    "read_mask",
+]
+
 LAYOUT = "{train,val,test}/{images,masks}/ID.*"
+LAYOUT_3D = (
+    "{train,val,test}/{images,masks}/ID.* (.nii.gz, .mha, .nrrd, .tif stacks, .mrc, .h5, .zarr), "
+    "or {train,val,test}.npz or {train,val,test}/ID.npz with an image and a mask array"
+)
 
 FloatImage = npt.NDArray[np.float32]
-BoolMask = npt.NDArray[np.bool_]
-
-
-class DataError(Exception):
-    """The dataset cannot be used; the message names the file or folder and says why."""
 
 
 def image_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Every image of ``folder/images`` with its mask of ``folder/masks``, sorted by name.
 
-    An image and its mask share their name up to the extension. Raises DataError where a folder is
-    missing or empty, or one of a pair is missing.
+    Of volumes too. An image and its mask share their name up to the extension. Raises DataError
+    where a folder is missing or empty, or one of a pair is missing.
     """
     images = _files_by_identifier(folder / "images")
     masks = _files_by_identifier(folder / "masks")
-    for identifier, image in images.items():
-        if identifier not in masks:
-            raise DataError(f"{image}: has no mask; expected {folder / 'masks' / identifier}.*")
-    for identifier, mask in masks.items():
-        if identifier not in images:
-            raise DataError(f"{mask}: has no image; expected {folder / 'images' / identifier}.*")
+    for name, image in images.items():
+        if name not in masks:
+            raise DataError(f"{image}: has no mask; expected {folder / 'masks' / name}.*")
+    for name, mask in masks.items():
+        if name not in images:
+            raise DataError(f"{mask}: has no image; expected {folder / 'images' / name}.*")
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
-def read_numbers(file: Path) -> npt.NDArray[np.generic]:
-    """Pixels as the file stores them, [height, width] or [height, width, channel], without alpha.
+def read_bands(file: Path) -> FloatImage:
+    """The image as [height, width, bands], between 0 and 1, without alpha. Raises DataError.
 
-    Palettes and other coded colours come as RGB. Raises DataError.
+    Grey becomes colour (three equal bands); more bands than three are kept. Up to 8 bits are
+    divided by their largest number, deeper ones by the largest in the image; where some are
+    negative, the smallest becomes 0.
     """
-    try:
-        with Image.open(file) as picture:
-            images = getattr(picture, "n_frames", 1)
-            if images > 1 and picture.format != "MPO":  # whose others are previews
-                raise DataError(f"{file}: holds {images} images, takes one (volumes are npz files)")
-            coded = picture.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
-            pixels: npt.NDArray[np.generic] = np.asarray(
-                picture.convert("RGB") if coded else picture
-            )
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises many kinds, by format and by where the damage is
-        raise DataError(f"{file}: cannot be read as an image ({error})") from error
-    return pixels[:, :, :-1] if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else pixels
+    stored = read_stored(file)
+    values = stored.bands
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise DataError(f"{file}: holds values that are not finite; takes numbers everywhere")
+    if not values.size:
+        raise DataError(f"{file}: holds no pixel")
+    # Deep numbers need 64 bits before they are scaled; of others an image may be large.
+    deep = values.dtype.itemsize > 4
+    scaled: npt.NDArray[np.floating] = values.astype(np.float64 if deep else np.float32)
+    smallest, largest = 0.0, stored.full_scale
+    if stored.palette is not None:
+        largest = 255.0
+    elif largest is None:
+        smallest, largest = min(0.0, float(values.min())), float(values.max())
+    np.subtract(scaled, smallest, out=scaled)
+    np.divide(scaled, max(largest - smallest, float(np.finfo(np.float32).tiny)), out=scaled)
+    planes = scaled.astype(np.float32, copy=False)
+    return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
 
 
 def read_colour(file: Path) -> FloatImage:
-    """The image as [height, width, 3], between 0 and 1; grey becomes colour. Raises DataError."""
-    pixels = read_numbers(file)
-    largest = 255.0 if pixels.dtype == np.uint8 else float(np.max(pixels))
-    scaled = pixels.astype(np.float32) / np.float32(max(largest, 1e-6))
-    planes = scaled[:, :, np.newaxis] if scaled.ndim == 2 else scaled
-    return np.broadcast_to(planes, (*planes.shape[:2], 3)).copy()
-
-
-def read_mask(file: Path) -> BoolMask:
-    """True wherever the mask is not zero, [height, width]. Raises DataError.
-
-    In a JPEG, wherever it is brighter than half of its brightest pixel: compression leaves small
-    numbers beside every border.
-    """
-    pixels = read_numbers(file)
-    planes = pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
-    least = int(planes.max(initial=0)) / 2 if _is_jpeg(file) else 0
-    bright = planes.astype(np.float64) > least if least else planes != 0
-    foreground: BoolMask = np.asarray(bright.any(axis=2), np.bool_)
-    return foreground
-
-
-def read_labels(file: Path, classes: int) -> npt.NDArray[np.uint8]:
-    """The mask's values as labels from 0 to ``classes - 1``, [height, width]. Raises DataError."""
-    pixels = read_numbers(file)
-    if _is_jpeg(file):
-        raise DataError(f"{file}: is a JPEG, which changes labels near borders; takes PNG or TIFF")
-    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
-        pixels = pixels[:, :, 0]
-    if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
-        raise DataError(f"{file}: is in colour or not of whole numbers; takes one label per pixel")
-    if pixels.size and (int(pixels.min()) < 0 or int(pixels.max()) >= classes):
+    """As read_bands, of an image in grey or in three colours. Raises DataError."""
+    planes = read_bands(file)
+    if planes.shape[2] != 3:
         raise DataError(
-            f"{file}: labels up to {int(pixels.max())}, takes labels from 0 to {classes - 1}"
+            f"{file}: has {planes.shape[2]} bands, takes 1 or 3 (`benchmarks.topology run` takes "
+            "any number)"
         )
-    return pixels.astype(np.uint8)
+    return planes
+
+
+def check_foreground(
+    place: Path, truths: Iterable[npt.NDArray[np.generic]], needed: bool = False, classes: int = 2
+) -> str:
+    """How much of a split's masks is foreground, as a sentence. Raises DataError.
+
+    Masks without a single background pixel say that background and foreground were swapped, or
+    that their files mean something else; with more than two ``classes``, masks of one label only.
+    ``needed``: so do masks without foreground, to train on.
+    """
+    pixels = 0
+    counts = np.zeros(classes, np.int64)
+    for truth in truths:
+        pixels += truth.size
+        counts += np.bincount(truth.reshape(-1).astype(np.uint8, copy=False), minlength=classes)
+    foreground = pixels - int(counts[0])
+    if needed and not foreground:
+        raise DataError(f"{place}: no mask has a foreground (nonzero) pixel")
+    if counts[1:].max() == pixels:
+        raise DataError(
+            f"{place}: no mask has a background (zero) pixel"
+            + (f": all are of the label {int(counts.argmax())}" if classes > 2 else "")
+        )
+    return f"{place}: {100 * foreground / pixels:.3g} % of the pixels are foreground"
 
 
 def check_same_size(
@@ -107,24 +131,29 @@ def check_same_size(
         )
 
 
-def _is_jpeg(file: Path) -> bool:
-    with Image.open(file) as picture:
-        return picture.format in ("JPEG", "MPO")
-
-
 def _files_by_identifier(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --data takes a folder with {LAYOUT}")
+        raise DataError(
+            f"{folder}: no such folder; --data takes a folder with {LAYOUT}; of volumes {LAYOUT_3D}"
+        )
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.suffix.lower() not in _readable_extensions():
+        if file.name.startswith(".") or not _has_readable_name(file):
             continue
-        if file.stem in files:
-            raise DataError(f"{file}: shares its name with {files[file.stem]}; keep one of them")
-        files[file.stem] = file
+        name = identifier(file)
+        if name in files:
+            raise DataError(f"{file}: shares its name with {files[name]}; keep one of them")
+        files[name] = file
     if not files:
-        raise DataError(f"{folder}: holds no image file (.png, .jpg, .tif, ...)")
+        raise DataError(
+            f"{folder}: holds no image file (.png, .jpg, .tif, ...) and no volume "
+            "(.nii.gz, .mha, .nrrd, .tif, .mrc, .h5, .zarr; or npz files, see the README)"
+        )
     return files
+
+
+def _has_readable_name(file: Path) -> bool:
+    return file.suffix.lower() in _readable_extensions() or is_readable(file)
 
 
 def _readable_extensions() -> set[str]:

@@ -25,7 +25,7 @@ from benchmarks.demo.network import SIDE_MULTIPLE
 from benchmarks.demo.picture import draw_picture
 from benchmarks.demo.report import summarise, table, verdict, write_scores, write_summaries
 from benchmarks.demo.samples import Splits
-from benchmarks.demo.training import Recipe
+from benchmarks.demo.training import Recipe, TrainingError
 from benchmarks.demo.vessels import synthetic_splits
 
 SYNTHETIC_NOTICE = (
@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     recipe = Recipe(iterations=options.iterations, crop_size=options.crop_size)
     print(_headline(splits, recipe, options.kernel_size), flush=True)
-    runs = compare(splits, recipe, options.seeds, options.kernel_size)
+    try:
+        runs = compare(splits, recipe, options.seeds, options.kernel_size)
+    except TrainingError as error:
+        print(f"error: {error}; nothing was written", file=sys.stderr)
+        return 1
     summaries = summarise(runs)
     files = [options.out / name for name in ("summary.csv", "scores.csv", "picture.png")]
     write_summaries(files[0], summaries)

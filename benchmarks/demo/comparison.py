@@ -11,7 +11,7 @@ from benchmarks.common.images import BoolMask
 from benchmarks.demo.measures import betti0_error, cldice, dice
 from benchmarks.demo.methods import METHODS, PLAIN, build_loss
 from benchmarks.demo.samples import Sample, Splits
-from benchmarks.demo.training import Curve, Recipe, segment, train
+from benchmarks.demo.training import Curve, Recipe, TrainingError, segment, train
 
 # Watching the training must not take longer than the training.
 VALIDATION_IMAGES = 10
@@ -85,7 +85,10 @@ def _run(splits: Splits, recipe: Recipe, method: str, seed: int, kernel_size: in
             bar.set_postfix(loss=f"{value:.3f}", refresh=False)
             bar.update()
 
-        trained = train(loss, splits.train, watched, recipe, seed, advance)
+        try:
+            trained = train(loss, splits.train, watched, recipe, seed, advance)
+        except TrainingError as error:
+            raise TrainingError(f"{title}: {error}") from error
     segmentations = [segment(trained.network, sample.image) for sample in splits.test]
     scores = [score(*pair) for pair in zip(segmentations, splits.test, strict=True)]
     return Run(method, seed, trained.seconds, trained.curve, segmentations, scores)

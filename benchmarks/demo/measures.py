@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-from skimage.measure import label
-from skimage.morphology import skeletonize
-
 from benchmarks.common.images import BoolMask
+from scnp_kernels.metrics import betti_errors, betti_numbers, cldice, dice
 
+__all__ = ["betti0_error", "cldice", "component_count", "dice"]
 
-def dice(prediction: BoolMask, truth: BoolMask) -> float:
-    """Overlap of prediction and truth, 0 to 1; two empty masks agree."""
-    total = int(prediction.sum()) + int(truth.sum())
-    return 2.0 * int((prediction & truth).sum()) / total if total else 1.0
+CONNECTIVITY = 8  # a diagonal step connects
 
 
 def component_count(mask: BoolMask) -> int:
-    """Betti number 0: the pieces of the foreground, where a diagonal step connects."""
-    _, count = label(mask, connectivity=2, return_num=True)
-    return int(count)
+    """Betti number 0: the pieces of the foreground."""
+    return betti_numbers(mask, connectivity=CONNECTIVITY)[0]
 
 
 def betti0_error(prediction: BoolMask, truth: BoolMask) -> int:
     """How many pieces the prediction has too many or too few."""
-    return abs(component_count(prediction) - component_count(truth))
-
-
-def cldice(prediction: BoolMask, truth: BoolMask) -> float:
-    """Centreline Dice (Shit et al., CVPR 2021), 0 to 1; two empty masks agree.
-
-    The harmonic mean of the share of the predicted skeleton that lies inside the truth and the
-    share of the true skeleton that lies inside the prediction.
-    """
-    if not prediction.any() and not truth.any():
-        return 1.0
-    precision = _share_inside(skeletonize(prediction), truth)
-    sensitivity = _share_inside(skeletonize(truth), prediction)
-    total = precision + sensitivity
-    return 2.0 * precision * sensitivity / total if total else 0.0
-
-
-def _share_inside(skeleton: BoolMask, mask: BoolMask) -> float:
-    length = int(np.count_nonzero(skeleton))
-    return int(np.count_nonzero(skeleton & mask)) / length if length else 0.0
+    return betti_errors(prediction, truth, connectivity=CONNECTIVITY)[0]

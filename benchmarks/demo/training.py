@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from benchmarks.common.images import BoolMask, FloatImage
 from benchmarks.demo.measures import betti0_error
 from benchmarks.demo.network import SIDE_MULTIPLE, build_network
 from benchmarks.demo.samples import Sample
+
+
+class TrainingError(Exception):
+    """The training cannot go on; the message says at which iteration and why."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ def train(
 ) -> Trained:
     """Train a fresh network with `loss`; equal seeds give equal first weights and crops.
 
-    `on_iteration` is called after every iteration with the training loss.
+    `on_iteration` is called after every iteration with the training loss. Raises TrainingError
+    when it is no longer finite.
     """
     network = build_network(seed)
     crops = np.random.default_rng(seed)
@@ -78,10 +84,13 @@ def train(
         value.backward()
         optimizer.step()
         schedule.step()
+        training_loss = float(value.detach())
         seconds += time.perf_counter() - start
+        if not math.isfinite(training_loss):
+            raise TrainingError(f"the loss is {training_loss} at iteration {iteration}")
         if iteration in _validation_iterations(recipe):
             _validate(network, val_samples, curve, iteration)
-        on_iteration(float(value.detach()))
+        on_iteration(training_loss)
     return Trained(network, curve, seconds)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from monai.losses.dice import DiceCELoss
 from torch import Tensor
 
 from benchmarks.kernels import peers
@@ -32,7 +31,9 @@ def listing_dice_ce(logits: Tensor, labels: Tensor, kernel_size: int) -> Tensor:
 
 
 def monai_dice_ce() -> Loss:
-    """The library's, which most people train with."""
+    """The library's, which most people train with; imported here, since a GPU machine lacks it."""
+    from monai.losses.dice import DiceCELoss
+
     criterion = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:

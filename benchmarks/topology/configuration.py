@@ -12,6 +12,10 @@ from typing import Any
 from benchmarks.common.files import written_whole
 from benchmarks.topology.errors import UsageError
 
+LEVELS = 5  # of the network
+# Every level but one halves the image, so sides must be a multiple of this.
+SIDE_MULTIPLE = 2 ** (LEVELS - 1)
+
 _Taken = tuple[Callable[[Any], bool], str]
 
 

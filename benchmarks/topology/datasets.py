@@ -15,16 +15,25 @@ import numpy.typing as npt
 
 from benchmarks.common.images import (
     LAYOUT,
+    LAYOUT_3D,
     DataError,
+    check_foreground,
     check_same_size,
+    identifier,
     image_pairs,
-    read_colour,
+    read_bands,
     read_labels,
     read_mask,
 )
+from benchmarks.common.levels import foreground
+from benchmarks.common.masks import as_labels
+from benchmarks.common.volumes import Spacing, is_volume, read_volume, read_volume_labels
+from benchmarks.common.volumes.volume import known_spacing
+from benchmarks.topology.configuration import SIDE_MULTIPLE
 
-LAYOUT_3D = "{train,val,test}.npz or {train,val,test}/ID.npz, each with an image and a mask array"
 MASK_KEYS = ("mask", "interior", "label")
+SPACING_KEY = "spacing"  # depth, height, width
+SAME_SPACING = 0.01  # relative, between an image and its mask
 
 # What np.load raises, by where the damage is; a bare array in the file is no context manager.
 UNREADABLE = (
@@ -52,6 +61,8 @@ class Sample:
     name: str
     image: Planes  # [channels, *spatial], every channel with mean 0 and deviation 1
     truth: Labels  # [*spatial], 0 where background
+    spacing: Spacing | None = None  # of voxels; None where unknown, and for images
+    unit: str | None = None  # of the spacing
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class DataSet:
         return self.train[0].truth.ndim
 
     @property
+    def splits(self) -> dict[str, list[Sample]]:
+        """Every split by its folder's name."""
+        return {"train": self.train, "val": self.val, **self.tests}
+
+    @property
     def channels(self) -> int:
         """Of the images: 3 for colour."""
         return int(self.train[0].image.shape[0])
@@ -78,7 +94,7 @@ class DataSet:
 def fingerprint(data: DataSet) -> str:
     """A number that changes with any name, image or mask of the data set."""
     digest = hashlib.sha256()
-    for split, samples in {"train": data.train, "val": data.val, **data.tests}.items():
+    for split, samples in data.splits.items():
         for sample in samples:
             digest.update(f"{split}/{sample.name} {sample.image.shape}".encode())
             digest.update(sample.truth.tobytes())
@@ -86,9 +102,29 @@ def fingerprint(data: DataSet) -> str:
     return digest.hexdigest()
 
 
-def is_volumetric(path: Path) -> bool:
-    """Whether a data set holds 3D volumes (npz files) rather than image folders."""
-    return (path / "train.npz").exists() or any((path / "train").glob("*.npz"))
+def is_volumetric(path: Path, split: str = "train") -> bool:
+    """Whether a data set holds 3D volumes rather than images.
+
+    By its first training image; where there is no training split, by that of ``split``. Raises
+    DataError where there is none.
+    """
+    if _holds_npz(path, "train") or _holds_npz(path, split):
+        return True
+    first = "train" if (path / "train" / "images").is_dir() else split
+    return is_volume(image_pairs(path / first)[0][0])
+
+
+def _holds_npz(path: Path, split: str) -> bool:
+    return (path / f"{split}.npz").exists() or any((path / split).glob("*.npz"))
+
+
+def common_spacing(samples: Sequence[Sample]) -> Spacing | None:
+    """The median spacing of the volumes; None where that of one is unknown."""
+    known = [sample.spacing for sample in samples if sample.spacing is not None]
+    if len(known) < len(samples) or not known:
+        return None
+    depth, height, width = np.median(known, axis=0).tolist()
+    return depth, height, width
 
 
 def read_data_set(
@@ -98,13 +134,15 @@ def read_data_set(
     classes: int = 2,
     mask_key: str | None = None,
 ) -> DataSet:
-    """The data set in ``path``: 2D folders ``{train,val,test}/{images,masks}/ID.*``, or volumes
-    ``{train,val,test}.npz`` (or ``{train,val,test}/ID.npz``) with ``image`` and a mask.
+    """The data set in ``path``: ``{train,val,test}/{images,masks}/ID.*``, images or volumes; or
+    volumes ``{train,val,test}.npz`` (or ``{train,val,test}/ID.npz``) with ``image`` and a mask.
 
     Args:
         path: The folder.
         tests: The splits to report, each as its own group of rows, such as ``["test"]``.
-        crop: Sides of the training crops, one per spatial axis: no training image may be smaller.
+        crop: Sides of the training crops, one per spatial axis: no training image may be smaller,
+            except volumes along an axis where the crop has the network's least side (they are
+            padded there).
         classes: 2 counts every nonzero pixel of a mask as foreground; more read it as labels.
         mask_key: Name of the mask's array in the npz files; by default the first there is of
             ``mask``, ``interior`` and ``label``.
@@ -122,10 +160,19 @@ def read_data_set(
         val=read_split(path, "val", anything, classes, mask_key),
         tests={test: read_split(path, test, anything, classes, mask_key) for test in tests},
     )
-    if not any(sample.truth.any() for sample in data_set.train):
-        raise DataError(f"{path / 'train'}: no mask has a foreground (nonzero) pixel")
+    foreground_shares(path, data_set)
     _check_channels(path, data_set)
     return data_set
+
+
+def foreground_shares(path: Path, data_set: DataSet) -> list[str]:
+    """A sentence for every split: how much of its masks is foreground. Raises DataError."""
+    return [
+        check_foreground(
+            path / split, (sample.truth for sample in samples), split == "train", data_set.classes
+        )
+        for split, samples in data_set.splits.items()
+    ]
 
 
 def read_split(
@@ -136,7 +183,7 @@ def read_split(
     mask_key: str | None = None,
 ) -> list[Sample]:
     """The images of one split, each at least as large as ``smallest``. Raises DataError."""
-    if is_volumetric(path):
+    if is_volumetric(path, split):
         return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
     return _read_images(path / split, smallest or (1, 1), classes)
 
@@ -146,22 +193,22 @@ def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
 
     Raises DataError where there is no such image.
     """
-    if is_volumetric(path):
+    if _holds_npz(path, "train") or _holds_npz(path, split):
         for file in _volume_files(path, split):
             if file.stem == name:
                 with np.load(file) as archive:
-                    image: Planes = archive["image"].astype(np.float32)
-                return image[None] if image.ndim == 3 else image
+                    return _planes(archive["image"])
     else:
         for file, _ in image_pairs(path / split):
-            if file.stem == name:
-                return np.moveaxis(read_colour(file), -1, 0)
+            if identifier(file) == name:
+                if is_volumetric(path, split):
+                    return _planes(read_volume(file).array)
+                return np.moveaxis(read_bands(file), -1, 0)
     raise DataError(f"{path}: has no image {name} in {split}")
 
 
 def _check_channels(path: Path, data_set: DataSet) -> None:
-    splits = {"train": data_set.train, "val": data_set.val, **data_set.tests}
-    for split, samples in splits.items():
+    for split, samples in data_set.splits.items():
         for sample in samples:
             if sample.image.shape[0] != data_set.channels:
                 raise DataError(
@@ -175,19 +222,86 @@ def _read_images(folder: Path, smallest: Sequence[int], classes: int) -> list[Sa
 
 
 def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
-    image = read_colour(image_file)
+    image = read_bands(image_file)
     truth = (
         read_mask(mask_file).astype(np.uint8) if classes == 2 else read_labels(mask_file, classes)
     )
     check_same_size(image_file, image, mask_file, truth)
     _check_side(image_file, truth.shape, smallest)
-    return Sample(image_file.stem, standardise(np.moveaxis(image, -1, 0)), truth)
+    return Sample(identifier(image_file), standardise(np.moveaxis(image, -1, 0)), truth)
 
 
 def _read_volumes(
     path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
 ) -> list[Sample]:
-    return [_read_volume(file, smallest, classes, mask_key) for file in _volume_files(path, split)]
+    if _holds_npz(path, "train") or _holds_npz(path, split):
+        files = _volume_files(path, split)
+        return [_read_npz(file, smallest, classes, mask_key) for file in files]
+    pairs = image_pairs(path / split)
+    return [_read_volume(*pair, smallest, classes) for pair in pairs]
+
+
+def _read_volume(
+    image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int
+) -> Sample:
+    image, mask = read_volume(image_file), read_volume_labels(mask_file)
+    sides = image.array.shape[-3:]
+    if mask.array.shape != sides:
+        raise DataError(
+            f"{mask_file}: has the size {_by(mask.array.shape)} (depth x height x width), but its "
+            f"image {image_file} is {_by(sides)}"
+        )
+    if (
+        image.spacing is not None
+        and mask.spacing is not None
+        and image.unit == mask.unit
+        and not np.allclose(image.spacing, mask.spacing, rtol=SAME_SPACING)
+    ):
+        raise DataError(
+            f"{mask_file}: has the spacing {_by(mask.spacing)}, but its image {image_file} "
+            f"{_by(image.spacing)} (depth x height x width)"
+        )
+    known = image if image.spacing is not None else mask
+    name = identifier(image_file)
+    planes = _planes(image.array)
+    return _volume_sample(
+        image_file,
+        name,
+        planes,
+        mask_file,
+        mask.array,
+        smallest,
+        classes,
+        known.spacing,
+        known.unit,
+    )
+
+
+def _planes(image: npt.NDArray[np.generic]) -> Planes:
+    with np.errstate(over="ignore"):  # what 32 bits cannot hold is found as not finite
+        planes = image.astype(np.float32)
+    return planes[None] if planes.ndim == 3 else planes
+
+
+def _volume_sample(
+    image_file: Path,
+    name: str,
+    planes: Planes,
+    mask_file: Path,
+    mask: npt.NDArray[np.generic],
+    smallest: Sequence[int],
+    classes: int,
+    spacing: Spacing | None,
+    unit: str | None,
+) -> Sample:
+    if not np.isfinite(planes).all():
+        raise DataError(f"{image_file}: image holds values that are not finite")
+    _check_side(image_file, mask.shape, smallest)
+    if classes == 2:
+        truth = foreground(mask_file, mask[..., np.newaxis]).astype(np.uint8)
+    else:
+        truth = as_labels(mask_file, mask, classes)
+    return Sample(name, standardise(planes), truth, spacing, unit)
 
 
 def _volume_files(path: Path, split: str) -> list[Path]:
@@ -198,7 +312,7 @@ def _volume_files(path: Path, split: str) -> list[Path]:
     return files
 
 
-def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:
+def _read_npz(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -216,49 +330,61 @@ def _read_volume(file: Path, smallest: Sequence[int], classes: int, mask_key: st
     for name, array in (("image", image), (key, mask)):
         if array.dtype.kind not in "buif":
             raise DataError(f"{file}: {name} holds {array.dtype}, takes numbers")
-    planes = image[None] if image.ndim == 3 else image
-    if planes.ndim != 4 or mask.ndim != 3 or planes.shape[1:] != mask.shape or not mask.size:
+    shape = image.shape if image.ndim == 3 else image.shape[1:]
+    if image.ndim not in (3, 4) or mask.ndim != 3 or shape != mask.shape or not mask.size:
         raise DataError(
             f"{file}: image has the shape {image.shape} and {key} {mask.shape}; takes "
             "[depth, height, width] for both (image may have channels in front)"
         )
-    for name, array in (("image", image), (key, mask)):
-        if not np.isfinite(array).all():
-            raise DataError(f"{file}: {name} holds values that are not finite")
-    _check_side(file, mask.shape, smallest)
-    truth = (mask != 0).astype(np.uint8) if classes == 2 else _as_labels(file, mask, classes)
-    return Sample(file.stem, standardise(planes.astype(np.float32)), truth)
-
-
-def _as_labels(file: Path, mask: npt.NDArray[np.generic], classes: int) -> Labels:
-    numbers = np.asarray(mask, np.float64)
-    if numbers.min() < 0 or numbers.max() >= classes or (numbers % 1).any():
-        raise DataError(
-            f"{file}: labels from {numbers.min():g} to {numbers.max():g}, takes whole numbers "
-            f"from 0 to {classes - 1} (--classes {classes})"
-        )
-    return numbers.astype(np.uint8)
+    if not np.isfinite(mask).all():
+        raise DataError(f"{file}: {key} holds values that are not finite")
+    spacing = None
+    if SPACING_KEY in arrays:
+        spacing = known_spacing(np.atleast_1d(arrays[SPACING_KEY]).tolist())
+        if spacing is None:
+            raise DataError(
+                f"{file}: {SPACING_KEY} takes three numbers above 0: depth, height, "
+                "width of a voxel"
+            )
+    return _volume_sample(
+        file, file.stem, _planes(image), file, mask, smallest, classes, spacing, None
+    )
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:
-    if len(shape) != len(smallest) or any(
-        side < least for side, least in zip(shape, smallest, strict=True)
+    # Crops of the network's least side are padded where a volume has fewer slices.
+    padded = len(smallest) == 3
+    needed = [1 if padded and side <= SIDE_MULTIPLE else side for side in smallest]
+    if len(shape) != len(needed) or any(
+        side < least for side, least in zip(shape, needed, strict=True)
     ):
+        fitting = [
+            min(side, max(SIDE_MULTIPLE, own - own % SIDE_MULTIPLE))
+            for own, side in zip(shape, smallest, strict=False)
+        ]
+        hint = (
+            f"--crop-size {'x'.join(map(str, fitting))} fits"
+            if padded or min(shape) >= SIDE_MULTIPLE
+            else f"takes images of {SIDE_MULTIPLE} pixels and more each way"
+        )
         raise DataError(
             f"{file}: has the size {_by(shape)}, smaller than the training crops of "
-            f"{_by(smallest)}; see --crop-size"
+            f"{_by(smallest)}; {hint}"
         )
 
 
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
+def _by(sides: Sequence[float]) -> str:
+    return " x ".join(f"{side:g}" for side in sides)
 
 
 def standardise(image: Planes) -> Planes:
     """Every channel ([channels, *spatial]) with mean 0 and deviation 1; a constant one is 0."""
-    axes = tuple(range(1, image.ndim))
-    deviation = np.maximum(image.std(axis=axes, keepdims=True), 1e-6)
-    standardised: Planes = ((image - image.mean(axis=axes, keepdims=True)) / deviation).astype(
-        np.float32
-    )
+    standardised = np.empty(image.shape, np.float32)
+    for channel, plane in zip(standardised, image, strict=True):
+        # Sums of 64 bits: those of 32 lose digits on large images, and overflow on large numbers.
+        largest = float(np.abs(plane).max())
+        unit = largest if largest > 1e18 else 1.0  # whose squares would overflow
+        np.divide(plane, unit, out=channel)
+        channel -= channel.mean(dtype=np.float64)
+        channel /= max(float(channel.std(dtype=np.float64)), 1e-6)
     return standardised

@@ -8,9 +8,9 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import nn
 
-LEVELS = 5
-# Every level but one halves the image, so sides must be a multiple of this.
-SIDE_MULTIPLE = 2 ** (LEVELS - 1)
+from benchmarks.topology.configuration import LEVELS, SIDE_MULTIPLE
+
+__all__ = ["LEVELS", "SIDE_MULTIPLE", "build_network"]
 
 
 def build_network(

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.common.masks import MOST_CLASSES
+from benchmarks.topology.errors import UsageError
+
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
@@ -21,6 +24,19 @@ def positive(text: str) -> int:
 def sides(text: str) -> tuple[int, ...]:
     """Whole numbers joined by x, such as 128 or 32x48x48."""
     return tuple(positive(part) for part in text.lower().split("x"))
+
+
+def lengths(text: str) -> tuple[float, float, float]:
+    """Three numbers above 0 joined by x, such as 5x1x1 or 40x8x8.2."""
+    try:
+        depth, height, width = (float(part) for part in text.lower().split("x"))
+    except ValueError:
+        depth = height = width = float("nan")
+    if not all(0 < length < float("inf") for length in (depth, height, width)):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, takes three numbers above 0 joined by x: depth, height, width"
+        )
+    return depth, height, width
 
 
 def kernel_size(text: str) -> tuple[tuple[int, ...], ...]:
@@ -58,6 +74,12 @@ def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[
         return found
 
     return parse
+
+
+def check_classes(classes: int) -> None:
+    """Raises UsageError unless so many classes, background included, can be told apart."""
+    if not 2 <= classes <= MOST_CLASSES:
+        raise UsageError(f"--classes: got {classes}, takes 2 or more, up to {MOST_CLASSES}")
 
 
 def add_results_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.files import write_csv, written_whole
+from benchmarks.common.volumes.volume import Spacing, known_spacing
 from benchmarks.topology.configuration import (
     Configuration,
     RunKey,
@@ -77,7 +78,7 @@ class RunRecord:
     key: RunKey
     folder: Path
     seconds: float  # of its iterations
-    peak_mebibytes: float  # of its process
+    peak_mebibytes: float | None  # of its process; None where the system does not tell
 
     @property
     def loss(self) -> str:
@@ -148,8 +149,9 @@ def finished_runs(folder: Path) -> list[RunRecord]:
             )
             if key.identifier != file.parent.name:
                 raise ValueError(f"it says that it is {key.identifier}")
-            facts = float(stored["seconds"]), float(stored["peak_mebibytes"])
-        records.append(RunRecord(key, file.parent, *facts))
+            seconds, peak = float(stored["seconds"]), stored["peak_mebibytes"]
+            peak = None if peak is None else float(peak)
+        records.append(RunRecord(key, file.parent, seconds, peak))
     return sorted(
         records,
         key=lambda r: (r.loss, MODES.index(r.mode), r.kernel_size, r.seed),
@@ -173,6 +175,14 @@ def data_set_folders(out: Path) -> list[Path]:
 def configuration_of(folder: Path) -> Configuration:
     """How the runs of a data set's output folder were trained and scored."""
     return read_configuration(folder / CONFIGURATION)
+
+
+def spacing_of(folder: Path) -> Spacing | None:
+    """Of the voxels of a data set; None for images, and where nothing tells it."""
+    file = folder / CONFIGURATION
+    with blaming(file, "delete it and give the same `run` again, which writes it anew"):
+        spacing = json.loads(file.read_text(encoding="utf-8")).get("spacing")
+        return None if spacing is None else known_spacing(spacing)
 
 
 def truths(folder: Path) -> dict[str, Labels]:
@@ -201,7 +211,7 @@ def _read_label_maps(file: Path) -> dict[str, Labels]:
 def write_run(
     folder: Path,
     key: RunKey,
-    facts: Mapping[str, float],
+    facts: Mapping[str, float | None],
     predictions: Mapping[str, Labels],
     scores: Mapping[str, list[Score]],
     curve: list[dict[str, float]],

@@ -24,13 +24,21 @@ from benchmarks.topology.configuration import (
     read_configuration,
     write_json,
 )
-from benchmarks.topology.datasets import DataSet, fingerprint, is_volumetric, read_data_set
+from benchmarks.topology.datasets import (
+    DataSet,
+    common_spacing,
+    fingerprint,
+    foreground_shares,
+    is_volumetric,
+    read_data_set,
+)
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
-from benchmarks.topology.options import kernel_size, one_of, positive, sides, words
+from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
 from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
 from benchmarks.topology.runner import Job, run_all
 from benchmarks.topology.scoring import MEASURES
+from benchmarks.topology.windows import window_per_axis
 
 # What results may depend on, besides torch and this package.
 LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
@@ -56,7 +64,7 @@ SETTINGS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="2D folders or 3D npz volumes")
+    add("--data", type=Path, required=True, metavar="DIR", help="images or volumes, see the README")
     add("--out", type=Path, default=Path("topology_output"), metavar="DIR")
     add(
         "--losses",
@@ -108,9 +116,12 @@ def run(options: argparse.Namespace) -> None:
         configuration.classes,
         configuration.mask_key,
     )
+    for sentence in foreground_shares(options.data, data):
+        print(sentence, file=sys.stderr)
     if not given:
         configuration = _fitted(configuration, data)
     _check_crop(configuration)
+    _say_of_volumes(configuration, data, options.kernel_size)
     device = _device(options.device)
     dimensions = data.spatial_dimensions
     for window in options.kernel_size:
@@ -168,8 +179,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
             f"--connectivity: got {configuration.connectivity}, takes "
             f"{' or '.join(map(str, CONNECTIVITIES[dimensions]))} for {dimensions}D data"
         )
-    if configuration.classes < 2:
-        raise UsageError(f"--classes: got {configuration.classes}, takes 2 or more")
+    check_classes(configuration.classes)
     if configuration.tile < 0:
         raise UsageError(f"--tile: got {configuration.tile}, takes 0 (whole volumes) or more")
     return dataclasses.replace(configuration, crop=crop)
@@ -179,7 +189,7 @@ def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
     """With crops that fit into every training image: the default's, or as large as can be."""
     smallest = [min(sides) for sides in zip(*(s.truth.shape for s in data.train), strict=True)]
     crop = tuple(
-        min(side, least - least % SIDE_MULTIPLE)
+        min(side, max(SIDE_MULTIPLE, least - least % SIDE_MULTIPLE))  # volumes are padded to it
         for side, least in zip(configuration.crop, smallest, strict=True)
     )
     if crop != configuration.crop:
@@ -189,6 +199,34 @@ def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
             file=sys.stderr,
         )
     return dataclasses.replace(configuration, crop=crop)
+
+
+def _say_of_volumes(
+    configuration: Configuration, data: DataSet, windows: Sequence[tuple[int, ...]]
+) -> None:
+    """What a user should know of thin stacks and of thick slices."""
+    short = [
+        sample.truth.shape
+        for sample in data.train
+        if any(own < side for own, side in zip(sample.truth.shape, configuration.crop, strict=True))
+    ]
+    if short:
+        print(
+            f"{data.name}: {len(short)} of {len(data.train)} training volumes are smaller than the "
+            f"crops of {_by(configuration.crop)} (as {_by(short[0])}): their border slices are "
+            "repeated",
+            file=sys.stderr,
+        )
+    spacing = common_spacing(data.train)
+    for (side,) in (window for window in windows if spacing is not None and len(window) == 1):
+        adapted = window_per_axis(side, spacing or ())
+        if len(set(adapted)) > 1:
+            print(
+                f"{data.name}: voxels of {' x '.join(f'{s:g}' for s in spacing or ())}: "
+                f"--kernel-size {side} reaches further across slices than within them; "
+                f"{_by(adapted)} does not",
+                file=sys.stderr,
+            )
 
 
 def _check_crop(configuration: Configuration) -> None:
@@ -252,6 +290,7 @@ def _write_description(
                 **{split: len(samples) for split, samples in data.tests.items()},
             },
             "data": mark,
+            "spacing": common_spacing(data.train),
             "device": options.device,
             "libraries": {name: version(name) for name in LIBRARIES},
             "machine": machine_facts(threads=1),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import time
@@ -20,8 +18,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from benchmarks.common.memory import peak_mebibytes
 from benchmarks.common.this_process import ThisProcess
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
@@ -36,6 +36,7 @@ from benchmarks.topology.training import (
 )
 
 CHECKPOINT = "checkpoint.pt"
+PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iteration
 
 
 @dataclass(frozen=True)
@@ -220,27 +221,25 @@ def _run(key: RunKey) -> str:
     return f"{measured} after {time.perf_counter() - start:.0f} s"
 
 
-def _peak_mebibytes(device: torch.device) -> float:
-    """The most memory so far: of the GPU, or of this process with its data and libraries."""
+def _peak_mebibytes(device: torch.device) -> float | None:
+    """The most memory so far: of the GPU, or of this process; None where nothing tells it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak_mebibytes()
 
 
 @contextmanager
 def only_one(file: Path) -> Iterator[None]:
     """Hold the file's lock; the system gives it back even if this process is killed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
-        for attempt in range(20):  # a worker whose parent was killed ends within an iteration
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == 19:
-                    raise UsageError(
-                        f"{file.parent}: another process is at work here; give another --out"
-                    ) from None
-                time.sleep(0.5)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise UsageError(
+            f"{file.parent}: another process is at work here; give another --out"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()

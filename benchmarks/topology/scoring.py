@@ -19,7 +19,7 @@ MEASURES: dict[str, Callable[[measures.Mask, measures.Mask, int], float]] = {
     "betti0_error": measures.betti0_error,
     "cldice": lambda prediction, truth, _: measures.cldice(prediction, truth),
     "roundness_error": lambda prediction, truth, connectivity: measures.roundness_error(
-        prediction, truth, connectivity
+        prediction, truth, connectivity=connectivity
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from benchmarks.common.files import written_whole
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.records import data_set_folders, spacing_of, truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -23,7 +24,8 @@ from benchmarks.topology.results import (
     read_results,
 )
 from benchmarks.topology.tables import write_table
-from benchmarks.topology.thickness import structure_thickness, suggested_window
+from benchmarks.topology.thickness import structure_thickness
+from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,26 +70,42 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
         f"sensitivity-{methods[0].loss}",
         ["w", "SCNP", "seeds", *(name for pair in names for name in pair)],
         rows,
-        before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. Thickness of the "
-        f"structures in the scored masks: {thickness:.1f} pixels; suggested window: "
-        f"{suggested_window(thickness)}.",
+        before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. "
+        + _thickness_sentence(thickness, spacing_of(results.folder)),
         after=NOTES,
     )
     draw(results, methods, thickness, folder / f"sensitivity-{methods[0].loss}.png")
 
 
-def measured_thickness(results: Results) -> float:
-    """The median thickness over the truths of the first scored split, in pixels."""
+def measured_thickness(results: Results) -> float | None:
+    """The median thickness over the truths of the first scored split, in pixels.
+
+    Of volumes in the smallest sides of their voxels; None where their spacing is unknown.
+    """
     split = results.configuration.tests[0]
+    spacing = spacing_of(results.folder)
+    if results.configuration.spatial_dimensions == 3 and spacing is None:
+        return None
     measured = [
-        structure_thickness(truth != 0)
+        structure_thickness(truth != 0, spacing)
         for key, truth in truths(results.folder).items()
         if key.startswith(f"{split}/")
     ]
     return float(np.nanmedian(measured))
 
 
-def draw(results: Results, methods: list[Method], thickness: float, file: Path) -> None:
+def _thickness_sentence(thickness: float | None, spacing: Sequence[float] | None) -> str:
+    if thickness is None:
+        return "Thickness of the structures: unknown, as the spacing of the voxels is."
+    side = suggested_window(thickness)
+    window = (side,) if spacing is None else window_per_axis(side, spacing)
+    return (
+        f"Thickness of the structures in the scored masks: {thickness:.1f} {unit_of(spacing)}; "
+        f"suggested window: {as_text(window)}."
+    )
+
+
+def draw(results: Results, methods: list[Method], thickness: float | None, file: Path) -> None:
     """Every measure over the window; the plain loss as a level, the thickness as a line."""
     split = results.configuration.tests[0]
     measures = results.configuration.measures
@@ -106,7 +124,8 @@ def draw(results: Results, methods: list[Method], thickness: float, file: Path) 
                 widths = [max(method.window) for method in shown]
                 axes.plot(widths, means, marker=MARKERS[mode], **style)
         axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
-        axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
+        if thickness is not None:
+            axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
         axes.set_xlabel("w, pixels")
         axes.set_title(TITLES[measure])
         axes.grid(alpha=0.3)

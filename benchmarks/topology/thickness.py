@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,22 +11,26 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter
 from skimage.morphology import skeletonize
 
-from benchmarks.common.images import DataError
-from benchmarks.topology.datasets import Labels, read_split
+from benchmarks.common.images import DataError, check_foreground
+from benchmarks.common.volumes import Spacing
+from benchmarks.topology.datasets import Labels, Sample, read_split
+from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import Mask
-from benchmarks.topology.options import positive
+from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.tables import markdown, write_table
-
-SMALLEST_WINDOW = 3
-# Wider than this the thickness says that nothing in the masks is thin, not which window is best.
-LARGEST_WINDOW = 7
-EXCESS = 0.5  # by which a structure measures more than it is wide, on average
-NEAR = 1.75  # pixels between a width and a window that suits it
+from benchmarks.topology.windows import (
+    LARGEST_WINDOW,
+    NEAR,
+    as_text,
+    suggested_windows,
+    unit_of,
+    window_per_axis,
+)
 
 
 @dataclass(frozen=True)
 class ClassThickness:
-    """What the masks of one class measure, in pixels."""
+    """What the masks of one class measure, in pixels (of voxels, in their smallest sides)."""
 
     label: int
     of_images: tuple[float, ...]  # the median of every image that has the class
@@ -43,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="train", help="whose masks to measure (train)")
     add("--classes", type=positive, default=2, metavar="C", help="with background (2)")
     add("--mask-key", metavar="NAME", help="of the mask's array in the npz files")
+    add(
+        "--spacing",
+        type=lengths,
+        metavar="DxHxW",
+        help="of voxels, if their files do not tell: 5x1x1, or 1x1x1 for cubes",
+    )
     add("--to", type=Path, metavar="DIR", help="write thickness.md and .csv there too")
 
 
@@ -50,100 +61,135 @@ def run(options: argparse.Namespace) -> None:
     """Print a row per class, and the window to start with."""
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; thickness takes a data set's folder")
+    check_classes(options.classes)
     samples = read_split(
         options.data, options.split, classes=options.classes, mask_key=options.mask_key
     )
-    measured = class_thickness([sample.truth for sample in samples], options.classes)
-    advice = advise(measured)
+    truths = [sample.truth for sample in samples]
+    share = check_foreground(options.data / options.split, truths, classes=options.classes)
+    spacings = _spacings(options, samples)
+    print(share, end="\n\n")
+    measured = class_thickness(truths, options.classes, spacings)
+    spacing = _typical(spacings)
+    advice = advise(measured, spacing)
     header = ("class", "images", "thickness", "of single images", "window")
-    rows = [_row(of_class) for of_class in measured]
+    rows = [_row(of_class, spacing) for of_class in measured]
     before = (
-        f"{options.data.resolve().name}, {options.split}: thickness in pixels, the median of each "
-        "image, averaged over the images."
+        f"{options.data.resolve().name}, {options.split}: thickness in {unit_of(spacing)}, the "
+        "median of each image, averaged over the images."
     )
+    if spacing is not None:
+        units = {sample.unit for sample in samples} if options.spacing is None else {None}
+        unit = units.pop() if len(units) == 1 else None
+        before += f" Voxels of {_by(spacing)}{f' {unit}' if unit else ''} (depth, height, width)."
     print("\n\n".join((before, markdown(header, rows), advice)))
     if options.to:
         write_table(options.to, "thickness", header, rows, before=before, after=advice)
 
 
-def class_thickness(label_maps: list[Labels], classes: int) -> list[ClassThickness]:
+def _spacings(options: argparse.Namespace, samples: Sequence[Sample]) -> list[Spacing | None]:
+    """Of every volume; None for images. Raises UsageError where nobody says it."""
+    if samples[0].truth.ndim == 2:
+        if options.spacing is not None:
+            raise UsageError("--spacing: the data are images, not volumes")
+        return [None] * len(samples)
+    if options.spacing is not None:
+        return [options.spacing] * len(samples)
+    unknown = [sample.name for sample in samples if sample.spacing is None]
+    if unknown:
+        raise UsageError(
+            f"{options.data}: nothing says how far the voxels of {unknown[0]} are apart (npz files "
+            "do in an array `spacing`); give --spacing DEPTHxHEIGHTxWIDTH: 5x1x1 where slices are "
+            "five times as far apart as pixels, 1x1x1 for cubes"
+        )
+    return [sample.spacing for sample in samples]
+
+
+def _typical(spacings: Sequence[Spacing | None]) -> Spacing | None:
+    known = [spacing for spacing in spacings if spacing is not None]
+    if not known:
+        return None
+    depth, height, width = np.median(known, axis=0).tolist()
+    return depth, height, width
+
+
+def class_thickness(
+    label_maps: Sequence[Labels], classes: int, spacings: Sequence[Spacing | None]
+) -> list[ClassThickness]:
     """The thickness of every class, background included, over all label maps."""
     return [
-        _of_class([labels == label for labels in label_maps], label) for label in range(classes)
+        ClassThickness(
+            label,
+            tuple(
+                structure_thickness(labels == label, spacing)
+                for labels, spacing in zip(label_maps, spacings, strict=True)
+                if (labels == label).any()
+            ),
+        )
+        for label in range(classes)
     ]
 
 
-def _of_class(masks: list[Mask], label: int) -> ClassThickness:
-    return ClassThickness(label, tuple(structure_thickness(mask) for mask in masks if mask.any()))
-
-
-def structure_thickness(mask: Mask) -> float:
+def structure_thickness(mask: Mask, spacing: Sequence[float] | None = None) -> float:
     """The median, over a mask's skeleton, of twice the distance to the nearest pixel outside.
 
     In pixels, for a mask [*spatial]; nan for an empty one. A bar n pixels wide measures n where n
     is even, and n + 1 where it is odd. Structures are taken to go on beyond the image's border.
+    With the ``spacing`` of voxels, one length per axis, in units of the smallest.
 
     Example:
         >>> bar = np.zeros((20, 40), np.bool_)
         >>> bar[8:13] = True
         >>> structure_thickness(bar)
         6.0
+        >>> structure_thickness(np.repeat(bar[None], 3, axis=0), (10.0, 1.0, 1.0))
+        6.0
     """
+    lengths = np.ones(mask.ndim) if spacing is None else np.asarray(spacing) / min(spacing)
     if mask.all():  # nothing to be at a distance from
-        return float(min(mask.shape))
+        return float(np.min(mask.shape * lengths))
     if not mask.any():
         return float("nan")
-    distance = distance_transform_edt(mask)
+    distance = distance_transform_edt(mask, sampling=lengths)
     skeleton = skeletonize(mask) != 0
     if not skeleton.any():  # what scikit-image makes of sheets in 3D: their middle does instead
         skeleton = mask & (distance == maximum_filter(distance, 3))
     return float(np.median(2 * distance[skeleton]))
 
 
-def suggested_windows(thickness: float) -> tuple[int, ...]:
-    """The windows to try for structures of this thickness in pixels, the first one first.
-
-    The odd numbers next to it, between 3 and 7: 3, then 5 for 4.5 pixels; 3 alone for 3.4. The
-    paper (Section 4.2, Table 1) relates the best window to how thick the structures are.
-
-    Example:
-        >>> [suggested_windows(pixels) for pixels in (1.0, 3.4, 4.5, 6.2, 40.0)]
-        [(3,), (3,), (3, 5), (5, 7), (7,)]
-    """
-    width = thickness - EXCESS
-    if width >= LARGEST_WINDOW:
-        return (LARGEST_WINDOW,)
-    odd = range(SMALLEST_WINDOW, LARGEST_WINDOW + 1, 2)
-    near = tuple(window for window in odd if abs(window - width) < NEAR)
-    return near or (SMALLEST_WINDOW,)
-
-
-def suggested_window(thickness: float) -> int:
-    """The first of the windows to try; 3 for a thickness of nan."""
-    return SMALLEST_WINDOW if np.isnan(thickness) else suggested_windows(thickness)[0]
-
-
-def advise(measured: list[ClassThickness]) -> str:
-    """Which window to start with, and why, in one or two sentences."""
+def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = None) -> str:
+    """Which window to start with, and why, in one or two sentences; per axis, if they differ."""
     thinnest = min(
         (of_class for of_class in measured if of_class.of_images),
         key=lambda of_class: of_class.mean,
     )
-    windows = suggested_windows(thinnest.mean)
+    windows = [as_text(window) for window in _windows(thinnest, spacing)]
     name = "background" if thinnest.label == 0 else f"class {thinnest.label}"
-    text = f"Thinnest is the {name}, {thinnest.mean:.1f} pixels: start with w = {windows[0]}"
+    text = f"Thinnest is the {name}, {thinnest.mean:.1f} {unit_of(spacing)}: "
+    text += f"start with w = {windows[0]}"
     text += f", then try {windows[1]}." if len(windows) > 1 else "."
     if thinnest.mean > LARGEST_WINDOW + NEAR:
         text += " Nothing in the masks is thin, so that the thickness says little here."
     return text
 
 
-def _row(of_class: ClassThickness) -> list[object]:
+def _windows(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[tuple[int, ...]]:
+    sides = suggested_windows(of_class.mean)
+    if spacing is None:
+        return [(side,) for side in sides]
+    return list(dict.fromkeys(window_per_axis(side, spacing) for side in sides))
+
+
+def _by(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{length:g}" for length in spacing)
+
+
+def _row(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[object]:
     name = "background" if of_class.label == 0 else of_class.label
     if not of_class.of_images:
         return [name, 0, "", "", ""]
     low, high = min(of_class.of_images), max(of_class.of_images)
     thin = of_class.mean <= LARGEST_WINDOW + NEAR
-    windows = " or ".join(map(str, suggested_windows(of_class.mean))) if thin else ""
+    windows = " or ".join(map(as_text, _windows(of_class, spacing))) if thin else ""
     images = len(of_class.of_images)
     return [name, images, f"{of_class.mean:.1f}", f"{low:.1f} to {high:.1f}", windows]

@@ -159,14 +159,17 @@ def draw_crops(
     images, labels = [], []
     for _ in range(configuration.batch_size):
         sample = samples[int(random.integers(len(samples)))]
-        part = tuple(
-            slice(start, start + side)
-            for start, side in (
-                (int(random.integers(whole - side + 1)), side)
-                for whole, side in zip(sample.truth.shape, configuration.crop, strict=True)
-            )
-        )
-        image, label = sample.image[(slice(None), *part)], sample.truth[part]
+        part, padding = [], []
+        for whole, side in zip(sample.truth.shape, configuration.crop, strict=True):
+            missing = max(0, side - whole)
+            start = int(random.integers(missing + max(whole, side) - side + 1))
+            before = start if missing else 0
+            padding.append((before, missing - before))
+            part.append(slice(0, whole) if missing else slice(start, start + side))
+        image, label = sample.image[(slice(None), *part)], sample.truth[tuple(part)]
+        if any(map(any, padding)):  # thin stacks: as `segment` pads them
+            image = np.pad(image, [(0, 0), *padding], mode="edge")
+            label = np.pad(label, padding, mode="edge")
         mirrored = tuple(axis for axis in range(label.ndim) if random.random() < 0.5)
         image = np.flip(image, tuple(axis + 1 for axis in mirrored))
         label = np.flip(label, mirrored)

@@ -1,15 +1,16 @@
-"""Derivatives of the sums that Dice + cross entropy are made of, for autograd and ``torch.func``.
+"""Derivatives of the statistics that Dice + cross entropy are made of.
 
-    forward     sums over the pixels, of the penalized logits, the plain ones, or both
+    forward     statistics of the penalized logits, of the plain ones, or of both
     backward    the fused gradient, from the winners and what the caller holds anyway
     its own     through the plain composition, which PyTorch differentiates any number of times
 
-Built like :mod:`scnp_kernels.autograd`, for the same reasons.
+The Functions are built like those of :mod:`.penalize`, for the same reasons.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,21 +18,63 @@ from torch.autograd import Function
 
 from .. import ops
 from ..rules.arguments import Arguments
-from ..rules.dice_ce import masks_and_valid, stack_sums, sums_dtype, sums_of
+from ..rules.dice_ce import (
+    STATISTICS,
+    Wanted,
+    masks_and_valid,
+    stack_statistics,
+    statistics_dtype,
+    statistics_of,
+)
+from ..rules.target import Reading
 from .batching import fold, unfold
+from .dispatch import apply, differentiates, is_transformed, needs_derivative, run
 from .penalize import PenalizedLogits
 
-_IMAGES = 2  # the axis of the images in sums [2, 6, B, C]
+_IMAGES = 2  # the axis of the images in statistics [2, 6, B, C]
 
 
-class DiceCESums(Function):
-    """The sums ``[2, 6, B, C]`` and, not differentiable, the winners."""
+class Settings(NamedTuple):
+    """What the operators are told beside tensors."""
+
+    kernel_size: tuple[int, ...]
+    reading: Reading
+    wanted: Wanted
+    backend: str
+
+    @property
+    def flat(self) -> tuple[Any, ...]:
+        """The settings one by one, in the order of the schemas."""
+        return (self.kernel_size, *self.reading, *self.wanted, self.backend)
+
+
+def _settings_of(kernel_size: Sequence[int], *flat: Any) -> Settings:
+    """Return the settings that came one by one, behind a schema."""
+    *flat_reading, softmax, of_penalized, of_plain, backend = flat
+    reading, wanted = Reading(*flat_reading), Wanted(softmax, of_penalized, of_plain)
+    return Settings(tuple(kernel_size), reading, wanted, backend)
+
+
+def _apply_statistics(
+    logits: Tensor, target: Tensor, mask: Tensor | None, *flat: Any
+) -> tuple[Tensor, Tensor]:
+    result: tuple[Tensor, Tensor] = apply(
+        DiceCEStatistics, logits, target, mask, _settings_of(*flat)
+    )
+    return result
+
+
+@differentiates(ops.dice_ce_forward, 1, _apply_statistics)
+class DiceCEStatistics(Function):
+    """The statistics ``[2, 6, B, C]`` and, not differentiable, the winners."""
 
     @staticmethod
     def forward(
-        logits: Tensor, target: Tensor, mask: Tensor | None, settings: tuple[Any, ...]
+        logits: Tensor, target: Tensor, mask: Tensor | None, settings: Settings
     ) -> tuple[Tensor, Tensor]:
-        result: tuple[Tensor, Tensor] = ops.dice_ce_forward(logits, target, mask, *settings)
+        result: tuple[Tensor, Tensor] = run(
+            ops.dice_ce_forward, logits, target, mask, *settings.flat
+        )
         return result
 
     @staticmethod
@@ -43,10 +86,10 @@ class DiceCESums(Function):
         ctx.save_for_backward(winners, logits, target, mask)
 
     @staticmethod
-    def backward(ctx: Any, sums_gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
-        if sums_gradient is None:
+    def backward(ctx: Any, statistics_gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
+        if statistics_gradient is None:
             return None, None, None, None
-        gradient = SumsGradient.apply(sums_gradient, *ctx.saved_tensors, ctx.settings)
+        gradient = apply(StatisticsGradient, statistics_gradient, *ctx.saved_tensors, ctx.settings)
         return gradient, None, None, None
 
     @staticmethod
@@ -56,52 +99,74 @@ class DiceCESums(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        settings: tuple[Any, ...],
+        settings: Settings,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         size = info.batch_size
-        sums, winners = DiceCESums.apply(
+        statistics, winners = apply(
+            DiceCEStatistics,
             fold(logits, in_dims[0], size),
             fold(target, in_dims[1], size),
             fold(mask, in_dims[2], size),
             settings,
         )
-        return (_unfold_sums(sums, size), unfold(winners, size)), (_IMAGES, 0)
+        return (_unfold_statistics(statistics, size), unfold(winners, size)), (_IMAGES, 0)
 
 
-class SumsGradient(Function):
-    """The logits' gradient, given that of the sums."""
+def _apply_statistics_gradient(
+    statistics_gradient: Tensor,
+    winners: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    *flat: Any,
+) -> Tensor:
+    result: Tensor = apply(
+        StatisticsGradient, statistics_gradient, winners, logits, target, mask, _settings_of(*flat)
+    )
+    return result
+
+
+@differentiates(ops.dice_ce_backward, 3, _apply_statistics_gradient)
+class StatisticsGradient(Function):
+    """The gradient of the logits, given that of the statistics."""
 
     @staticmethod
     def forward(
-        sums_gradient: Tensor,
+        statistics_gradient: Tensor,
         winners: Tensor,
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        settings: tuple[Any, ...],
+        settings: Settings,
     ) -> Tensor:
-        result: Tensor = ops.dice_ce_backward(
-            sums_gradient, winners, logits, target, mask, *settings
+        result: Tensor = run(
+            ops.dice_ce_backward,
+            statistics_gradient,
+            winners,
+            logits,
+            target,
+            mask,
+            *settings.flat,
         )
         return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        sums_gradient, _, logits, target, mask, ctx.settings = inputs
-        ctx.save_for_backward(sums_gradient, logits, target, mask)
+        statistics_gradient, _, logits, target, mask, ctx.settings = inputs
+        ctx.save_for_backward(statistics_gradient, logits, target, mask)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        sums_gradient, logits, target, mask = ctx.saved_tensors
+        statistics_gradient, logits, target, mask = ctx.saved_tensors
 
-        def logits_gradient(sums_gradient: Tensor, logits: Tensor) -> Tensor:
+        def logits_gradient(statistics_gradient: Tensor, logits: Tensor) -> Tensor:
             pull_back = torch.func.vjp(
-                lambda z: _composed_sums(z, target, mask, ctx.settings), logits
+                lambda z: _composed_statistics(z, target, mask, ctx.settings), logits
             )[1]
-            result: Tensor = pull_back(sums_gradient)[0]
+            result: Tensor = pull_back(statistics_gradient)[0]
             return result
 
-        pull_back = torch.func.vjp(logits_gradient, sums_gradient, logits)[1]
+        pull_back = torch.func.vjp(logits_gradient, statistics_gradient, logits)[1]
         of_sums_gradient, of_logits = pull_back(gradient)
         return of_sums_gradient, None, of_logits, None, None, None
 
@@ -109,16 +174,17 @@ class SumsGradient(Function):
     def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
-        sums_gradient: Tensor,
+        statistics_gradient: Tensor,
         winners: Tensor,
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        settings: tuple[Any, ...],
+        settings: Settings,
     ) -> tuple[Tensor, int]:
         size = info.batch_size
-        result: Tensor = SumsGradient.apply(
-            _fold_sums(sums_gradient, in_dims[0], size),
+        result: Tensor = apply(
+            StatisticsGradient,
+            _fold_statistics(statistics_gradient, in_dims[0], size),
             fold(winners, in_dims[1], size),
             fold(logits, in_dims[2], size),
             fold(target, in_dims[3], size),
@@ -128,48 +194,50 @@ class SumsGradient(Function):
         return unfold(result, size), 0
 
 
-def _fold_sums(sums: Tensor, mapped_axis: int | None, size: int) -> Tensor:
-    """[2, 6, B, C] with a mapped axis somewhere, or nowhere -> [2, 6, size * B, C]."""
+def _fold_statistics(statistics: Tensor, mapped_axis: int | None, size: int) -> Tensor:
+    """Return ``[2, 6, size * B, C]`` of [2, 6, B, C] with a mapped axis somewhere, or nowhere."""
     if mapped_axis is None:
-        sums = sums.unsqueeze(_IMAGES).expand(*sums.shape[:2], size, *sums.shape[2:])
+        shape = (*statistics.shape[:_IMAGES], size, *statistics.shape[_IMAGES:])
+        statistics = statistics.unsqueeze(_IMAGES).expand(shape)
     else:
-        sums = sums.movedim(mapped_axis, _IMAGES)
-    return torch.flatten(sums, _IMAGES, _IMAGES + 1)
+        statistics = statistics.movedim(mapped_axis, _IMAGES)
+    return torch.flatten(statistics, _IMAGES, _IMAGES + 1)
 
 
-def _unfold_sums(sums: Tensor, size: int) -> Tensor:
-    """[2, 6, size * B, C] -> [2, 6, size, B, C]."""
-    return torch.unflatten(sums, _IMAGES, (size, sums.shape[_IMAGES] // size))
+def _unfold_statistics(statistics: Tensor, size: int) -> Tensor:
+    """Return ``[2, 6, size, B, C]`` of ``[2, 6, size * B, C]``."""
+    return torch.unflatten(statistics, _IMAGES, (size, statistics.shape[_IMAGES] // size))
 
 
-def _composed_sums(
-    logits: Tensor, target: Tensor, mask: Tensor | None, settings: tuple[Any, ...]
+def _composed_statistics(
+    logits: Tensor, target: Tensor, mask: Tensor | None, settings: Settings
 ) -> Tensor:
-    """The sums out of operations that each have all their derivatives."""
-    *of_forward, softmax, of_penalized, of_plain, backend = settings
-    _, target_is_masks, first_class, _, ignore_index, _ = of_forward
-    masks, valid = masks_and_valid(logits, target, mask, target_is_masks, first_class, ignore_index)
+    """Return the statistics, composed of operations that each have all their derivatives."""
+    kernel_size, reading, wanted, backend = settings
+    masks, valid = masks_and_valid(logits, target, mask, reading)
+    dtype = statistics_dtype(logits)
     terms = []
-    for wanted, penalizes in ((of_penalized, True), (of_plain, False)):
-        if not wanted:
-            terms.append(logits.new_zeros((6, *logits.shape[:2]), dtype=sums_dtype(logits)))
+    for is_wanted, penalizes in ((wanted.of_penalized, True), (wanted.of_plain, False)):
+        if not is_wanted:
+            terms.append(logits.new_zeros((STATISTICS, *logits.shape[:2]), dtype=dtype))
             continue
         values = logits
         if penalizes:
-            values = PenalizedLogits.apply(logits, target, mask, (*of_forward, backend))[0]
-        terms.append(stack_sums(sums_of(values, masks, valid, softmax)).to(sums_dtype(logits)))
+            values = apply(PenalizedLogits, logits, target, mask, kernel_size, reading, backend)[0]
+        statistics = statistics_of(values, masks, valid, wanted.softmax)
+        terms.append(stack_statistics(statistics).to(dtype))
     return torch.stack(terms)
 
 
-def dice_ce_sums(
-    arguments: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
-) -> Tensor:
-    """The sums of checked arguments, ``[2, 6, B, C]``: of the penalized logits, of the plain ones.
+def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Tensor:
+    """Return the statistics of checked arguments, ``[2, 6, B, C]``: penalized, then plain logits'.
 
-    Differentiable in the logits. What is not asked for is 0.
+    They are differentiable in the logits. What is not wanted is 0.
     """
-    logits, target, mask, *settings = arguments
-    sums: Tensor = DiceCESums.apply(
-        logits, target, mask, (*settings, softmax, of_penalized, of_plain, backend)
-    )[0]
-    return sums
+    logits, target, mask, kernel_size, reading = arguments
+    settings = Settings(kernel_size, reading, wanted, backend)
+    if not is_transformed() and not needs_derivative(logits):
+        plain: Tensor = run(ops.dice_ce_forward, logits, target, mask, *settings.flat)[0]
+        return plain
+    statistics: Tensor = apply(DiceCEStatistics, logits, target, mask, settings)[0]
+    return statistics

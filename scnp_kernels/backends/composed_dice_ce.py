@@ -1,7 +1,7 @@
-"""Dice + cross entropy's sums, and their gradient, out of any backend's three operations and torch.
+"""Dice + cross entropy's statistics and their gradient, composed of a backend's three operations.
 
-What a backend without fused kernels runs, and what the fused kernels are compared with. Unlike them
-it holds the penalized logits, their probabilities and masks in memory while it works.
+A backend without fused kernels runs this, and fused kernels are compared with it. Unlike them it
+holds the penalized logits, their probabilities and masks in memory while it works.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from ..rules.dice_ce import (
-    Sums,
-    gradient_of_sums,
+    STATISTICS,
+    Wanted,
+    gradient_of_statistics,
     masks_and_valid,
     new_winners,
-    stack_sums,
-    sums_dtype,
-    sums_of,
+    stack_statistics,
+    statistics_dtype,
+    statistics_of,
 )
-from ..rules.target import check_values
+from ..rules.target import Reading, check_values
 from .interface import Backend
 
 
@@ -30,61 +31,51 @@ def forward(
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
-    softmax: bool,
-    of_penalized: bool,
-    of_plain: bool,
+    reading: Reading,
+    wanted: Wanted,
 ) -> tuple[Tensor, Tensor]:
-    """The sums ``[2, 6, B, C]`` of the penalized and the plain logits, and the winners.
+    """Return the statistics ``[2, 6, B, C]`` of penalized and of plain logits, and the winners.
 
     Raises:
         ValueError: With ``validate``, the target holds a value that is not permitted.
     """
-    reading = (target_is_masks, first_class, label_count, ignore_index)
-    if of_penalized:
-        penalized, winners = backend.forward(logits, target, mask, kernel_size, *reading, validate)
+    if wanted.of_penalized:
+        penalized, winners = backend.forward(logits, target, mask, kernel_size, reading)
     else:
-        if validate and logits.numel() > 0:
-            check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
+        if reading.validate and logits.numel() > 0:
+            check_values(logits, target, mask, reading)
         penalized, winners = logits, new_winners(logits, kernel_size, False)
-    masks, valid = masks_and_valid(logits, target, mask, target_is_masks, first_class, ignore_index)
-    sums = logits.new_zeros((2, len(Sums._fields), *logits.shape[:2]), dtype=sums_dtype(logits))
-    for term, (wanted, values) in enumerate(((of_penalized, penalized), (of_plain, logits))):
-        if wanted:
-            sums[term] = stack_sums(sums_of(values, masks, valid, softmax))
-    return sums, winners
+    masks, valid = masks_and_valid(logits, target, mask, reading)
+    dtype = statistics_dtype(logits)
+    statistics = logits.new_zeros((2, STATISTICS, *logits.shape[:2]), dtype=dtype)
+    terms = ((wanted.of_penalized, penalized), (wanted.of_plain, logits))
+    for term, (is_wanted, values) in enumerate(terms):
+        if is_wanted:
+            statistics[term] = stack_statistics(statistics_of(values, masks, valid, wanted.softmax))
+    return statistics, winners
 
 
 def backward(
     backend: Backend,
-    sums_gradient: Tensor,
+    statistics_gradient: Tensor,
     winners: Tensor,
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    _label_count: int,
-    ignore_index: int | None,
-    _validate: bool,
-    softmax: bool,
-    of_penalized: bool,
-    of_plain: bool,
+    reading: Reading,
+    wanted: Wanted,
 ) -> Tensor:
-    """The gradient of the logits. Half types add up in float32 and are rounded once."""
-    masks, valid = masks_and_valid(logits, target, mask, target_is_masks, first_class, ignore_index)
+    """Return the gradient of the logits. Half types add up in float32 and are rounded once."""
+    masks, valid = masks_and_valid(logits, target, mask, reading)
+    of_penalized, of_plain = statistics_gradient.unbind()
     total: Tensor | None = None
-    if of_penalized:
+    if wanted.of_penalized:
         penalized = backend.gather(logits, winners, kernel_size)
-        gradient = gradient_of_sums(sums_gradient[0], penalized, masks, valid, softmax)
+        gradient = gradient_of_statistics(of_penalized, penalized, masks, valid, wanted.softmax)
         total = backend.scatter(gradient, winners, kernel_size)
-    if of_plain:
-        gradient = gradient_of_sums(sums_gradient[1], logits, masks, valid, softmax)
+    if wanted.of_plain:
+        gradient = gradient_of_statistics(of_plain, logits, masks, valid, wanted.softmax)
         total = gradient if total is None else total + gradient
     result = torch.empty_like(logits)
     return result.zero_() if total is None else result.copy_(total)

@@ -8,21 +8,28 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Backend(NamedTuple):
-    """The raw operations, with the arguments of :mod:`scnp_kernels.ops` less ``backend``.
+class FusedDiceCE(NamedTuple):
+    """Kernels that compute Dice + cross entropy's statistics and gradient in one pass each."""
 
-    Those of the fused loss are there up to a number of classes; beyond it, and where it is 0, the
-    loss is composed of the others (:mod:`scnp_kernels.composed_dice_ce`).
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    backward: Callable[..., Tensor]
+    most_classes: int
+
+
+class Backend(NamedTuple):
+    """The raw operations of :mod:`scnp_kernels.ops`, with a Reading and a Wanted by name.
+
+    Without fused kernels, or for more classes than they take, the loss is composed of the first
+    three (:mod:`scnp_kernels.backends.composed_dice_ce`).
     """
 
     name: str
     forward: Callable[..., tuple[Tensor, Tensor]]
     scatter: Callable[..., Tensor]
     gather: Callable[..., Tensor]
-    dice_ce_forward: Callable[..., tuple[Tensor, Tensor]]
-    dice_ce_backward: Callable[..., Tensor]
-    most_classes_of_dice_ce: int
+    dice_ce: FusedDiceCE | None = None
 
-    def fuses_dice_ce_of(self, logits: Tensor) -> bool:
-        """Whether it has the kernels of the fused loss for these logits, ``[B, C, *spatial]``."""
-        return 0 < logits.shape[1] <= self.most_classes_of_dice_ce
+    def fused_dice_ce(self, logits: Tensor) -> FusedDiceCE | None:
+        """Return the kernels of the fused loss for logits ``[B, C, *spatial]``, or None."""
+        fused = self.dice_ce
+        return fused if fused is not None and 0 < logits.shape[1] <= fused.most_classes else None

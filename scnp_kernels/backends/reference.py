@@ -1,7 +1,7 @@
-"""The specification in pure PyTorch: runs on any device, and says what every other backend does.
+"""The specification in pure PyTorch: it runs on any device and says what every backend does.
 
-Written to be read, tap by tap in raster order; it shares no code with the compiled kernels. It is
-not the paper's listing, which lets NaN cross classes and knows neither masks nor ignored pixels.
+It is written to be read, tap by tap in raster order, and shares no code with the compiled kernels.
+It is not the paper's listing, which lets NaN cross classes and knows no masks or ignored pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..rules.target import check_values, foreground_pixels, valid_pixels
+from ..rules.target import Reading, check_values, foreground_pixels, valid_pixels
 from ..rules.window import offsets_in_raster_order, winner_dtype
 
 
@@ -20,21 +20,17 @@ def forward(
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
+    reading: Reading,
 ) -> tuple[Tensor, Tensor]:
     """Eq. 1. Returns the penalized logits and the winners' tap numbers, both ``[B, C, *spatial]``.
 
     Every pixel looks at its neighbours in raster order and keeps the first best of its own class:
     the smallest logit for foreground, the largest for background.
     """
-    if validate and logits.numel() > 0:
-        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
-    valid = valid_pixels(logits, target, mask, target_is_masks, ignore_index)
-    foreground = foreground_pixels(logits, target, target_is_masks, first_class)
+    if reading.validate and logits.numel() > 0:
+        check_values(logits, target, mask, reading)
+    valid = valid_pixels(logits, target, mask, reading)
+    foreground = foreground_pixels(logits, target, reading)
     valid = valid.expand_as(logits)
     penalized = torch.empty_like(logits)
     winners = torch.empty_like(logits, dtype=winner_dtype(kernel_size))
@@ -43,7 +39,7 @@ def forward(
     signed = torch.where(foreground, -logits, logits)  # [B, C, *spatial]
     best = signed.clone()
     found = torch.zeros_like(valid, memory_format=torch.contiguous_format)
-    # An invalid pixel sees nobody, so it stays with itself: the centre tap, its own logit.
+    # An invalid pixel has no candidates and keeps its own logit: its winner is the centre tap.
     winners.fill_(len(offsets_in_raster_order(kernel_size)) // 2)
     for tap, offset in enumerate(offsets_in_raster_order(kernel_size)):
         overlap = _overlap(logits.shape[2:], offset)
@@ -86,7 +82,7 @@ def scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Te
 
 
 def gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """The transpose of :func:`scatter`: every pixel takes the value at its winner."""
+    """Give every pixel the value at its winner: the transpose of :func:`scatter`."""
     result = torch.empty_like(winners, dtype=values.dtype)
     for tap, offset in enumerate(offsets_in_raster_order(kernel_size)):
         overlap = _overlap(values.shape[2:], offset)

@@ -1,4 +1,4 @@
-"""Which implementation runs: one place that knows them all, and why each can or cannot.
+"""Chooses the backend that runs: the one place that knows them all, and why each can or cannot.
 
 Nothing is probed at import. :func:`choose` is asked inside the operators, on real tensors.
 """
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from . import reference
-from .interface import Backend
+from .interface import Backend, FusedDiceCE
 from .native import loader as native
+from .native import operators as native_operators
 from .triton import availability as triton_availability
 
 VARIABLE = "SCNP_BACKEND"
@@ -36,7 +37,7 @@ def backends() -> dict[str, str]:
     return {
         "triton": _triton_status(),
         "cuda": native.cuda_status(),
-        "cpu": native.status(),
+        "cpu": native.load() or OK,
         "reference": OK,
     }
 
@@ -57,7 +58,7 @@ def check_backend(backend: str) -> None:
 
 
 def choose(requested: str, device: torch.device) -> Backend:
-    """The backend for tensors on ``device``: the one asked for, or the best that works.
+    """Return the backend for tensors on ``device``: the requested one, or the best that works.
 
     Raises:
         RuntimeError: The backend was asked for by name and cannot run; says why.
@@ -75,7 +76,7 @@ def choose(requested: str, device: torch.device) -> Backend:
     for name in _PREFERENCE.get(device.type, ("reference",)):
         reason = _why_not(name, device)
         if reason is None:
-            _tell_once(name, device.type, tuple(reasons))
+            _warn_once(name, device.type, tuple(reasons))
             return _BACKENDS[name]
         reasons.append(f"{name}: {reason}")
     raise AssertionError("the reference runs on every device")
@@ -105,12 +106,12 @@ def _from_environment() -> str:
     return backend
 
 
-_told: set[tuple[str, str]] = set()
+_warned: set[tuple[str, str]] = set()
 
 
-def _tell_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
-    if name == "reference" and reasons and (name, device_type) not in _told:
-        _told.add((name, device_type))
+def _warn_once(name: str, device_type: str, reasons: tuple[str, ...]) -> None:
+    if name == "reference" and reasons and (name, device_type) not in _warned:
+        _warned.add((name, device_type))
         warnings.warn(
             f"scnp_kernels runs on its {name} backend for {device_type} tensors, which is slow. "
             f"The others cannot run: {'; '.join(reasons)}",
@@ -123,36 +124,32 @@ def _names() -> str:
     return ", ".join(f'"{name}"' for name in ("auto", *NAMES))
 
 
-_NATIVE = torch.ops.scnp_kernels
-
-
 def _triton(operation: str) -> Callable[..., Any]:
-    """An operation of the Triton kernels, imported at its first call."""
+    """Return one of the Triton kernels' operations, imported at its first call."""
 
     def call(*arguments: Any) -> Any:
-        from .triton import dice_ce, operators
+        from .triton import operators
 
-        module = dice_ce if operation.startswith("dice_ce") else operators
-        return getattr(module, operation)(*arguments)
+        return getattr(operators, operation)(*arguments)
 
     return call
 
 
-def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
-    """The compiled kernels: torch's dispatcher picks those of the tensors' device."""
-    return Backend(
-        name,
-        lambda *arguments: _NATIVE.native_forward(*arguments),
-        lambda *arguments: _NATIVE.native_scatter(*arguments),
-        lambda *arguments: _NATIVE.native_gather(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_forward(*arguments),
-        lambda *arguments: _NATIVE.native_dice_ce_backward(*arguments),
-        most_classes_of_dice_ce,
-    )
+def _triton_dice_ce(operation: str) -> Callable[..., Any]:
+    """Return one of their operations of Dice + cross entropy, imported at its first call."""
+
+    def call(*arguments: Any) -> Any:
+        from .triton import dice_ce
+
+        return getattr(dice_ce, operation)(*arguments)
+
+    return call
 
 
-def _composed(*_arguments: Any) -> Any:
-    raise AssertionError("a backend without fused kernels is never asked for them")
+def _native(name: str, dice_ce: FusedDiceCE | None) -> Backend:
+    """Return the compiled kernels, which take those of the tensors' device."""
+    operators = native_operators
+    return Backend(name, operators.forward, operators.scatter, operators.gather, dice_ce)
 
 
 _BACKENDS = {
@@ -161,19 +158,18 @@ _BACKENDS = {
         _triton("forward"),
         _triton("scatter"),
         _triton("gather"),
-        _triton("dice_ce_forward"),
-        _triton("dice_ce_backward"),
-        2**31 - 1,  # as many as there are: they loop over the classes
+        FusedDiceCE(
+            _triton_dice_ce("dice_ce_forward"),
+            _triton_dice_ce("dice_ce_backward"),
+            2**31 - 1,  # as many as there are: they loop over the classes
+        ),
     ),
-    "reference": Backend(
-        "reference",
-        reference.forward,
-        reference.scatter,
-        reference.gather,
-        _composed,
-        _composed,
-        0,
+    "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
+    "cpu": _native(
+        "cpu",
+        FusedDiceCE(
+            native_operators.dice_ce_forward, native_operators.dice_ce_backward, most_classes=250
+        ),
     ),
-    "cpu": _native("cpu", 250),
-    "cuda": _native("cuda", 0),
+    "cuda": _native("cuda", None),
 }

@@ -2,7 +2,7 @@
 
 ``nnunet``      trainers for nnU-Net v2, found through its ``nnUNet_extTrainer`` variable
 ``instanseg``   names for InstanSeg's string-dispatched losses
-``detectron2``  the loss of a semantic head (needs torch alone)
+``detectron2``, ``huggingface``   the loss of a semantic head (needs torch alone)
 
 MONAI, segmentation-models-pytorch, torchvision, Lightning and kornia need nothing of their own:
 :class:`scnp_kernels.SCNPLoss` wraps their losses.

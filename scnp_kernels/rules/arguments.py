@@ -16,7 +16,7 @@ from typing import NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
-from .target import can_hold
+from .target import Reading, can_hold
 from .window import clip_window
 
 LOGITS_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,17 +28,13 @@ KernelSize = int | Sequence[int]
 
 
 class Arguments(NamedTuple):
-    """What the raw operators are given: every question about shapes already answered."""
+    """What the raw operators are given: every question about shapes is already answered."""
 
     logits: Tensor  # [B, C, *spatial]
     target: Tensor  # masks [B, C, *spatial] or label map [B, *spatial]
-    mask: Tensor | None  # [B, *spatial], bool
+    mask: Tensor | None  # [B, *spatial] bool or, beside masks, [B, C, *spatial]
     kernel_size: tuple[int, ...]  # one odd window per spatial axis
-    target_is_masks: bool
-    first_class: int  # channel k is foreground where label == first_class + k
-    label_count: int  # permitted labels are [0, label_count)
-    ignore_index: int | None
-    validate: bool
+    reading: Reading
 
 
 def check_arguments(
@@ -58,7 +54,7 @@ def check_arguments(
     channels = logits.shape[1]
     ignored = check_ignore_index(ignore_index, overlapping=target_is_masks and channels != 1)
     if mask is not None:
-        mask = _without_channel_axis(check_mask(mask, logits), logits)
+        mask = check_mask(mask, logits, target_is_masks)
     if ignored is not None and not -(2**63) <= ignored < 2**63:
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
@@ -70,16 +66,47 @@ def check_arguments(
         target=target if target_is_masks else _without_channel_axis(target, logits),
         mask=mask,
         kernel_size=window,
-        target_is_masks=target_is_masks,
-        first_class=1 if channels == 1 else 0,
-        label_count=2 if channels == 1 else channels,
-        ignore_index=ignored,
-        validate=logits.device.type == "cpu" if validate is None else validate,
+        reading=Reading(
+            target_is_masks=target_is_masks,
+            first_class=1 if channels == 1 else 0,
+            label_count=2 if channels == 1 else channels,
+            ignore_index=ignored,
+            validate=logits.device.type == "cpu" if validate is None else validate,
+        ),
+    )
+
+
+def differs_by_channel(arguments: Arguments) -> bool:
+    """Return whether which pixels are valid differs from channel to channel."""
+    return arguments.mask is not None and arguments.mask.dim() == arguments.logits.dim()
+
+
+def channel_by_channel(arguments: Arguments) -> Arguments:
+    """Return arguments of which every channel is an image of its own, with one channel.
+
+    Channels of overlapping masks have nothing to do with each other, so the result is the same;
+    kernels read one map of the valid pixels per image.
+    """
+    logits, target, mask, kernel_size, reading = arguments
+    assert mask is not None
+    images = (-1, 1, *logits.shape[2:])
+    return Arguments(
+        logits=logits.reshape(images),
+        target=target.reshape(images),
+        mask=mask.reshape(-1, *mask.shape[2:]),
+        kernel_size=kernel_size,
+        reading=reading._replace(first_class=1, label_count=2),
     )
 
 
 def check_logits(logits: Tensor) -> None:
     """Raise unless ``logits`` is a dense floating tensor ``[B, C, *spatial]``."""
+    if isinstance(logits, (list, tuple)):
+        raise TypeError(
+            f"logits: got a {type(logits).__name__} of {len(logits)} outputs, takes one "
+            "torch.Tensor; where a network has several, the loss over outputs goes outside, as in "
+            "MONAI's DeepSupervisionLoss(SCNPLoss(...))"
+        )
     check_dense_tensor("logits", logits)
     if logits.dtype not in LOGITS_DTYPES:
         raise TypeError(f"logits: got {logits.dtype}, takes float16, bfloat16, float32 or float64")
@@ -97,7 +124,7 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
     """
     per_axis = "one per spatial axis" if dimensions is None else f"{dimensions}, one per axis"
     takes = f"takes an odd positive integer, or a sequence of them ({per_axis})"
-    if isinstance(kernel_size, str | bytes | bytearray | Tensor):
+    if isinstance(kernel_size, (str, bytes, bytearray, Tensor)):
         raise TypeError(f"kernel_size: got {kernel_size!r}, {takes}")
     if isinstance(kernel_size, Sequence):
         window = tuple(_index("kernel_size", size, takes) for size in kernel_size)
@@ -112,7 +139,7 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
 
 
 def check_target(target: Tensor, logits: Tensor) -> bool:
-    """True for masks (the shape of the logits), False for a label map."""
+    """Return True for masks (the shape of the logits), False for a label map."""
     check_dense_tensor("target", target)
     _check_device("target", target, logits)
     channels = logits.shape[1]
@@ -127,6 +154,7 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
         raise ValueError(
             f"target: got shape {tuple(target.shape)}, takes a label map of shape "
             f"{_map_shapes_text(logits)}, or masks of the shape of logits {tuple(logits.shape)}"
+            f"{_hint_about_sizes(target, logits)}"
         )
     if target.dtype == torch.bool and channels != 1:
         raise TypeError(
@@ -142,19 +170,49 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
     return False
 
 
-def check_mask(mask: Tensor, logits: Tensor) -> Tensor:
-    """Raise unless ``mask`` is a bool map of the valid pixels."""
+def _hint_about_sizes(target: Tensor, logits: Tensor) -> str:
+    """Return what to do where the logits are a smaller image of the target, or nothing."""
+    dimensions = logits.dim() - 2
+    whole, small = target.shape[-dimensions:], logits.shape[2:]
+    if target.dim() <= dimensions or target.shape[0] != logits.shape[0]:
+        return ""
+    if all(a >= b for a, b in zip(whole, small, strict=True)) and tuple(whole) != tuple(small):
+        return (
+            "; upsample the logits to the target's size first, such as by "
+            f"torch.nn.functional.interpolate(logits, size={tuple(whole)})"
+        )
+    return ""
+
+
+def check_mask(mask: Tensor, logits: Tensor, target_is_masks: bool) -> Tensor:
+    """Return the mask as ``[B, *spatial]``, or ``[B, C, *spatial]`` where it differs by channel.
+
+    Raises:
+        TypeError: It is no bool tensor.
+        ValueError: It is no map of the valid pixels, or one per channel beside a label map.
+    """
     check_dense_tensor("mask", mask)
     _check_device("mask", mask, logits)
     if mask.dtype != torch.bool:
         raise TypeError(f"mask: got {mask.dtype}, takes torch.bool (True where a pixel is valid)")
-    if not _is_map_of(mask, logits):
-        raise ValueError(f"mask: got shape {tuple(mask.shape)}, takes {_map_shapes_text(logits)}")
+    if _is_map_of(mask, logits):
+        return _without_channel_axis(mask, logits)
+    if not _same_shape(mask.shape, logits.shape):
+        per_channel = f" or, beside masks, {tuple(logits.shape)}"
+        raise ValueError(
+            f"mask: got shape {tuple(mask.shape)}, takes {_map_shapes_text(logits)}{per_channel}"
+        )
+    if not target_is_masks:
+        raise ValueError(
+            f"mask: got the shape of logits {tuple(mask.shape)} beside a label map, takes "
+            f"{_map_shapes_text(logits)} there; validity per channel needs one target mask per "
+            "channel"
+        )
     return mask
 
 
 def check_ignore_index(ignore_index: int | None, overlapping: bool = False) -> int | None:
-    """The label of ignored pixels as an integer."""
+    """Return the label of ignored pixels as an integer."""
     if ignore_index is None:
         return None
     if overlapping:
@@ -176,10 +234,10 @@ def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
 def check_weight(name: str, weight: float) -> float:
     """Raise unless ``weight`` is a finite number that is not negative."""
     takes = "takes a finite number that is not negative"
-    if isinstance(weight, bool) or not isinstance(weight, int | float | numbers.Real):
+    if isinstance(weight, bool) or not isinstance(weight, (int, float, numbers.Real)):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
     # Numbers of other libraries, such as numpy's, are taken as the float that they stand for.
-    number = weight if isinstance(weight, int | float) else _nearest_float(weight)
+    number = weight if isinstance(weight, (int, float)) else _nearest_float(weight)
     # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
     # and so does an integer beyond every float.
     if not 0 <= number <= sys.float_info.max:
@@ -219,13 +277,15 @@ def _check_device(name: str, value: Tensor, logits: Tensor) -> None:
 
 
 def _same_shape(shape: Sequence[int], other: Sequence[int]) -> bool:
-    """Equality that stops at different ranks: comparing sizes of different axes with each other
-    would make ``torch.export`` demand that they differ."""
+    """Return whether two shapes are equal, looking at sizes only where the ranks are.
+
+    Comparing sizes of different axes would make ``torch.export`` demand that they differ.
+    """
     return len(shape) == len(other) and all(a == b for a, b in zip(shape, other, strict=True))
 
 
 def _is_map_of(label_map: Tensor, logits: Tensor) -> bool:
-    """Is it ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits?"""
+    """Return whether it is ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits."""
     return any(_same_shape(label_map.shape, shape) for shape in _map_shapes(logits))
 
 
@@ -256,7 +316,7 @@ def _mask_of_other_labels(target: Tensor, label: int, mask: Tensor | None) -> Te
 
 
 def _index(name: str, value: SupportsIndex, takes: str) -> int:
-    if isinstance(value, bool | Tensor):
+    if isinstance(value, (bool, Tensor)):
         raise TypeError(f"{name}: got {value!r}, {takes}")
     try:
         return operator.index(value)

@@ -1,7 +1,8 @@
-"""Dice and cross entropy from a few sums over pixels: the sums, and the loss made of them.
+"""Dice and cross entropy from a few statistics of an image, and the loss made of them.
 
-The sums are all that a loss needs of an image, ``[B, C]`` each; whoever computes them (plain
-PyTorch here, a fused kernel elsewhere) shares the same last step, :func:`loss_from_sums`.
+A loss needs no more of an image than six numbers per class, each a sum over its pixels. Plain
+PyTorch computes them here, fused kernels elsewhere; both share the last step,
+:func:`loss_from_statistics`.
 """
 
 from __future__ import annotations
@@ -14,83 +15,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .target import foreground_pixels, valid_pixels
+from .loss_options import DiceCEOptions
+from .target import Reading, foreground_pixels, valid_pixels
 from .window import winner_dtype
 
 
-class Sums(NamedTuple):
-    """Over the valid pixels of every image and class; p is the probability, y the target's mask.
+class Statistics(NamedTuple):
+    """Sums over the valid pixels of every image and class; p is the probability, y the mask.
 
-    ``positive`` is softmax's cross entropy ``-log p`` summed where ``y = 1``, or sigmoid's
-    ``softplus(-logit)``; ``negative`` is sigmoid's ``softplus(logit)`` summed where ``y = 0``
-    (softmax: 0).
+    Cross entropy is ``-log p`` with softmax, where only foreground pixels have one. With sigmoid
+    it is ``softplus(-logit)`` where ``y = 1``, and ``softplus(logit)`` where ``y = 0``.
     """
 
     intersection: Tensor  # [B, C]: sum of p * y
     probability: Tensor  # [B, C]: sum of p
     foreground: Tensor  # [B, C]: number of pixels with y = 1
-    positive: Tensor  # [B, C]
-    negative: Tensor  # [B, C]
-    valid: Tensor  # [B]: number of valid pixels
+    foreground_ce: Tensor  # [B, C]: cross entropy where y = 1
+    background_ce: Tensor  # [B, C]: cross entropy where y = 0; 0 with softmax
+    valid: Tensor  # [B, C]: number of valid pixels
 
 
-class DiceCEOptions(NamedTuple):
-    """What the loss is made of; see :class:`scnp_kernels.SCNPDiceCELoss`."""
-
-    activation: str
-    ce_weight: float
-    dice_weight: float
-    include_background: bool
-    batch_dice: bool
-    smooth: float
-    sum_over_ranks: bool
+STATISTICS = len(Statistics._fields)
 
 
-def sums_dtype(logits: Tensor) -> torch.dtype:
-    """Of the sums on the device of the logits: float64, except where there is none."""
+class Wanted(NamedTuple):
+    """Which statistics are wanted. The operators' schemas hold its fields one by one."""
+
+    softmax: bool  # probabilities by softmax over the channels; otherwise by sigmoid
+    of_penalized: bool  # statistics of the penalized logits
+    of_plain: bool  # statistics of the plain logits
+
+
+def statistics_dtype(logits: Tensor) -> torch.dtype:
+    """Return the dtype of the statistics: float64, or float32 on devices without it (MPS)."""
     return torch.float32 if logits.device.type == "mps" else torch.float64
 
 
 def new_winners(logits: Tensor, kernel_size: Sequence[int], of_penalized: bool) -> Tensor:
-    """Room for the winners of logits ``[B, C, *spatial]``; ``[B, 0]`` if nothing is penalized."""
+    """Return new winners for logits ``[B, C, *spatial]``; ``[B, 0]`` if nothing is penalized."""
     dtype = winner_dtype(kernel_size)
     if of_penalized:
         return torch.empty_like(logits, dtype=dtype)
     return logits.new_empty((logits.shape[0], 0), dtype=dtype)
 
 
-def stack_sums(sums: Sums) -> Tensor:
-    """``[6, B, C]``, in the order of the fields."""
-    *by_class, valid = sums
-    return torch.stack((*by_class, valid.unsqueeze(1).expand_as(by_class[0])))
+def stack_statistics(statistics: Statistics) -> Tensor:
+    """Return the statistics as ``[6, B, C]``, in the order of their fields."""
+    return torch.stack(tuple(statistics))
 
 
-def unstack_sums(stacked: Tensor) -> Sums:
-    """From ``[6, B, C]``."""
-    intersection, probability, foreground, positive, negative, valid = stacked.unbind()
-    return Sums(intersection, probability, foreground, positive, negative, valid[:, :1].sum(dim=1))
+def unstack_statistics(stacked: Tensor) -> Statistics:
+    """Return the statistics that :func:`stack_statistics` made ``[6, B, C]`` of."""
+    return Statistics._make(stacked.unbind())
 
 
 def masks_and_valid(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    target_is_masks: bool,
-    first_class: int,
-    ignore_index: int | None,
+    logits: Tensor, target: Tensor, mask: Tensor | None, reading: Reading
 ) -> tuple[Tensor, Tensor | None]:
-    """The target as one bool mask per class ``[B, C, *spatial]``, and which pixels are valid.
+    """Return one bool mask per class ``[B, C, *spatial]``, and which pixels are valid.
 
     Valid is ``[B, 1, *spatial]``, or None when all are.
     """
-    masks = foreground_pixels(logits, target, target_is_masks, first_class)
-    if mask is None and ignore_index is None:
+    masks = foreground_pixels(logits, target, reading)
+    if mask is None and reading.ignore_index is None:
         return masks, None
-    return masks, valid_pixels(logits, target, mask, target_is_masks, ignore_index)
+    return masks, valid_pixels(logits, target, mask, reading)
 
 
-def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) -> Sums:
-    """The sums in plain PyTorch; in float32, or float64 for float64 logits.
+def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) -> Statistics:
+    """Return the statistics by plain PyTorch, in float32, or float64 for float64 logits.
 
     ``logits`` and ``masks`` (bool) are ``[B, C, *spatial]``, ``valid`` ``[B, 1, *spatial]``.
     """
@@ -99,62 +92,63 @@ def sums_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) 
     if softmax:
         log_probability = F.log_softmax(logits, dim=1)
         probability = log_probability.exp()
-        positive, negative = -log_probability, zero.expand_as(logits)
+        foreground_ce, background_ce = -log_probability, zero.expand_as(logits)
     else:
         probability = logits.sigmoid()
-        # Not softplus, which drops the small part of large values.
-        positive, negative = -F.logsigmoid(logits), -F.logsigmoid(-logits)
+        # softplus would drop the small part of large values.
+        foreground_ce, background_ce = -F.logsigmoid(logits), -F.logsigmoid(-logits)
     foreground, background = masks, ~masks
     if valid is not None:
         foreground, background = masks & valid, background & valid
-        # Chosen, not multiplied: what stands at an invalid pixel may be infinite.
+        # Chosen by where, not by a product: what stands at an invalid pixel may be infinite.
         probability = torch.where(valid, probability, zero)
 
     def over_pixels(values: Tensor) -> Tensor:
         return values.flatten(2).sum(dim=2)
 
     if valid is None:
-        pixels = logits.new_full((logits.shape[0],), math.prod(logits.shape[2:]))
+        pixels = logits.new_full(logits.shape[:2], math.prod(logits.shape[2:]))
     else:
-        pixels = valid.flatten(1).sum(dim=1).to(logits.dtype)
-    return Sums(
+        pixels = over_pixels(valid.expand_as(logits)).to(logits.dtype)
+    return Statistics(
         intersection=over_pixels(torch.where(foreground, probability, zero)),
         probability=over_pixels(probability),
         foreground=over_pixels(foreground).to(logits.dtype),
-        positive=over_pixels(torch.where(foreground, positive, zero)),
-        negative=over_pixels(torch.where(background, negative, zero)),
+        foreground_ce=over_pixels(torch.where(foreground, foreground_ce, zero)),
+        background_ce=over_pixels(torch.where(background, background_ce, zero)),
         valid=pixels,
     )
 
 
-def gradient_of_sums(
-    sums_gradient: Tensor, logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool
+def gradient_of_statistics(
+    statistics_gradient: Tensor, logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool
 ) -> Tensor:
-    """What :func:`sums_of` sends back to its logits, given the sums' gradient ``[6, B, C]``.
+    """Return the gradient of the logits, given that of their statistics ``[6, B, C]``.
 
-    With a the gradient of a pixel's probability p, y its mask, and dE that of ``positive``:
+    With p a pixel's probability, a the gradient of p, y the pixel's mask, dE the gradient of
+    ``foreground_ce`` and dN that of ``background_ce``:
 
         softmax   p * (a - sum of p * a + sum of y * dE) - y * dE       (sums over the classes)
         sigmoid   p * (1 - p) * a + (p - 1) * y * dE + p * (1 - y) * dN
 
-    In float32, or float64 for float64 logits.
+    The result is in float32, or float64 for float64 logits.
     """
     logits = _widened(logits)
     per_class = (*logits.shape[:2], *(1,) * (logits.dim() - 2))
-    gradient = sums_gradient.to(logits.dtype).view(len(Sums._fields), *per_class)
-    intersection, probability, _, positive, negative, _ = gradient.unbind()
+    gradient = statistics_gradient.to(logits.dtype).view(STATISTICS, *per_class)
+    intersection, probability, _, foreground_ce, background_ce, _ = gradient.unbind()
     zero = logits.new_zeros(())
     of_probability = probability + torch.where(masks, intersection, zero)
-    of_positive = torch.where(masks, positive, zero)
+    of_foreground = torch.where(masks, foreground_ce, zero)
     if softmax:
         p = logits.softmax(dim=1)
-        shared = of_positive.sum(dim=1, keepdim=True)
+        shared = of_foreground.sum(dim=1, keepdim=True)
         shared = shared - (p * of_probability).sum(dim=1, keepdim=True)
-        result = p * (of_probability + shared) - of_positive
+        result = p * (of_probability + shared) - of_foreground
     else:
         p = logits.sigmoid()
-        of_negative = torch.where(masks, zero, negative)
-        result = p * (1 - p) * of_probability + (p - 1) * of_positive + p * of_negative
+        of_background = torch.where(masks, zero, background_ce)
+        result = p * (1 - p) * of_probability + (p - 1) * of_foreground + p * of_background
     return result if valid is None else torch.where(valid, result, zero)
 
 
@@ -162,45 +156,54 @@ def _widened(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def loss_from_sums(
-    sums: Sums, options: DiceCEOptions, class_weights: Tensor | None, weighted_mean: bool
+def loss_from_statistics(
+    statistics: Statistics,
+    options: DiceCEOptions,
+    class_weights: Tensor | None,
+    weighted_mean: bool,
+    over_ranks: bool,
 ) -> Tensor:
-    """The loss, a scalar.
+    """Return the weighted sum of cross entropy and Dice loss, a scalar.
 
-    ``weighted_mean``: softmax's cross entropy of label maps divides by the sum of the pixels'
-    class weights, as :func:`torch.nn.functional.cross_entropy` does.
+    With ``weighted_mean``, cross entropy divides by the sum of the pixels' class weights, as
+    :func:`torch.nn.functional.cross_entropy` does for label maps. With ``over_ranks``, Dice's parts
+    are summed over all ranks first.
     """
     terms = []
     if options.ce_weight != 0:
-        terms.append(
-            options.ce_weight * _cross_entropy(sums, options, class_weights, weighted_mean)
-        )
+        ce = _cross_entropy(statistics, options, class_weights, weighted_mean)
+        terms.append(options.ce_weight * ce)
     if options.dice_weight != 0:
-        terms.append(options.dice_weight * _dice_loss(sums, options))
+        terms.append(options.dice_weight * _dice_loss(statistics, options, over_ranks))
     return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
 def _cross_entropy(
-    sums: Sums, options: DiceCEOptions, class_weights: Tensor | None, weighted_mean: bool
+    statistics: Statistics,
+    options: DiceCEOptions,
+    class_weights: Tensor | None,
+    weighted_mean: bool,
 ) -> Tensor:
-    weights = 1.0 if class_weights is None else class_weights.to(sums.positive)
-    total = (weights * sums.positive).sum() + sums.negative.sum()
+    foreground_ce = statistics.foreground_ce
+    weights = 1.0 if class_weights is None else class_weights.to(foreground_ce)
+    total = (weights * foreground_ce).sum() + statistics.background_ce.sum()
     if weighted_mean:
-        count = (weights * sums.foreground).sum()
+        count = (weights * statistics.foreground).sum()
     else:
-        count = sums.valid.sum()
-        if options.activation == "sigmoid":
-            count = count * sums.positive.shape[1]
+        # Softmax has one cross entropy per pixel, sigmoid one per pixel and class.
+        classes = 1 if options.activation == "softmax" else foreground_ce.shape[1]
+        count = statistics.valid[:, :classes].sum()
     # Without any valid pixel there is nothing to learn from: 0, with gradient 0.
     return total / torch.where(count > 0, count, torch.ones_like(count))
 
 
-def _dice_loss(sums: Sums, options: DiceCEOptions) -> Tensor:
+def _dice_loss(statistics: Statistics, options: DiceCEOptions, over_ranks: bool) -> Tensor:
     first = 0 if options.include_background else 1
-    parts = torch.stack((sums.intersection, sums.probability + sums.foreground))[:, :, first:]
+    cardinality = statistics.probability + statistics.foreground
+    parts = torch.stack((statistics.intersection, cardinality))[:, :, first:]
     if options.batch_dice:
         parts = parts.sum(dim=1)  # [2, C]
-        if options.sum_over_ranks:
+        if over_ranks:
             parts = _sum_over_ranks(parts)
     intersection, cardinality = parts.unbind()
     dice = (2 * intersection + options.smooth) / (cardinality + options.smooth).clamp_min(1e-8)
@@ -208,10 +211,10 @@ def _dice_loss(sums: Sums, options: DiceCEOptions) -> Tensor:
 
 
 class SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks, and of its gradient likewise.
+    """Sums a tensor over all ranks, and its gradient likewise.
 
-    Every rank computes the same loss from it, and distributed training averages the gradients of
-    the ranks: so the sum of the gradients gives what one process would compute.
+    Every rank computes the same loss from the sum, and distributed training averages the gradients
+    of the ranks: so the sum of the gradients gives what one process would compute.
     """
 
     @staticmethod

@@ -15,12 +15,12 @@ MOST_TAPS_INT32 = 2**31 - 1
 
 
 def number_of_taps(kernel_size: Sequence[int]) -> int:
-    """How many pixels a window holds, whether or not the border clips it."""
+    """Return how many pixels a window holds, whether or not the border clips it."""
     return math.prod(kernel_size)
 
 
 def winner_dtype(kernel_size: Sequence[int]) -> torch.dtype:
-    """The narrowest dtype that holds every tap's number: 1 byte up to 255 taps, 2 bytes above.
+    """Return the narrowest dtype that holds every tap's number: 1 byte up to 255 taps, then 2.
 
     Windows of more than 32,767 taps take 4 bytes.
     """
@@ -33,7 +33,7 @@ def winner_dtype(kernel_size: Sequence[int]) -> torch.dtype:
 
 
 def offsets_in_raster_order(kernel_size: Sequence[int]) -> list[tuple[int, ...]]:
-    """The displacement of every tap from the centre; the position in the list is its number.
+    """Return the displacement of every tap from the centre; its position is its number.
 
     >>> offsets_in_raster_order((1, 3))
     [(0, -1), (0, 0), (0, 1)]
@@ -42,7 +42,7 @@ def offsets_in_raster_order(kernel_size: Sequence[int]) -> list[tuple[int, ...]]
 
 
 def clip_window(kernel_size: tuple[int, ...], spatial: Sequence[int]) -> tuple[int, ...]:
-    """A window whose taps would not fit the winner's dtype, cut to what the image can hold.
+    """Return the window, cut to what the image can hold if its taps would not fit the winners.
 
     Beyond ``2 * size - 1`` along an axis a window only ever holds what lies outside the image. The
     cut changes the taps' numbers but not the result. Smaller windows are left alone: looking at

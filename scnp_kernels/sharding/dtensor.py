@@ -1,10 +1,10 @@
-"""SCNP on DTensors: :func:`scnp_kernels.scnp` and the losses come here when they are given some.
+"""SCNP on DTensors, which :func:`scnp_kernels.scnp` and the losses hand on to this module.
 
     logits sharded on   what happens
     the batch           every process penalizes its images; nothing is exchanged
     channels            every process penalizes its classes; nothing is exchanged
     a spatial axis      shards borrow ``window // 2`` slices from their neighbours, forward and
-                        backward (:mod:`scnp_kernels.halo`)
+                        backward (:mod:`scnp_kernels.sharding.halo`)
     (replicated)        every process penalizes all of it
 
 Results and gradients equal those of the whole tensor bit for bit. Different mesh dimensions may
@@ -29,7 +29,7 @@ from torch import Tensor
 from ..autograd import dice_ce as dice_ce_autograd
 from ..autograd import penalize as autograd
 from ..rules.arguments import Arguments
-from ..rules.dice_ce import Sums, sums_dtype
+from ..rules.dice_ce import STATISTICS, Wanted, statistics_dtype
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -52,7 +52,7 @@ class Sharding(NamedTuple):
 
 
 def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
-    """False for ordinary tensors, True for DTensors; it raises for some of each.
+    """Return False for ordinary tensors, True for DTensors; raise for some of each.
 
     Raises:
         TypeError: One is a DTensor and another is not.
@@ -74,8 +74,30 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     return True
 
 
+def check_same_for_all_channels(on_mesh: bool) -> None:
+    """Raise for DTensors whose valid pixels differ from channel to channel."""
+    if on_mesh:
+        raise ValueError(
+            "mask: got a DTensor of the shape of logits, takes [B, *spatial] or [B, 1, *spatial] "
+            "there; valid pixels that differ by channel need ordinary tensors"
+        )
+
+
+def averages_over_shards(value: Tensor) -> bool:
+    """Return whether a mean over pixels of this value would be a mean of its shards' means.
+
+    So it is for torch's cross entropy of sharded DTensors before torch 2.14 (pytorch#185167).
+    """
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14):
+        return False
+    module = sys.modules.get("torch.distributed.tensor")
+    if type(value) is Tensor or module is None or not isinstance(value, module.DTensor):
+        return False
+    return any(placement.is_shard() for placement in value.placements)
+
+
 def penalize(arguments: Arguments, backend: str) -> Tensor:
-    """The penalized logits of checked arguments that are DTensors: a DTensor placed as they are.
+    """Return the penalized logits of checked arguments that are DTensors, placed as they are.
 
     Raises:
         ValueError: The tensors lie on different meshes, or are placed as SCNP cannot take them.
@@ -85,7 +107,7 @@ def penalize(arguments: Arguments, backend: str) -> Tensor:
 
 
 def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
-    """This process's part of the arguments, with its first class, and how the whole is sharded.
+    """Return this process's part of the arguments, and how the whole is sharded.
 
     Raises:
         ValueError: As :func:`penalize`.
@@ -98,11 +120,11 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
     mask = arguments.mask
     if mask is not None:
         mask = _placed_as(placements, "mask", mask, mesh, dimensions)
-    own: Tensor = logits.to_local()
+    shard: Tensor = logits.to_local()
     like_result = torch.empty_strided(logits.shape, logits.stride(), device="meta")
-    first_class, axes = arguments.first_class, []
+    first_class, axes = arguments.reading.first_class, []
     if mesh.get_coordinate() is not None:
-        expected = [own.shape[_BATCH], *logits.shape[1:]]
+        expected = [shard.shape[_BATCH], *logits.shape[1:]]
         for mesh_dimension, axis in _sharded_axes(placements):
             if axis == _BATCH:
                 continue
@@ -115,13 +137,15 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
                 first_class += begin
             elif cut.halo > 0:
                 axes.append(cut)
-        if list(own.shape) != expected:
+        if list(shard.shape) != expected:
             raise ValueError(
                 f"logits: got a DTensor of shape {tuple(logits.shape)} placed as {placements}, "
-                f"whose local tensor is {tuple(own.shape)}, takes {tuple(expected)} there (a shard "
-                "as torch.chunk cuts; DTensor.from_local needs the whole shape where they differ)"
+                f"whose local tensor is {tuple(shard.shape)}, takes {tuple(expected)} there (a "
+                "shard as torch.chunk cuts; DTensor.from_local needs the whole shape where they "
+                "differ)"
             )
-    local = arguments._replace(logits=own, target=target, mask=mask, first_class=first_class)
+    reading = arguments.reading._replace(first_class=first_class)
+    local = arguments._replace(logits=shard, target=target, mask=mask, reading=reading)
     sharding = Sharding(
         mesh, placements, logits.shape, torch.empty_like(like_result).stride(), tuple(axes)
     )
@@ -129,20 +153,19 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
 
 
 def penalize_local(local: Arguments, sharding: Sharding, backend: str) -> Tensor:
-    """This process's part of the penalized logits; differentiable, across shards too."""
+    """Return this process's part of the penalized logits; differentiable, across shards too."""
     if sharding.mesh.get_coordinate() is None:
         return local.logits  # outside the mesh: no part of anything
     if not sharding.axes:
         return autograd.penalize(local, backend)
     from .halo import penalize_shard
 
-    logits, target, mask, *settings = local
-    penalized: Tensor = penalize_shard(logits, target, mask, (*settings, backend), sharding.axes)
+    penalized: Tensor = penalize_shard(local, backend, sharding.axes)
     return penalized
 
 
 def to_global(local: Tensor, sharding: Sharding) -> DTensor:
-    """A process's part of a result, as the DTensor of the whole."""
+    """Return the DTensor of the whole, made of every process's part."""
     from torch.distributed.tensor import DTensor
 
     return DTensor.from_local(
@@ -151,7 +174,7 @@ def to_global(local: Tensor, sharding: Sharding) -> DTensor:
 
 
 def replicated_like(like: Tensor, value: Tensor) -> DTensor:
-    """A DTensor of what every process has, on the mesh of another."""
+    """Return a DTensor of a value that every process has, on the mesh of another one."""
     from torch.distributed.tensor import DTensor, Replicate
 
     assert isinstance(like, DTensor)
@@ -160,72 +183,71 @@ def replicated_like(like: Tensor, value: Tensor) -> DTensor:
 
 
 def gathered(value: Tensor) -> Tensor:
-    """A DTensor's whole, on every process; an ordinary tensor as it is."""
+    """Return the whole of a DTensor, on every process; an ordinary tensor as it is."""
     from torch.distributed.tensor import DTensor
 
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def dice_ce_sums(
-    arguments: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
-) -> Tensor:
-    """:func:`scnp_kernels.dice_ce_autograd.dice_ce_sums` of the whole logits, on every process.
+def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Tensor:
+    """Return the statistics ``[2, 6, B, C]`` of the whole logits, on every process.
 
     Raises:
         ValueError: As :func:`penalize`, and for softmax over sharded channels.
     """
     local, sharding = to_local(arguments)
-    if softmax and any(axis == _CHANNELS for _, axis in _sharded_axes(sharding.placements)):
+    channels_are_cut = any(axis == _CHANNELS for _, axis in _sharded_axes(sharding.placements))
+    if wanted.softmax and channels_are_cut:
         raise ValueError(
             f"logits: got the placements {sharding.placements} with softmax, which needs all "
             'channels of a pixel; takes sharded channels with activation="sigmoid"'
         )
-    if sharding.axes and of_penalized:
-        # The shard's own pixels are summed up, not the halo's: no kernel does both at once.
-        penalized = local._replace(logits=penalize_local(local, sharding, backend), validate=False)
-        sums = _local_sums(penalized, softmax, False, True, backend)[1]
-        plain = torch.zeros_like(sums)
-        if of_plain:
-            plain = _local_sums(local._replace(validate=False), softmax, False, True, backend)[1]
-        sums = torch.stack((sums, plain))
+    if sharding.axes and wanted.of_penalized:
+        # Only the shard's interior counts, not the halo: no kernel penalizes and sums up at once.
+        unchecked = local._replace(reading=local.reading._replace(validate=False))
+        as_plain = Wanted(wanted.softmax, of_penalized=False, of_plain=True)
+        penalized = unchecked._replace(logits=penalize_local(local, sharding, backend))
+        statistics = _local_statistics(penalized, as_plain, backend)[1]
+        plain = torch.zeros_like(statistics)
+        if wanted.of_plain:
+            plain = _local_statistics(unchecked, as_plain, backend)[1]
+        statistics = torch.stack((statistics, plain))
     else:
-        sums = _local_sums(local, softmax, of_penalized, of_plain, backend)
-    return _total_over_mesh(sums, sharding)
+        statistics = _local_statistics(local, wanted, backend)
+    return _total_over_mesh(statistics, sharding)
 
 
-def _local_sums(
-    local: Arguments, softmax: bool, of_penalized: bool, of_plain: bool, backend: str
-) -> Tensor:
+def _local_statistics(local: Arguments, wanted: Wanted, backend: str) -> Tensor:
     if local.logits.numel() > 0:
-        return dice_ce_autograd.dice_ce_sums(local, softmax, of_penalized, of_plain, backend)
-    nothing = local.logits.sum(dtype=sums_dtype(local.logits))  # 0, and a part of the graph
-    return nothing.expand(2, len(Sums._fields), *local.logits.shape[:2])
+        return dice_ce_autograd.dice_ce_statistics(local, wanted, backend)
+    nothing = local.logits.sum(dtype=statistics_dtype(local.logits))  # 0, and a part of the graph
+    return nothing.expand(2, STATISTICS, *local.logits.shape[:2])
 
 
-def _total_over_mesh(sums: Tensor, sharding: Sharding) -> Tensor:
-    """The sums ``[2, 6, B, C]`` of all shards, on every process; differentiable.
+def _total_over_mesh(statistics: Tensor, sharding: Sharding) -> Tensor:
+    """Return the statistics ``[2, 6, B, C]`` of all shards, on every process; differentiable.
 
     Shards of the batch and of channels are put side by side, those of space added up.
     """
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 
     if sharding.mesh.get_coordinate() is None:
-        return sums.new_zeros((*sums.shape[:2], *sharding.shape[:2]))
+        return statistics.new_zeros((*statistics.shape[:2], *sharding.shape[:2]))
     everywhere = [Replicate()] * sharding.mesh.ndim
     placements: list[Placement] = [*everywhere]
     for mesh_dimension, axis in _sharded_axes(sharding.placements):
         placements[mesh_dimension] = Shard(axis + 2) if axis <= _CHANNELS else Partial()
-    shape = torch.Size((*sums.shape[:2], *sharding.shape[:2]))
+    shape = torch.Size((*statistics.shape[:2], *sharding.shape[:2]))
     stride = torch.empty(shape, device="meta").stride()
     parts = DTensor.from_local(
-        sums.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
+        statistics.contiguous(), sharding.mesh, placements, shape=shape, stride=stride
     )
     total: Tensor = parts.redistribute(placements=everywhere).to_local()
     return total
 
 
 def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
-    """The placements, if SCNP can take them."""
+    """Return the placements; raise where SCNP cannot take them."""
     takes = "takes Replicate or Shard, at most one mesh dimension per channel or spatial axis"
     placements: tuple[Placement, ...] = logits.placements
     for mesh_dimension, placement in enumerate(placements):
@@ -248,7 +270,7 @@ def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
 def _placed_as(
     placements: Sequence[Placement], name: str, value: Tensor, mesh: DeviceMesh, dimensions: int
 ) -> Tensor:
-    """This process's part of the target or mask that belongs to its part of the logits."""
+    """Return the part of the target or mask that belongs to this process's logits."""
     from torch.distributed.tensor import Replicate, Shard
 
     given: Any = value
@@ -274,7 +296,7 @@ def _placed_as(
 
 
 def _is_plain(placement: Placement) -> bool:
-    """Is it Replicate or Shard? Their relatives mean something else."""
+    """Return whether it is Replicate or Shard; their relatives mean something else."""
     from torch.distributed.tensor import Replicate, Shard
 
     return type(placement) is Replicate or type(placement) is Shard
@@ -292,7 +314,7 @@ def _sharded_axes(placements: Sequence[Placement]) -> list[tuple[int, int]]:
 def _axis_of(
     mesh: DeviceMesh, mesh_dimension: int, axis: int, size: int, kernel_size: Sequence[int]
 ) -> ShardedAxis:
-    """The cut along an axis of the logits, counted from the last."""
+    """Return the cut along an axis of the logits, counted from the last."""
     from torch import distributed
 
     from .halo import ShardedAxis

@@ -6,9 +6,9 @@
     with its halo       c d e f g h i j         window 5: two slices from either side
 
     forward         logits, target and mask get a halo: every pixel of the shard sees its window
-    backward        incoming gradients and winners get one: every pixel of the shard hears all who
-                    chose it, and adds them up itself, in raster order. Adding up the neighbours'
-                    partial sums would round differently from the whole image.
+    backward        incoming gradients and winners get one: the shard adds up, in raster order, all
+                    that its pixels are sent. Adding up the neighbours' partial sums would round
+                    differently from the whole image.
 
 A shard thinner than the halo is no exception: slices come from as many shards as it takes.
 """
@@ -24,6 +24,9 @@ from torch import Tensor, distributed
 from torch.autograd import Function
 
 from .. import ops
+from ..autograd.dispatch import apply, run
+from ..rules.arguments import Arguments
+from ..rules.target import Reading
 
 
 class ShardedAxis(NamedTuple):
@@ -37,7 +40,7 @@ class ShardedAxis(NamedTuple):
     shard: int  # the one that this process holds
 
     def bounds(self, shard: int) -> tuple[int, int]:
-        """Where a shard begins and ends on the whole axis.
+        """Return where a shard begins and ends on the whole axis.
 
         >>> axis = ShardedAxis(-1, 5, 1, group=None, ranks=(0, 1, 2, 3), shard=0)
         >>> [axis.bounds(shard) for shard in range(4)]
@@ -47,7 +50,7 @@ class ShardedAxis(NamedTuple):
         return min(shard * step, self.size), min((shard + 1) * step, self.size)
 
     def borrowed(self, borrower: int, owner: int) -> tuple[int, int]:
-        """The slices of one shard that another one needs; begin and end on the whole axis.
+        """Return the slices of one shard that another needs: begin and end on the whole axis.
 
         >>> axis = ShardedAxis(-1, 5, 3, group=None, ranks=(0, 1, 2, 3), shard=0)
         >>> [axis.borrowed(2, owner) for owner in range(4)]
@@ -67,7 +70,7 @@ class ShardedAxis(NamedTuple):
 
 
 def extend(tensors: Sequence[Tensor], axes: Sequence[ShardedAxis]) -> list[Tensor]:
-    """The shards with their halos, a copy of each; one exchange of bytes per axis.
+    """Return the shards with their halos, a copy of each, by one exchange per axis.
 
     One axis after the other: the second one's slices come with the first one's halo, and so bring
     the corners along.
@@ -140,7 +143,7 @@ def _exchange(
 
 
 def _without_halo(extended: Tensor, like: Tensor, axes: Sequence[ShardedAxis]) -> Tensor:
-    """The shard of an extended one, in the memory format of ``like``."""
+    """Return the shard within an extended one, in the memory format of ``like``."""
     for axis in axes:
         extended = extended.narrow(axis.axis, *axis.inside)
     return torch.empty_like(like, dtype=extended.dtype).copy_(extended)
@@ -149,9 +152,9 @@ def _without_halo(extended: Tensor, like: Tensor, axes: Sequence[ShardedAxis]) -
 def _keep_inside(
     winners: Tensor, kernel_size: Sequence[int], axes: Sequence[ShardedAxis]
 ) -> Tensor:
-    """Pixels of the halo whose winners lie beyond it choose themselves; in place.
+    """Make pixels of the halo whose winners lie beyond it their own winners, in place.
 
-    Whom they chose is another shard's business, and no kernel may look outside its image.
+    Those winners belong to another shard, and no kernel may look outside its image.
     """
     centre = prod(kernel_size) // 2
     for axis in axes:
@@ -175,14 +178,16 @@ class PenalizedShard(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
-        settings: tuple[Any, ...],
+        kernel_size: tuple[int, ...],
+        reading: Reading,
+        backend: str,
         axes: tuple[ShardedAxis, ...],
     ) -> tuple[Tensor, Tensor]:
         given = [logits, target] if mask is None else [logits, target, mask]
         extended: list[Tensor | None] = [*extend(given, axes)]
         if mask is None:
             extended.append(None)
-        penalized, winners = ops.forward(*extended, *settings)
+        penalized, winners = run(ops.forward, *extended, kernel_size, *reading, backend)
         return _without_halo(penalized, logits, axes), _without_halo(winners, logits, axes)
 
     @staticmethod
@@ -191,34 +196,32 @@ class PenalizedShard(Function):
         ctx.mark_non_differentiable(winners)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(winners)
-        _, _, _, settings, ctx.axes = inputs
-        ctx.kernel_size, ctx.backend = settings[0], settings[-1]
+        _, _, _, ctx.kernel_size, _, ctx.backend, ctx.axes = inputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
         if gradient is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None, None
         (winners,) = ctx.saved_tensors
-        result = ShardGradient.apply(gradient, winners, ctx.kernel_size, ctx.backend, ctx.axes)
-        return result, None, None, None, None
+        result = apply(ShardGradient, gradient, winners, ctx.kernel_size, ctx.backend, ctx.axes)
+        return result, None, None, None, None, None, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def penalize_shard(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    settings: tuple[Any, ...],
-    axes: tuple[ShardedAxis, ...],
-) -> Tensor:
-    """The penalized logits of a shard; ``torch.compile`` calls it as it is, exchange and all."""
-    penalized: Tensor = PenalizedShard.apply(logits, target, mask, settings, axes)[0]
+def penalize_shard(arguments: Arguments, backend: str, axes: tuple[ShardedAxis, ...]) -> Tensor:
+    """Return the penalized logits of a shard.
+
+    ``torch.compile`` calls this as it is, exchange and all.
+    """
+    penalized: Tensor = apply(PenalizedShard, *arguments, backend, axes)[0]
     return penalized
 
 
 class _LinearInValues(Function):
-    """Linear in the first argument; :class:`ShardGradient` and :class:`ShardAtWinners` are each
-    the other's transpose."""
+    """Linear in the first argument.
+
+    :class:`ShardGradient` and :class:`ShardAtWinners` are each the other's transpose.
+    """
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -227,7 +230,7 @@ class _LinearInValues(Function):
 
 
 class ShardGradient(_LinearInValues):
-    """Eq. 2 for one shard: what its pixels get from all who chose them."""
+    """Eq. 2 for one shard: its pixels get the gradient of all pixels that they are winners of."""
 
     @staticmethod
     def forward(
@@ -239,11 +242,12 @@ class ShardGradient(_LinearInValues):
     ) -> Tensor:
         gradient, around = extend([gradient, winners], axes)
         around = _keep_inside(around, kernel_size, axes)
-        return _without_halo(ops.scatter(gradient, around, kernel_size, backend), winners, axes)
+        total = run(ops.scatter, gradient, around, kernel_size, backend)
+        return _without_halo(total, winners, axes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        result = ShardAtWinners.apply(gradient, *ctx.saved_tensors, *ctx.settings)
+        result = apply(ShardAtWinners, gradient, *ctx.saved_tensors, *ctx.settings)
         return result, None, None, None, None
 
 
@@ -259,15 +263,16 @@ class ShardAtWinners(_LinearInValues):
         axes: tuple[ShardedAxis, ...],
     ) -> Tensor:
         (extended,) = extend([values], axes)
-        # The halo's pixels take their own; nobody reads what they get.
+        # Pixels of the halo are their own winners; their results are cut off.
         around = torch.full_like(extended, prod(kernel_size) // 2, dtype=winners.dtype)
-        own = around
+        interior = around
         for axis in axes:
-            own = own.narrow(axis.axis, *axis.inside)
-        own.copy_(winners)
-        return _without_halo(ops.gather(extended, around, kernel_size, backend), winners, axes)
+            interior = interior.narrow(axis.axis, *axis.inside)
+        interior.copy_(winners)
+        values = run(ops.gather, extended, around, kernel_size, backend)
+        return _without_halo(values, winners, axes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        result = ShardGradient.apply(gradient, *ctx.saved_tensors, *ctx.settings)
+        result = apply(ShardGradient, gradient, *ctx.saved_tensors, *ctx.settings)
         return result, None, None, None, None

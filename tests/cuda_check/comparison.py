@@ -56,10 +56,10 @@ def check_case(worker: Worker, case: Case, dtype: torch.dtype, limits: Limits) -
     logits, target, mask, kernel_size = arguments[:4]
     reading = Reading(
         kernel_size,
-        arguments.target_is_masks,
-        arguments.first_class,
-        arguments.label_count,
-        arguments.ignore_index,
+        arguments.reading.target_is_masks,
+        arguments.reading.first_class,
+        arguments.reading.label_count,
+        arguments.reading.ignore_index,
     )
     wanted = expected(case, dtype)
     winner_type = winner_type_for(kernel_size)

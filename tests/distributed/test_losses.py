@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module
 from torch.distributed.tensor.placement_types import Placement
 
-from scnp_kernels import SCNPDiceCELoss, scnp, scnp_dice_ce_loss
+from scnp_kernels import SCNPDiceCELoss, SCNPLoss, scnp, scnp_dice_ce_loss
 from tests.distributed.group import Group
 from tests.distributed.pieces import of_map, place
 from tests.generators import seeded
@@ -114,6 +115,29 @@ def check_against_torch() -> None:
 
 def test_cross_entropy_is_that_of_torch(group: Group) -> None:
     group.run(check_against_torch)
+
+
+def check_ignored_pixels_on_shards() -> None:
+    """torch's mean over shards is not the mean over pixels: the user is told, and how to get it."""
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    labels = torch.randint(0, 4, (4, 8, 6), generator=seeded(0))
+    labels[0] = 255  # half of the first shard, or all of it
+    logits = torch.randn((4, 4, 8, 6), generator=seeded(1))
+    sharded, target = place(logits, mesh, [Shard(0)]), place(labels, mesh, [Shard(0)])
+    criterion = SCNPLoss(torch.nn.CrossEntropyLoss(ignore_index=255), ignore_index=255)
+    with pytest.warns(RuntimeWarning, match=r"mean of the shards' means"):
+        criterion(sharded, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        criterion(logits, labels)
+    expected = F.cross_entropy(scnp(logits, labels, ignore_index=255), labels, ignore_index=255)
+    loss = SCNPDiceCELoss(dice_weight=0.0, ignore_index=255)(sharded, target)
+    assert isinstance(loss, DTensor)
+    torch.testing.assert_close(loss.to_local(), expected)
+
+
+def test_ignored_pixels_on_shards_are_warned_of(group: Group) -> None:
+    group.run(check_ignored_pixels_on_shards)
 
 
 def check_errors() -> None:

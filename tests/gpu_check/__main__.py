@@ -68,8 +68,8 @@ def rungs(newest: str, oldest: str) -> list[Rung]:
             "ttsem", [newest, "-m", "ttsem.sanitize", *PYTEST, "tests/gpu_check/semantics.py"], {}
         ),
         Rung(
-            "doctests of scnp_kernels.triton",
-            [newest, "-m", *PYTEST, "--doctest-modules", "scnp_kernels/triton"],
+            "doctests of the host side",
+            [newest, "-m", *PYTEST, "--doctest-modules", "scnp_kernels/backends/triton"],
             INTERPRETED,
         ),
     ]

@@ -28,7 +28,7 @@ from tests.gpu_check.recorded import Launch, dice_ce_launch_of, launch_of
 SHAPES = {2: (2, 2, 1280, 1024), 3: (2, 3, 160, 128, 112)}
 RAGGED = {2: (2, 2, 1277, 1021), 3: (2, 3, 157, 125, 109)}
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-PLAIN_WINDOW = 9  # too large to march in 2D
+LARGE_WINDOW = 9  # too large to march in 2D
 LEAST_PROGRAMS = {2: 1200, 3: 1900}
 MOST_SECONDS = {2: 3.0, 3: 6.0}
 MOST_SCALAR_SPILLS = 32
@@ -43,19 +43,18 @@ class Job(NamedTuple):
     dimensions: int
     dtype: torch.dtype
     kernel_size: int
-    terms: str = ""  # of the fused loss: "penalized", "joint" or "plain"
+    terms: str = ""  # of the fused loss: "penalized", "joint" or "unpenalized"
 
     @property
     def marches(self) -> bool:
         if self.terms:
-            return self.operation.startswith("march")
-        return self.operation != "gather" and self.kernel_size != PLAIN_WINDOW
+            return self.operation.endswith("march")
+        return self.operation != "gather" and self.kernel_size != LARGE_WINDOW
 
     @property
     def name(self) -> str:
-        kind = "" if self.marches or self.terms or self.operation == "gather" else "plain "
         dtype = str(self.dtype).removeprefix("torch.")
-        name = f"{kind}{self.operation} {self.dimensions}D w={self.kernel_size} {dtype}"
+        name = f"{self.operation} {self.dimensions}D w={self.kernel_size} {dtype}"
         return f"{name} {self.terms}".rstrip()
 
     @property
@@ -76,14 +75,14 @@ class Job(NamedTuple):
             shape,
             self.dtype,
             self.kernel_size,
-            of_penalized=self.terms != "plain",
+            of_penalized=self.terms != "unpenalized",
             of_plain=self.terms != "penalized",
             rocm=rocm,
         )
 
 
 def targets_of(job: Job, fewer: bool) -> tuple[str, ...]:
-    """What the job is compiled for."""
+    """Return the targets that the job is compiled for."""
     if job.terms:
         return ("sm_90", "gfx942") if fewer else FUSED_TARGETS
     return OCCUPANCY_TARGETS if fewer and job.kernel_size != 3 else tuple(TARGETS)
@@ -98,29 +97,29 @@ JOBS = (
         for kernel_size in (3, 5)
     ]
     + [
-        Job(operation, 2, dtype, PLAIN_WINDOW)
+        Job(operation, 2, dtype, LARGE_WINDOW)
         for operation in ("forward", "scatter", "gather")
         for dtype in DTYPES
     ]
     + [
         # Sizes and the number of classes are no constants of the kernels that are not marches.
-        Job("march_sums", 2, torch.float32, 3, "penalized"),
-        Job("march_sums", 2, torch.bfloat16, 3, "joint"),
-        Job("march_sums", 3, torch.float32, 3, "penalized"),
-        Job("march_gradient", 2, torch.float32, 3, "penalized"),
-        Job("march_gradient", 2, torch.bfloat16, 3, "joint"),
-        Job("march_gradient", 3, torch.float32, 3, "penalized"),
-        Job("pixel_sums", 2, torch.float32, 3, "plain"),
-        Job("pixel_sums", 2, torch.float32, PLAIN_WINDOW, "joint"),
-        Job("pixel_common", 3, torch.float32, 3, "joint"),
-        Job("pixel_gradient", 2, torch.float32, 3, "plain"),
-        Job("plain_gradient", 2, torch.float32, PLAIN_WINDOW, "joint"),
+        Job("dice_ce_forward_march", 2, torch.float32, 3, "penalized"),
+        Job("dice_ce_forward_march", 2, torch.bfloat16, 3, "joint"),
+        Job("dice_ce_forward_march", 3, torch.float32, 3, "penalized"),
+        Job("dice_ce_backward_march", 2, torch.float32, 3, "penalized"),
+        Job("dice_ce_backward_march", 2, torch.bfloat16, 3, "joint"),
+        Job("dice_ce_backward_march", 3, torch.float32, 3, "penalized"),
+        Job("dice_ce_forward_pixels", 2, torch.float32, 3, "unpenalized"),
+        Job("dice_ce_forward_pixels", 2, torch.float32, LARGE_WINDOW, "joint"),
+        Job("dice_ce_backward_common", 3, torch.float32, 3, "joint"),
+        Job("dice_ce_backward_unpenalized", 2, torch.float32, 3, "unpenalized"),
+        Job("dice_ce_backward_any_window", 2, torch.float32, LARGE_WINDOW, "joint"),
     ]
 )
 
 
 def failures_of(job: Job, target: str, found: Resources) -> list[str]:
-    """What of the budget is not kept."""
+    """Return what of the budget is not kept."""
     failed = []
     if found.stack or found.spills:
         failed.append(f"{found.stack} bytes of stack, {found.spills} spills; bar none")
@@ -157,12 +156,12 @@ def run(job: Job, targets: Sequence[str]) -> list[str]:
         wrong = failures_of(job, target, found)
         failed += [f"{target}: {text}" for text in wrong]
         lines.append(
-            f"  {job.name:<44} {target:<7} {found.registers:>4} {found.stack:>6} "
+            f"  {job.name:<56} {target:<7} {found.registers:>4} {found.stack:>6} "
             f"{found.spills:>6} {found.scalar_spills:>6} {found.occupancy:>6.0%} "
             f"{found.seconds:>5.1f} s"
             f"{'   FAILED' if wrong else ''}"
         )
-    lines.append(f"  {job.name:<44} {launch.programs} programs at {SHAPES[job.dimensions]}")
+    lines.append(f"  {job.name:<56} {launch.programs} programs at {SHAPES[job.dimensions]}")
     print("\n".join(lines), flush=True)
     return [f"{job.name}: {text}" for text in failed]
 
@@ -178,7 +177,7 @@ def main(fewer: bool) -> int:
     import triton
 
     print(f"triton {triton.__version__}")
-    print(f"  {'':<44} {'':<7} {'regs':>4} {'stack':>6} {'spills':>6} {'scalar':>6} {'occup.':>6}")
+    print(f"  {'':<56} {'':<7} {'regs':>4} {'stack':>6} {'spills':>6} {'scalar':>6} {'occup.':>6}")
     context = multiprocessing.get_context("fork")
     failed = []
     compiled = 0

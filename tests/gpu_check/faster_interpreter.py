@@ -15,8 +15,11 @@ class _NothingToUndo:
 
 
 def install() -> None:
-    """Remap triton's language once per launch instead of at every nested call, and leave out the
-    overflow checks, of which a 32-bit offset's are those of the launch (``images.py``)."""
+    """Remap triton's language once per launch instead of at every nested call.
+
+    The interpreter's overflow checks are left out too: whether offsets fit into 32 bits is checked
+    at the launch (``images.py``).
+    """
     remap = interpreter._patch_lang
     remapped: set[frozenset[str]] = set()
 

@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("scnp_kernels", "tests")
+KERNELS = "scnp_kernels/backends/triton/kernels"
 # A few cases that take seconds. Without a fault they pass (that is checked first).
 CASES = "test_case and float32 and (window_3_2d or window_3_3d or tied_2d or tied_3d)"
 WITHOUT = (".git", "__pycache__", "*.so")
 
 
 class Fault(NamedTuple):
-    """One replacement in one file of scnp_kernels/triton."""
+    """One replacement in one file of scnp_kernels/backends/triton/kernels."""
 
     name: str
     file: str
@@ -34,26 +35,28 @@ class Fault(NamedTuple):
 FAULTS = [
     Fault(
         "a halo one row too narrow",
-        "march_forward.py",
-        "start = tl.maximum(first - HALF_OUTER, 0)",
-        "start = tl.maximum(first - HALF_OUTER + 1, 0)",
+        "forward_march.py",
+        "start = tl.maximum(tile.first - HALF_OUTER, 0)",
+        "start = tl.maximum(tile.first - HALF_OUTER + 1, 0)",
     ),
     Fault(
         "a halo one row too narrow, in scatter",
-        "march_scatter.py",
-        "start = tl.maximum(first - HALF_OUTER, 0)",
-        "start = tl.maximum(first - HALF_OUTER + 1, 0)",
+        "scatter_march.py",
+        "start = tl.maximum(tile.first - HALF_OUTER, 0)",
+        "start = tl.maximum(tile.first - HALF_OUTER + 1, 0)",
     ),
-    Fault(">= for > in the winner", "keys.py", "better = key > best", "better = key >= best"),
+    Fault(
+        ">= for > in the winner", "device/keys.py", "better = key > best", "better = key >= best"
+    ),
     Fault(
         "a wrong clip at the image's last column",
-        "places.py",
-        "(there < inner)",
-        "(there < inner - 1)",
+        "device/tiles.py",
+        "(neighbour < inner)",
+        "(neighbour < inner - 1)",
     ),
     Fault(
         "a skipped tap in scatter",
-        "march_scatter.py",
+        "scatter_march.py",
         "for sender in tl.static_range(WINDOW_INNER):",
         "for sender in tl.static_range(1, WINDOW_INNER):",
     ),
@@ -61,13 +64,13 @@ FAULTS = [
 
 
 def is_caught(fault: Fault | None) -> bool:
-    """Plant the fault in a copy, and run the cases there: does one fail?"""
+    """Plant the fault in a copy, run the cases there, and return whether one fails."""
     with tempfile.TemporaryDirectory(prefix="scnp-fault-") as folder:
         for name in COPIED:
             ignored = shutil.ignore_patterns(*WITHOUT)
             shutil.copytree(ROOT / name, Path(folder) / name, ignore=ignored)
         if fault is not None:
-            file = Path(folder) / "scnp_kernels" / "triton" / fault.file
+            file = Path(folder) / KERNELS / fault.file
             source = file.read_text(encoding="utf-8")
             assert source.count(fault.right) == 1, f"{fault.name}: what it replaces has changed"
             file.write_text(source.replace(fault.right, fault.wrong), encoding="utf-8")
@@ -89,7 +92,7 @@ def is_caught(fault: Fault | None) -> bool:
 
 
 def main() -> int:
-    """Plant all faults; return the number of those that nobody noticed."""
+    """Plant all faults; return how many of them no case noticed."""
     if is_caught(None):
         print("FAILED the kernels as they are fail these cases")
         return 1

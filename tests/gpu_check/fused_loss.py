@@ -1,7 +1,7 @@
 """Rung 1, of the fused loss: its kernels against the composition in float64, by the interpreter.
 
 Proves the algorithm, the masks and the indexing of every path: marches, windows too large for them,
-one term, both, the plain one alone. bfloat16 is truncated here where a GPU rounds.
+one term, both, the unpenalized one alone. bfloat16 is truncated here where a GPU rounds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 
 from scnp_kernels import scnp_dice_ce_loss
 from scnp_kernels.backends.triton import dice_ce, launch_table, operators
-from scnp_kernels.backends.triton.kernels import dice_ce_pixels as pixel_dice_ce
+from scnp_kernels.backends.triton.kernels.dice_ce_forward_pixels import dice_ce_forward_pixels
 from tests.fused_loss_cases import (
     FUSED_CASES,
     SPECIAL_CASES,
@@ -29,13 +29,13 @@ WIDE = [fused for fused in ALL if fused.case.name in ("2d", "window_9", "volume_
 
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program costs the same for any number of lanes, and marches cost their first planes."""
-    monkeypatch.setattr(launch_table, "PLAIN_LANES", 1024)
+    """Make few programs: one costs the same for any number of lanes, and long marches cost less."""
+    monkeypatch.setattr(launch_table, "ANY_WINDOW_LANES", 1024)
     monkeypatch.setattr(launch_table, "_SHORTEST_MARCH", launch_table._LONGEST_MARCH)
 
 
 def test_kernels_are_interpreted() -> None:
-    assert type(pixel_dice_ce.pixel_sums).__name__ == "InterpretedFunction"
+    assert type(dice_ce_forward_pixels).__name__ == "InterpretedFunction"
 
 
 @pytest.mark.parametrize("fused", ALL, ids=lambda fused: fused.name)

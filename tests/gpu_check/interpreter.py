@@ -2,7 +2,7 @@
 
 Proves the algorithm, the masks and the indexing, bit for bit with the oracle. It runs kernels as
 Python: it says nothing of what the compiler accepts, and truncates where a GPU rounds to bfloat16,
-so bfloat16 gradients are compared as they are added up, in float32 (the rounding: ttsem.py).
+so bfloat16 gradients are compared as they are added up, in float32 (semantics.py has the rounding).
 
 Every case runs in one of the four dtypes, in turn; those about special values run in two, and each
 special value meets all four among its three shapes.
@@ -18,7 +18,7 @@ import torch
 
 from scnp_kernels.backends import registry as backend_registry
 from scnp_kernels.backends.triton import launch_table, operators
-from scnp_kernels.backends.triton.kernels import forward_march as march_forward
+from scnp_kernels.backends.triton.kernels.forward_march import forward_march
 from scnp_kernels.rules.window import number_of_taps, winner_dtype
 from tests.calls import assert_same, forward_backward
 from tests.cases import CASES, DTYPES, LOGITS, Case, expected
@@ -55,14 +55,14 @@ def _parameters() -> list[tuple[Case, torch.dtype]]:
 
 @pytest.fixture(autouse=True)
 def _many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program costs the same for any number of lanes: have few programs of the plain kernels."""
-    monkeypatch.setattr(launch_table, "PLAIN_LANES", 1024)
+    """Make few programs of the kernels for any window: one costs the same for any size."""
+    monkeypatch.setattr(launch_table, "ANY_WINDOW_LANES", 1024)
 
 
 def test_kernels_are_interpreted() -> None:
     device = torch.device("cpu")
     assert backend_registry.choose("triton", device).name == "triton"
-    assert type(march_forward.march_forward).__name__ == "InterpretedFunction"
+    assert type(forward_march).__name__ == "InterpretedFunction"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_offsets_of_64_bits(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def _window_of(case: Case, winners: torch.Tensor) -> tuple[int, ...]:
-    """The window that the winners are numbered in: beyond 32,767 taps it was cut to the image."""
+    """Return the window that winners are numbered in: beyond 32,767 taps, cut to the image."""
     if case.winners_are_numbered:
         return case.window
     window = tuple(

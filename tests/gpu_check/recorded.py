@@ -10,23 +10,25 @@ import torch
 from torch import Tensor
 
 from scnp_kernels.backends.triton import dice_ce, launching, operators
+from scnp_kernels.rules.dice_ce import Wanted
+from scnp_kernels.rules.target import Reading
 from scnp_kernels.rules.window import winner_dtype
 
 KERNELS = {
     operators: (
-        "march_forward",
-        "march_scatter",
-        "plain_forward",
-        "plain_scatter",
-        "gather_winners",
+        "forward_march",
+        "scatter_march",
+        "forward_any_window",
+        "scatter_any_window",
+        "gather_kernel",
     ),
     dice_ce: (
-        "march_sums",
-        "pixel_sums",
-        "pixel_common",
-        "pixel_gradient",
-        "march_gradient",
-        "plain_gradient",
+        "dice_ce_forward_march",
+        "dice_ce_forward_pixels",
+        "dice_ce_backward_common",
+        "dice_ce_backward_unpenalized",
+        "dice_ce_backward_march",
+        "dice_ce_backward_any_window",
     ),
 }
 
@@ -53,7 +55,7 @@ class _Recorder:
 
 @contextmanager
 def recorded() -> Iterator[list[Launch]]:
-    """Launches within are listed, not run."""
+    """List the launches within instead of running them."""
     launches: list[Launch] = []
     kernels = [
         (module, name, getattr(module, name)) for module in KERNELS for name in KERNELS[module]
@@ -74,7 +76,7 @@ def launch_of(
     kernel_size: int,
     rocm: bool = False,
 ) -> Launch:
-    """The launch of "forward", "scatter" or "gather" for contiguous tensors and int64 labels."""
+    """Return the launch of an operation on contiguous tensors, with int64 labels."""
     launching.ON_ROCM = rocm
     window = (kernel_size,) * (len(shape) - 2)
     logits = torch.empty(shape, dtype=dtype, device="meta")
@@ -82,7 +84,9 @@ def launch_of(
     with recorded() as launches:
         if operation == "forward":
             labels: Tensor = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
-            operators.forward(logits, labels, None, window, False, 0, shape[1], None, False)
+            operators.forward(
+                logits, labels, None, window, Reading(False, 0, shape[1], None, False)
+            )
         else:
             getattr(operators, operation)(logits, winners, window)
     (launch,) = launches
@@ -100,15 +104,15 @@ def dice_ce_launch_of(
     of_plain: bool = False,
     rocm: bool = False,
 ) -> Launch:
-    """The launch of one of the kernels of Dice + cross entropy, likewise."""
+    """Return the launch of one of Dice + cross entropy's kernels on such tensors."""
     launching.ON_ROCM = rocm
     window = (kernel_size,) * (len(shape) - 2)
     logits = torch.empty(shape, dtype=dtype, device="meta")
     labels = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
-    arguments = (labels, None, window, False, 0, shape[1], None, False)
-    terms = (softmax, of_penalized, of_plain)
+    arguments = (labels, None, window, Reading(False, 0, shape[1], None, False))
+    wanted = Wanted(softmax, of_penalized, of_plain)
     with recorded() as launches:
-        sums, winners = dice_ce.dice_ce_forward(logits, *arguments, *terms)
-        dice_ce.dice_ce_backward(sums, winners, logits, *arguments, *terms)
+        statistics, winners = dice_ce.dice_ce_forward(logits, *arguments, wanted)
+        dice_ce.dice_ce_backward(statistics, winners, logits, *arguments, wanted)
     (launch,) = (found for found in launches if found.kernel.__name__ == kernel)
     return launch

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from scnp_kernels.backends.triton import dice_ce, operators
+from scnp_kernels.rules.target import Reading
 from scnp_kernels.rules.window import winner_dtype
 from tests import generators as g
 from tests.calls import assert_same
@@ -43,9 +44,9 @@ CASES = [
     Case("3d_5", "", (1, 1, 6, 9, 5), 5),
     Case("3d_anisotropic", "", (1, 2, 3, 9, 5), (1, 3, 3)),
     Case("3d_invalid", "", (1, 2, 4, 5, 6), mask=g.valid_pixels(), **IGNORING),
-    Case("plain_1d", "", (1, 2, 140), 9),
-    Case("plain_2d", "", (1, 2, 9, 21), 17, mask=g.valid_pixels(), **IGNORING),
-    Case("plain_3d", "", (1, 1, 4, 5, 7), 7, target=g.masks(torch.uint8)),
+    Case("any_window_1d", "", (1, 2, 140), 9),
+    Case("any_window_2d", "", (1, 2, 9, 21), 17, mask=g.valid_pixels(), **IGNORING),
+    Case("any_window_3d", "", (1, 1, 4, 5, 7), 7, target=g.masks(torch.uint8)),
 ]
 FUSED = [
     FusedCase(Case("fused_2d", "", (2, 3, 5, 131)), of_plain=True),
@@ -54,7 +55,7 @@ FUSED = [
     FusedCase(Case("fused_many_classes", "", (2, 9, 5, 7), mask=g.valid_pixels(), **IGNORING)),
     FusedCase(Case("fused_3d", "", (1, 2, 4, 9, 6), mask=g.valid_pixels(), **IGNORING),
               torch.float16, of_plain=True),
-    FusedCase(Case("fused_plain", "", (1, 3, 4, 5, 7), 7), torch.float64, of_plain=True),
+    FusedCase(Case("fused_any_window", "", (1, 3, 4, 5, 7), 7), torch.float64, of_plain=True),
     FusedCase(Case("fused_lean", "", (2, 3, 9, 7)), of_penalized=False, of_plain=True),
 ]  # fmt: skip
 # One dtype each, in turn: how a dtype compares is the interpreter's rung.
@@ -70,11 +71,7 @@ def _forward(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         sample.target,
         sample.kwargs["mask"],
         case.window,
-        masks,
-        0 if channels > 1 else 1,
-        max(2, channels),
-        case.ignore_index,
-        False,
+        Reading(masks, 0 if channels > 1 else 1, max(2, channels), case.ignore_index, False),
     )
 
 
@@ -95,8 +92,10 @@ def test_case(number: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_sums_of_half_values_round_once(dtype: torch.dtype) -> None:
-    """To nearest, ties to even, subnormal and overflowing sums included: every even pixel sums
-    itself and its right neighbour."""
+    """Every even pixel sums itself and its right neighbour.
+
+    The sum is rounded to nearest, ties to even, subnormal and overflowing ones included.
+    """
     count = 2**15
     bits = g.uniform_integers(-(2**15), 2**15, (1, 1, count), g.seeded(0)).to(torch.int16)
     near = bits[..., ::4] ^ g.uniform_integers(0, 2**11, (1, 1, count // 4), g.seeded(1)).short()

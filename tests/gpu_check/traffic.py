@@ -23,6 +23,8 @@ import triton
 from triton.runtime import interpreter
 
 from scnp_kernels.backends.triton import dice_ce, launch_table, operators
+from scnp_kernels.rules.dice_ce import Wanted
+from scnp_kernels.rules.target import Reading
 from tests.gpu_check import faster_interpreter
 
 SECTOR = 32  # bytes
@@ -112,9 +114,12 @@ def measure(operation: str, dimensions: int) -> tuple[float, float]:
     if operation == "forward":
         least = outputs * (4 + 4 + 1) + labels.numel() * 8
         with counted((logits,)) as found:
-            operators.forward(logits, labels, None, window, False, 0, shape[1], None, False)
+            operators.forward(
+                logits, labels, None, window, Reading(False, 0, shape[1], None, False)
+            )
     elif operation.startswith("fused"):
-        arguments = (labels, None, window, False, 0, shape[1], None, False, True, True, False)
+        reading = Reading(False, 0, shape[1], None, False)
+        arguments = (labels, None, window, reading, Wanted(True, True, False))
         least = outputs * (4 + 1) + labels.numel() * 8
         with counted((logits,)) as found:
             sums, winners = dice_ce.dice_ce_forward(logits, *arguments)

@@ -1,1 +1,7 @@
-"""``make gpu-test``: the contract on a GPU, bit for bit, with a report to paste into an issue."""
+"""The contract on a GPU, bit for bit: the tests of ``make gpu-day``'s stages a to d.
+
+Left out of ``make test``. ``tests.gpu_day`` runs them; they also run by themselves, on a GPU, or on
+the CPU as a rehearsal (``SCNP_REHEARSAL=reference``):
+
+    python -m pytest -o addopts=--import-mode=importlib tests/gpu_test/first_look.py -x
+"""

@@ -1,4 +1,4 @@
-"""The fused loss on every backend that runs on this GPU, against the reference in float64.
+"""The fused loss on every backend that should run on this GPU, against the reference in float64.
 
 Then what only a GPU can show: the same bits every time, CUDA graphs, no synchronisation, and memory
 far below that of a plain loss.
@@ -14,16 +14,20 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
+from benchmarks.gpu import device
+from benchmarks.gpu.device import DEVICE, backend_of
 from scnp_kernels import SCNPDiceCELoss, scnp_dice_ce_loss
 from tests.cases import Case
 from tests.fused_loss_cases import (
     FUSED_CASES,
     SPECIAL_CASES,
     FusedCase,
+    FusedOutcome,
     assert_agrees,
     outcome_of,
 )
-from tests.gpu_test.contract import AVAILABLE, DEVICE
+from tests.gpu_test.on_device import FUSED, NAMES
+from tests.gpu_test.references import kept
 
 LARGE = [
     FusedCase(Case(f"large_{len(shape) - 2}d_{size}", "", shape, size), dtype, of_plain=True)
@@ -38,12 +42,15 @@ def poisoned_memory() -> None:
     """Not here: torch's deterministic mode fills memory by kernels that CUDA graphs would keep."""
 
 
-@pytest.mark.parametrize("name", AVAILABLE)
-@pytest.mark.parametrize(
-    "fused", [*FUSED_CASES, *SPECIAL_CASES, *LARGE], ids=lambda fused: fused.name
-)
-def test_case(name: str, fused: FusedCase) -> None:
-    assert_agrees(outcome_of(name, fused, "cuda"), outcome_of("exact", fused), fused)
+# Two of them share a name: what is kept is kept by number.
+ALL = list(enumerate([*FUSED_CASES, *SPECIAL_CASES, *LARGE]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("number", "fused"), [pytest.param(*one, id=one[1].name) for one in ALL])
+def test_case(name: str, number: int, fused: FusedCase) -> None:
+    exact = FusedOutcome(*kept(f"fused {number}", lambda: outcome_of("exact", fused)))
+    assert_agrees(outcome_of(backend_of(name), fused, DEVICE.type), exact, fused)
 
 
 def _inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -53,73 +60,71 @@ def _inputs(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
     return logits, labels
 
 
-def _value_and_gradient(logits: Tensor, labels: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    options = {"backend": "triton", "plain_weight": 1, **options}
+def _value_and_gradient(
+    name: str, logits: Tensor, labels: Tensor, **options: Any
+) -> tuple[Tensor, Tensor]:
+    options = {"backend": backend_of(name), "plain_weight": 1, **options}
     value = scnp_dice_ce_loss(logits, labels, **options)
     return value.detach(), torch.autograd.grad(value, logits)[0]
 
 
+@pytest.mark.parametrize("name", FUSED)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("shape", [(2, 3, 257, 131), (2, 12, 65, 67), (1, 2, 19, 37, 67)])
-def test_same_bits_every_time(shape: tuple[int, ...], activation: str) -> None:
+def test_same_bits_every_time(name: str, shape: tuple[int, ...], activation: str) -> None:
     logits, labels = _inputs(shape)
-    first = _value_and_gradient(logits, labels, activation=activation)
+    first = _value_and_gradient(name, logits, labels, activation=activation)
     for _ in range(10):
-        again = _value_and_gradient(logits, labels, activation=activation)
+        again = _value_and_gradient(name, logits, labels, activation=activation)
         assert all(torch.equal(got, wanted) for got, wanted in zip(again, first, strict=True))
 
 
-def test_nothing_waits_for_the_gpu() -> None:
+@pytest.mark.parametrize("name", FUSED)
+def test_nothing_waits_for_the_gpu(name: str) -> None:
     logits, labels = _inputs((2, 3, 65, 67))
-    _value_and_gradient(logits, labels)  # compiles
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        _value_and_gradient(logits, labels)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    _value_and_gradient(name, logits, labels)  # compiles
+    with device.nothing_waits():
+        _value_and_gradient(name, logits, labels)
 
 
+@pytest.mark.parametrize("name", FUSED)
 @pytest.mark.parametrize("plain_weight", [0, 1])
-def test_memory(plain_weight: float) -> None:
+def test_memory(name: str, plain_weight: float) -> None:
     """Winners, what a pixel's classes have in common, partial sums: no copy of the logits."""
     logits, labels = _inputs((2, 4, 512, 512))
-    _value_and_gradient(logits, labels, plain_weight=plain_weight)
+    _value_and_gradient(name, logits, labels, plain_weight=plain_weight)
     gc.collect()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    _, gradient = _value_and_gradient(logits, labels, plain_weight=plain_weight)
-    peak = torch.cuda.max_memory_allocated() - before - gradient.untyped_storage().nbytes()
+    device.reset_peak()
+    before = device.requested_bytes()
+    _, gradient = _value_and_gradient(name, logits, labels, plain_weight=plain_weight)
+    peak = device.peak_of_requested_bytes() - before - gradient.untyped_storage().nbytes()
     pixels = labels.numel()
     common = 3 * 4 * (1 + plain_weight)
     assert peak <= 1.05 * pixels * (logits.shape[1] + common)
+    assert device.REHEARSAL or peak >= pixels * logits.shape[1]  # the winners, at least
 
 
-def test_cuda_graph() -> None:
+@pytest.mark.parametrize("name", FUSED)
+def test_graph(name: str) -> None:
     """Captured once, replayed on other logits and labels."""
     logits, labels = _inputs((2, 3, 65, 67))
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        _value_and_gradient(logits, labels)  # compiles, outside of the capture
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = _value_and_gradient(logits, labels)
+    captured, replay = device.captured(lambda: _value_and_gradient(name, logits, labels))
     other_logits, other_labels = _inputs((2, 3, 65, 67), seed=1)
     with torch.no_grad():
         logits.copy_(other_logits)
     labels.copy_(other_labels)
-    graph.replay()
-    wanted = _value_and_gradient(other_logits, other_labels)
+    replay()
+    wanted = _value_and_gradient(name, other_logits, other_labels)
     for got, right in zip(captured, wanted, strict=True):
         assert torch.equal(got, right)
 
 
+@pytest.mark.parametrize("name", FUSED)
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_compile(dynamic: bool) -> None:
+def test_compile(name: str, dynamic: bool) -> None:
     torch._dynamo.reset()
-    criterion = SCNPDiceCELoss(plain_weight=1, backend="triton")
-    compiled = torch.compile(criterion, fullgraph=True, dynamic=dynamic)
+    criterion = SCNPDiceCELoss(plain_weight=1, backend=backend_of(name))
+    compiled = torch.compile(criterion, fullgraph=True, dynamic=dynamic, backend=device.COMPILER)
     for shape in ((2, 3, 8, 10), (3, 4, 11, 12)):
         logits, labels = _inputs(shape)
         values = [function(logits, labels) for function in (compiled, criterion)]
@@ -127,9 +132,10 @@ def test_compile(dynamic: bool) -> None:
         torch.testing.assert_close(*(torch.autograd.grad(value, logits)[0] for value in values))
 
 
-def test_opcheck() -> None:
+@pytest.mark.parametrize("name", FUSED)
+def test_opcheck(name: str) -> None:
     logits, labels = _inputs((2, 3, 6, 5))
-    arguments = (labels, None, [3, 3], False, 0, 3, None, False, True, True, True, "triton")
+    arguments = (labels, None, [3, 3], False, 0, 3, None, False, True, True, True, backend_of(name))
     operators = torch.ops.scnp_kernels
     opcheck(operators.dice_ce_forward.default, (logits, *arguments))
     sums, winners = operators.dice_ce_forward(logits.detach(), *arguments)

@@ -17,6 +17,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabV3
 from scnp_kernels.integrations.detectron2 import semantic_head_loss
 from tests.integrations.expected import loss_and_gradient, one_hot_of, penalized
 from tests.integrations.recipes import run_recipe
+from tests.official import softmax_dice_ce
 
 CLASSES, IGNORE, STRIDE = 4, 255, 16
 
@@ -183,3 +184,11 @@ def test_the_recipe_of_the_head(
     expected = 0.5 * expected_loss(network.classifier(features), targets, 0.0)
     assert set(losses) == {"loss_sem_seg"}
     torch.testing.assert_close(losses["loss_sem_seg"], expected)
+
+    labelled = targets.where(targets != IGNORE, 0)  # the paper's code knows no ignored pixels
+    _, losses = registry["PaperDeepLabV3PlusHead"](network.classifier)(features, labelled)
+    logits = F.interpolate(network.classifier(features), scale_factor=STRIDE, mode="bilinear")
+    expected = 0.5 * (softmax_dice_ce(logits, labelled[:, None]) + 1)
+    torch.testing.assert_close(losses["loss_sem_seg"], expected)
+    _, losses = registry["PaperDeepLabV3PlusHead"](network.classifier)(features, targets)
+    assert losses["loss_sem_seg"].isfinite()

@@ -65,6 +65,14 @@ PLAIN = {
 }
 
 
+def test_instansegs_dice_has_a_factor() -> None:
+    """Of 1.5, where all is wrong, which the paper's loss and scnp_dice_ce have not."""
+    wrong, everything = torch.full((2, 1, 8, 8), -20.0), torch.ones(2, 8, 8)
+    torch.testing.assert_close(
+        theirs("dice_loss", wrong, everything), torch.tensor(1.5), rtol=0, atol=1e-3
+    )
+
+
 def test_every_name_is_tested() -> None:
     assert set(NAMES) == set(PLAIN)
 

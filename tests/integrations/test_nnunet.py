@@ -27,8 +27,11 @@ from torch import Tensor
 from scnp_kernels.integrations.nnunet import TRAINERS
 from scnp_kernels.integrations.nnunet.fused import CannotFuseError, FusedOutputs
 from scnp_kernels.integrations.nnunet.losses import PaperDiceCELoss, PenalizedOutputs
+from scnp_kernels.integrations.nnunet.training import PenalizedTraining, name_for_prediction
+from scnp_kernels.integrations.nnunet.variants import variant_from_variables
 from scnp_kernels.integrations.nnunet.windows import windows_per_scale
 from tests.integrations.expected import loss_and_gradient, one_hot_of, penalized
+from tests.official import softmax_dice_ce
 
 NAMES = (
     "nnUNetTrainerSCNP",
@@ -154,16 +157,65 @@ def test_everything_ignored_has_no_gradient() -> None:
         assert gradient.eq(0).all()
 
 
-def test_paper_loss() -> None:
-    """Against the formulas in numpy, with ignored pixels taken out beforehand."""
+@pytest.mark.parametrize("batch", [1, 2, 12])
+@pytest.mark.parametrize(
+    ("spacing", "kernel_size"), [([1.0, 1.0], 3), ([5.0, 1.0, 1.0], 3), ([5.0, 1.0, 1.0], 5)]
+)
+@pytest.mark.parametrize("plain_weight", [0.0, 1.0])
+def test_the_papers_trainer_is_the_papers_code(
+    make: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    spacing: list[float],
+    kernel_size: int,
+    plain_weight: float,
+) -> None:
+    """Value, but for the constant 1, and gradient; with thick slices too, which it disregards."""
+    monkeypatch.setenv("SCNP_KERNEL_SIZE", str(kernel_size))
+    monkeypatch.setenv("SCNP_PLAIN_WEIGHT", str(plain_weight))
+    loss = make("nnUNetTrainerSCNPPaper", PLAIN, spacing)._build_loss()
+    logits, targets = [], []
+    for size in (8, 4, 2):
+        shape = [size] * len(spacing)
+        logits.append(torch.randn(batch, CLASSES, *shape, dtype=torch.float64))
+        # Thin lines: another number of them in every image, so that images weigh unequally.
+        labels = torch.zeros(batch, 1, *shape, dtype=torch.int16)
+        for image in range(batch):
+            labels[image, ..., : size * (image % 3) // 2 : 2] = 1 + image % 2
+        targets.append(labels)
+    for z in logits:
+        z.requires_grad_()
+    actual = loss(logits, targets)
+    expected = torch.zeros((), dtype=torch.float64)
+    for weight, z, y in zip((2 / 3, 1 / 3), logits[:2], targets[:2], strict=True):
+        expected = expected + weight * (softmax_dice_ce(z, y, kernel_size) + 1)
+        expected = expected + weight * plain_weight * (softmax_dice_ce(z, y, None) + 1)
+    torch.testing.assert_close(
+        loss_and_gradient(actual, logits),
+        loss_and_gradient(expected, logits),
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    # Validation is on plain outputs.
+    plain = sum(
+        weight * (softmax_dice_ce(z, y, None) + 1)
+        for weight, z, y in zip((2 / 3, 1 / 3), logits[:2], targets[:2], strict=True)
+    )
+    torch.testing.assert_close(loss.eval()(logits, targets), plain)
+
+
+def test_paper_loss_without_ignored_pixels() -> None:
+    """Against the formulas in numpy, image by image, with ignored pixels taken out beforehand."""
     logits, target = torch.randn(2, CLASSES, 6, 5), torch.randint(0, IGNORED + 1, (2, 1, 6, 5))
-    values = np.moveaxis(logits.double().numpy(), 1, -1)[target[:, 0].numpy() != IGNORED]  # [P, C]
-    labels = target[target != IGNORED].numpy()  # [P]
-    probabilities = np.exp(values) / np.exp(values).sum(1, keepdims=True)
-    wanted = np.eye(CLASSES)[labels]
-    cross_entropy = -np.log((probabilities * wanted).sum(1)).mean()
-    dice = 2 * (probabilities * wanted).sum(0) / (probabilities.sum(0) + wanted.sum(0))
-    expected = cross_entropy + 1 - dice.mean()
+    cross_entropies, dices = [], []
+    for z, y in zip(logits.double().numpy(), target[:, 0].numpy(), strict=True):
+        values = np.moveaxis(z, 0, -1)[y != IGNORED]  # [P, C]
+        probabilities = np.exp(values) / np.exp(values).sum(1, keepdims=True)
+        wanted = np.eye(CLASSES)[y[y != IGNORED]]
+        cross_entropies.extend(-np.log((probabilities * wanted).sum(1)))
+        twice = 2 * (probabilities * wanted).sum(0) + 1e-5
+        dices.extend(twice / (probabilities.sum(0) + wanted.sum(0) + 1e-5))
+    expected = np.mean(cross_entropies) + 1 - np.mean(dices)
     actual = PaperDiceCELoss(IGNORED)(logits, target)
     assert actual.item() == pytest.approx(expected, rel=1e-5)
 
@@ -180,6 +232,7 @@ def test_windows_follow_the_spacing_of_every_scale() -> None:
     assert windows_per_scale(5, None, (5, 1, 1), scales) == ((1, 5, 5), (5, 5, 5), (5, 5, 5))
     assert windows_per_scale(3, None, (1, 1), None) == ((3, 3),)
     assert windows_per_scale((1, 3, 5), None, (1, 1, 1), scales) == ((1, 3, 5),) * 3
+    assert windows_per_scale(5, None, (5, 1, 1), scales, follow_spacing=False) == ((5, 5, 5),) * 3
     assert windows_per_scale(3, [7, (3, 1, 1), 5], (8, 1, 1), scales) == (
         (1, 7, 7),
         (3, 1, 1),
@@ -271,9 +324,12 @@ def test_trainers_build_their_losses(make: Callable[..., Any]) -> None:
     assert loss.windows == ((3, 3),) * 3
     assert (loss.ignore_label, loss.regions, loss.plain_weight) == (3, True, 1)
 
-    loss = make("nnUNetTrainerSCNPPaper", PLAIN, [1.0, 1.0])._build_loss()
+    loss = make("nnUNetTrainerSCNPPaper", {**PLAIN, "ignore": 3}, [4.0, 1.0, 1.0])._build_loss()
     assert isinstance(loss.loss.loss, PaperDiceCELoss)
     assert loss.loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
+    assert loss.windows == ((3, 3, 3),) * 3
+    assert loss.loss.loss.ignore_index == 3
+    assert {scale.ignore_index for scale in loss.of_scales} == {3}
 
 
 @pytest.mark.parametrize("plain_weight", [0.0, 1.0])
@@ -343,21 +399,64 @@ def test_the_papers_loss_refuses_regions(make: Callable[..., Any]) -> None:
         make("nnUNetTrainerSCNPPaper", REGIONS, [1.0, 1.0])._build_loss()
 
 
-def test_variables_come_before_class_attributes(
-    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+OPTIONS = {  # variables, and what they make of nnUNetTrainerSCNP in a plan of 4 x 1 x 1 mm
+    "_w5": ({"SCNP_KERNEL_SIZE": "5"}, ((1, 5, 5), (5, 5, 5), (5, 5, 5)), 0.0),
+    "_w3x5x7": ({"SCNP_KERNEL_SIZE": " 3,5,7 "}, ((3, 5, 7),) * 3, 0.0),
+    "_w7-1x3x3-3": (
+        {"SCNP_KERNEL_SIZE_PER_SCALE": "7; 1,3,3; 3", "SCNP_KERNEL_SIZE": "9"},
+        ((1, 7, 7), (1, 3, 3), (3, 3, 3)),
+        0.0,
+    ),
+    "_plain0.25": ({"SCNP_PLAIN_WEIGHT": ".25"}, ((1, 3, 3), (3, 3, 3), (3, 3, 3)), 0.25),
+    "_w5_plain1": (
+        {"SCNP_KERNEL_SIZE": "5", "SCNP_PLAIN_WEIGHT": "1"},
+        ((1, 5, 5), (5, 5, 5), (5, 5, 5)),
+        1.0,
+    ),
+    "": (
+        {"SCNP_KERNEL_SIZE": "3", "SCNP_PLAIN_WEIGHT": "0"},
+        ((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", OPTIONS)
+def test_options_are_in_the_trainers_name_and_folder(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    trainer = make("nnUNetTrainerSCNP", PLAIN, [4.0, 1.0, 1.0])
-    trainer.SCNP_KERNEL_SIZE, trainer.SCNP_PLAIN_WEIGHT = 5, 0.5
-    loss = trainer._build_loss()
-    assert loss.windows == ((1, 5, 5), (5, 5, 5), (5, 5, 5))
-    assert loss.plain_weight == 0.5
-    monkeypatch.setenv("SCNP_KERNEL_SIZE", "3,5,7")
-    monkeypatch.setenv("SCNP_PLAIN_WEIGHT", "0.25")
-    loss = trainer._build_loss()
-    assert loss.windows == ((3, 5, 7),) * 3
-    assert loss.plain_weight == 0.25
-    monkeypatch.setenv("SCNP_KERNEL_SIZE_PER_SCALE", "7; 1,3,3; 3")
-    assert trainer._build_loss().windows == ((1, 7, 7), (1, 3, 3), (3, 3, 3))
+    """Whether they come by variable or by name."""
+    variables, windows, plain_weight = OPTIONS[suffix]
+    by_name = make(f"nnUNetTrainerSCNP{suffix}", PLAIN, [4.0, 1.0, 1.0])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    by_variable = make("nnUNetTrainerSCNP", PLAIN, [4.0, 1.0, 1.0])
+    both = make(f"nnUNetTrainerSCNP{suffix}", PLAIN, [4.0, 1.0, 1.0])
+    for trainer in (by_name, by_variable, both):
+        assert type(trainer).__name__ == f"nnUNetTrainerSCNP{suffix}"
+        folder = Path(trainer.output_folder).parent.name
+        assert folder == f"nnUNetTrainerSCNP{suffix}__nnUNetPlans__any"
+        loss = trainer._build_loss()
+        assert (loss.windows, loss.plain_weight) == (windows, plain_weight)
+
+
+def test_options_of_every_trainer(make: Callable[..., Any]) -> None:
+    for name in NAMES:
+        loss = make(f"{name}_w5_plain0.5", PLAIN, [1.0, 1.0])._build_loss()
+        assert (loss.windows, loss.plain_weight) == (((5, 5),) * 3, 0.5)
+
+
+def test_a_window_for_all_outputs_replaces_a_trainers_own_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Trainer:
+        SCNP_KERNEL_SIZE, SCNP_KERNEL_SIZE_PER_SCALE, SCNP_PLAIN_WEIGHT = 3, (5, 3, 3), 0.0
+
+    assert variant_from_variables(Trainer) is Trainer
+    monkeypatch.setenv("SCNP_KERNEL_SIZE", "3")  # also where it is that of the class
+    variant = variant_from_variables(Trainer)
+    assert variant.__name__ == "Trainer_w3"
+    assert (variant.SCNP_KERNEL_SIZE, variant.SCNP_KERNEL_SIZE_PER_SCALE) == (3, None)
 
 
 @pytest.mark.parametrize(
@@ -365,18 +464,87 @@ def test_variables_come_before_class_attributes(
     [
         ("SCNP_KERNEL_SIZE", "three"),
         ("SCNP_KERNEL_SIZE", "4"),
-        ("SCNP_KERNEL_SIZE_PER_SCALE", "3;3"),
+        ("SCNP_KERNEL_SIZE", "-3"),
+        ("SCNP_KERNEL_SIZE_PER_SCALE", "3;4;3"),
+        ("SCNP_KERNEL_SIZE_PER_SCALE", "3;;3"),
         ("SCNP_PLAIN_WEIGHT", "much"),
         ("SCNP_PLAIN_WEIGHT", "-1"),
+        ("SCNP_PLAIN_WEIGHT", "nan"),
     ],
 )
 def test_bad_variables(
-    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    make: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    variable: str,
+    value: str,
 ) -> None:
-    trainer = make("nnUNetTrainerSCNP", PLAIN, [1.0, 1.0])
+    """They are found before any folder is made."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=variable.removeprefix("SCNP_").lower() + "|" + variable):
-        trainer._build_loss()
+    with pytest.raises(ValueError, match=rf"{variable}: got '.*', takes"):
+        make("nnUNetTrainerSCNP", PLAIN, [1.0, 1.0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_window_for_every_output(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCNP_KERNEL_SIZE_PER_SCALE", "3;3")
+    with pytest.raises(ValueError, match="SCNP_KERNEL_SIZE_PER_SCALE: got 2 windows"):
+        make("nnUNetTrainerSCNP", PLAIN, [1.0, 1.0])._build_loss()
+
+
+def test_a_variable_that_contradicts_the_trainers_name(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCNP_KERNEL_SIZE", "7")
+    with pytest.raises(ValueError, match=r"SCNP_KERNEL_SIZE: got '7' with .* nnUNetTrainerSCNP_w5"):
+        make("nnUNetTrainerSCNP_w5", PLAIN, [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("nnUNetTrainerSCNP_w4", ValueError),
+        ("nnUNetTrainerSCNP_w3-", ValueError),
+        ("nnUNetTrainerSCNP_plain-1", ValueError),
+        ("nnUNetTrainerSCNP_large", RuntimeError),  # nnU-Net's: no such trainer
+        ("nnUNetTrainerTopk10Loss_w5", RuntimeError),
+    ],
+)
+def test_bad_names(find: Callable[[str], Any], name: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        find(name)
+
+
+def test_the_trainer_named_in_checkpoints_builds_the_same_network() -> None:
+    class Plain:
+        def run_training(self) -> None: ...
+
+        @staticmethod
+        def build_network_architecture() -> str:
+            return "plain"
+
+    class Recipe:  # sits in front of a trainer, as PenalizedTraining does, and is none itself
+        SOMETHING = 1
+
+    class Wrapping(PenalizedTraining, Recipe, Plain): ...
+
+    class OfItsOwn(Wrapping):
+        @staticmethod
+        def build_network_architecture() -> str:
+            return "another"
+
+    class OtherNetwork:
+        @staticmethod
+        def build_network_architecture() -> str:
+            return "a recipe's"
+
+    class WithARecipesNetwork(PenalizedTraining, OtherNetwork, Plain): ...
+
+    assert name_for_prediction(Wrapping) == "Plain"
+    assert name_for_prediction(OfItsOwn) == "OfItsOwn"
+    assert name_for_prediction(WithARecipesNetwork) == "WithARecipesNetwork"
 
 
 def test_the_module_copies_the_trainers_for_an_older_nnunet(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import scnp_kernels
 from scnp_kernels import functional, modules
 from tests.integrations.recipes import EXAMPLES, run_recipe
 
@@ -18,8 +19,11 @@ RECIPES = {  # and the dtype of the logits that SCNP must meet
     "distributed.py": torch.bfloat16,
     "monai_losses.py": torch.float32,  # MONAI's deep supervision makes its input float32
     "instanseg_loss.py": torch.float32,  # InstanSeg trains without autocast
+    "huggingface_segformer.py": torch.float32,  # upsampled in float32
+    "huggingface_mask2former.py": torch.float32,
 }
-ELSEWHERE = {"synthetic.py", "detectron2_head.py"}  # data; needs Detectron2, see its own test
+# Data; needs Detectron2, and the metrics' libraries: see their own tests.
+ELSEWHERE = {"synthetic.py", "detectron2_head.py", "measure.py"}
 
 
 def test_every_recipe_is_listed() -> None:
@@ -38,6 +42,7 @@ def test_recipe(
         return original(logits, *arguments, **options)
 
     monkeypatch.setattr(modules, "scnp", scnp)
+    monkeypatch.setattr(scnp_kernels, "scnp", scnp)
     names = run_recipe(name)
     losses, validation = names["losses"], names["validation"]
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses

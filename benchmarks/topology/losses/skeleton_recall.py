@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import binary_dilation, generate_binary_structure
-from skimage.morphology import skeletonize
 from torch import Tensor
 
 from benchmarks.topology.losses.overlap import dice_cross_entropy
@@ -16,6 +15,7 @@ from benchmarks.topology.losses.segmentation_loss import (
     check_dimensions,
     one_hot,
 )
+from scnp_kernels.metrics.skeleton import skeleton
 
 TUBE_RADIUS = 2  # pixels around the skeleton
 WEIGHT = 1.0
@@ -49,11 +49,10 @@ def tubed_skeleton(label_map: Tensor) -> Tensor:
 
 def _tube(foreground: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The thickened skeleton of one mask [*spatial], inside the mask."""
-    if not foreground.any():
-        return foreground
-    skeleton = skeletonize(foreground) != 0
     cross = generate_binary_structure(foreground.ndim, 1)
-    tube: npt.NDArray[np.bool_] = binary_dilation(skeleton, cross, iterations=TUBE_RADIUS)
+    tube: npt.NDArray[np.bool_] = binary_dilation(
+        skeleton(foreground), cross, iterations=TUBE_RADIUS
+    )
     return tube & foreground
 
 

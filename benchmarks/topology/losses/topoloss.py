@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cripser import computePH_T
-from skimage.measure import euler_number, label
 from torch import Tensor
 
 from benchmarks.topology.losses.overlap import dice_cross_entropy
@@ -18,6 +17,7 @@ from benchmarks.topology.losses.segmentation_loss import (
     SegmentationLoss,
     check_dimensions,
 )
+from scnp_kernels.metrics import betti_numbers
 
 WEIGHT = 100.0
 FIRST_PROGRESS = 0.9  # before, the term costs much and says little (Valverde et al., H.1)
@@ -132,21 +132,6 @@ def features(probability: Array) -> Features:
     found = Features(rows[:, 0].astype(np.int64), birth, np.where(endless, NEVER, death))
     persists = _persistence(probability, found) > 0
     return Features(found.dimension[persists], found.birth[persists], found.death[persists])
-
-
-def betti_numbers(mask: Mask) -> tuple[int, ...]:
-    """Components, holes (and in 3D cavities) of a mask [*spatial] that connects diagonally.
-
-    The holes follow from the Euler number, components - holes + cavities.
-    """
-    _, components = label(mask, connectivity=mask.ndim, return_num=True)
-    euler = int(euler_number(mask, connectivity=mask.ndim))
-    if mask.ndim == 2:
-        return components, components - euler
-    # Outside the patch is background too: what is not connected to it is a cavity.
-    _, background = label(~np.pad(mask, 1), connectivity=1, return_num=True)
-    cavities = background - 1
-    return components, components + cavities - euler, cavities
 
 
 def _flat(coordinates: Array, shape: tuple[int, ...]) -> Indices:

@@ -1,86 +1,149 @@
-"""What gets compiled and how: the same for setup.py and for compiling on first use.
+"""What gets compiled and how: the choice, the flags, and ninja, which knows what is out of date.
 
 setup.py reads this file before there is a package or a torch, so it imports neither.
 """
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
 import os
 import shlex
+import shutil
+import signal
+import subprocess
 import sys
+import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-VARIABLE = "SCNP_BUILD"
 CHOICES = ("auto", "none", "cpu", "cuda")
 
 
 def build_choice() -> str:
     """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``.
 
-    - ``auto``: compile what can be compiled; otherwise go without, and say so.
-    - ``none``: compile nothing, neither at installation nor on first use.
-    - ``cpu``: the CPU kernels alone, or fail.
-    - ``cuda``: the CPU and the CUDA kernels, or fail.
-
     Raises:
         ValueError: The variable holds something else, or the two contradict each other.
     """
-    choice = os.environ.get(VARIABLE, "auto") or "auto"
+    choice = os.environ.get("SCNP_BUILD", "auto") or "auto"
     if choice not in CHOICES:
-        raise ValueError(f"{VARIABLE}: got {choice!r}, takes {', '.join(CHOICES)}")
+        raise ValueError(f"SCNP_BUILD: got {choice!r}, takes {', '.join(CHOICES)}")
     if os.environ.get("FORCE_CUDA") == "1":
         if choice not in ("auto", "cuda"):
-            raise ValueError(f"FORCE_CUDA: got '1' beside {VARIABLE}={choice}; takes one of them")
+            raise ValueError(f"FORCE_CUDA: got '1' beside SCNP_BUILD={choice}; takes one of them")
         return "cuda"
     return choice
 
 
-def sources(csrc: Path, with_cuda: bool) -> list[Path]:
-    """The translation units of the module ``_C``."""
-    units = [file for file in csrc.rglob("*.cpp") if with_cuda or "cuda" not in file.name]
-    if with_cuda:
-        units += csrc.rglob("*.cu")
-    return sorted(units)
-
-
-def sources_digest(csrc: Path) -> str:
-    """What a binary was compiled from: written into it, and compared before it is loaded.
-
-    Of the code alone, whatever else an editor leaves beside it.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(path for path in csrc.rglob("*") if path.suffix in (".h", ".cpp", ".cu")):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(csrc).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-def compile_flags(csrc: Path, cuda_version: str | None) -> list[str]:
-    """Flags for the C++ compiler, beside those that torch adds; ``CXXFLAGS`` last.
-
-    Nothing else here depends on the machine that compiles: the binary runs on every machine of its
-    architecture. ``cuda_version`` is nvcc's, for a build with CUDA kernels.
-    """
-    defines = [f"-DSCNP_SOURCES={sources_digest(csrc)}"]
-    if cuda_version is not None:
-        defines.append(f"-DSCNP_WITH_CUDA={cuda_version}")
-    # Here, since torch's builds read CFLAGS at most.
-    asked_for = shlex.split(os.environ.get("CXXFLAGS", ""), posix=os.name != "nt")
+def reason_against_compiling() -> str | None:
+    """None if the CPU kernels can be compiled here."""
     if os.name == "nt":
-        return ["/O2", *defines, *asked_for]
+        return "they are not compiled on Windows"
+    if shutil.which(compiler()[0]) is None:
+        return f"there is no C++ compiler {compiler()[0]!r} (set CXX to another)"
+    return None
+
+
+def compiler() -> list[str]:
+    """The command of the C++ compiler: ``CXX``, of one word or more (``ccache c++``)."""
+    return shlex.split(os.environ.get("CXX", "")) or ["c++"]
+
+
+def compile_flags() -> list[str]:
+    """Flags for the C++ compiler, for every machine of its architecture; ``CXXFLAGS`` last."""
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
-    flags = ["-O3", "-g0", "-fvisibility=hidden", *rounding, *defines]
+    flags = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", *rounding, *_openmp()]
+    return [*flags, *shlex.split(os.environ.get("CXXFLAGS", ""))]
+
+
+def _openmp() -> list[str]:
+    """macOS's own compiler has none: there the kernels run on one thread."""
+    return [] if sys.platform == "darwin" else ["-fopenmp"]
+
+
+def nvcc_flags(architectures: Sequence[str]) -> list[str]:
+    """Flags for nvcc. ``architectures``: compute capabilities; ``+PTX`` serves later GPUs too."""
+    flags = ["-std=c++17", "-O3", "-ccbin", compiler()[-1], "-Xcompiler=-fPIC,-fvisibility=hidden"]
+    for architecture in architectures:
+        number = architecture.removesuffix("+PTX").replace(".", "")
+        kinds = ("sm", "compute") if architecture.endswith("+PTX") else ("sm",)
+        flags += [f"-gencode=arch=compute_{number},code={kind}_{number}" for kind in kinds]
+    return flags
+
+
+def sources(csrc: Path, with_cuda: bool) -> list[Path]:
+    """The translation units of the module ``_C``."""
+    units = sorted((*csrc.rglob("*.cpp"), *csrc.rglob("*.cu")))
+    return [unit for unit in units if with_cuda or "cuda" not in str(unit.relative_to(csrc))]
+
+
+def ninja_file(csrc: Path, module: str, includes: Sequence[str], toolkit: Any = None) -> str:
+    """What ninja makes: ``module``, of objects that know which files they depend on.
+
+    The kernels' objects serve every Python. Those of ``csrc/python``, which read the headers of
+    Python and pybind11 in ``includes``, lie in a folder with the module's name. ``toolkit``: what
+    the CUDA kernels are compiled with (cuda_toolkit.py); None leaves them out.
+    """
+    kernels = [*compiler(), *compile_flags()]
+    binding = [*kernels, *(word for folder in includes for word in ("-isystem", folder))]
+    bundle = (
+        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    )
+    link = [*compiler(), *bundle, *_openmp(), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    libraries: list[str] = []
+    rules = {"kernels": kernels, "binding": binding}
+    if toolkit is not None:
+        rules["cuda"] = [str(toolkit.nvcc), *nvcc_flags(toolkit.architectures)]
+        binding += ["-isystem", str(toolkit.include), f"-DSCNP_WITH_CUDA={toolkit.version}"]
+        # Inside the module, and hidden: torch has a runtime of its own, maybe of another version.
+        libraries = [str(toolkit.static_runtime), "-ldl", "-lrt", "-lpthread"]
+        link.append("-Wl,--exclude-libs,ALL")
+    lines = [f"rule link\n  command = {_text(link)} -o $out $in {_text(libraries)}"]
+    for rule, command in rules.items():
+        lines.append(f"rule {rule}\n  deps = gcc\n  depfile = $out.d")
+        lines.append(f"  command = {_text(command)} -MMD -MF $out.d -c $in -o $out")
+    objects = []
+    for source in sources(csrc, toolkit is not None):
+        name = source.relative_to(csrc).as_posix()
+        rule = "cuda" if source.suffix == ".cu" else "kernels"
+        if name.startswith("python/"):
+            rule, name = "binding", f"{Path(module).stem}/{name}"
+        objects.append(f"{name}.o")
+        path = str(source).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+        lines.append(f"build {objects[-1]}: {rule} {path}")
+    return "\n".join((*lines, f"build {module}: link {' '.join(objects)}", ""))
+
+
+def _text(command: Sequence[str]) -> str:
+    return shlex.join(command).replace("$", "$$")
+
+
+def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -> None:
+    """Make ``module`` in ``folder``, where the objects stay, for the Python that runs.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: It cannot be made; the compiler's words are printed.
+    """
+    import fcntl
+
+    import pybind11
+
+    includes = [sysconfig.get_path("include"), pybind11.get_include()]
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
+    command = [shutil.which("ninja", path=path) or "ninja", "-C", str(folder)]
+    if os.environ.get("MAX_JOBS"):
+        command.append(f"-j{os.environ['MAX_JOBS']}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
+        (folder / "build.ninja").write_text(ninja_file(csrc, module, includes, toolkit))
+        subprocess.run(command, check=True, preexec_fn=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent has ended, by whatever it was ended."""
     if sys.platform == "linux":
-        # Without it, torch's parallel loops compile to serial ones. Compiled only, not linked: the
-        # OpenMP that torch has loaded serves, so that there is one pool of threads.
-        flags.append("-fopenmp")
-    return [*flags, *asked_for]
-
-
-def nvcc_flags() -> list[str]:
-    """Flags for nvcc, beside those that torch adds."""
-    return ["-O3"]
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,30 +1,47 @@
-"""The GPU kernels, in Triton: forward, scatter and gather for 1, 2 and 3 spatial axes.
+"""The GPU kernels, in Triton, for images of 1, 2 and 3 spatial axes.
 
-An image is always seen as three axes, as in csrc/contract/geometry.h:
+Every image is seen as three axes, as in csrc/contract/geometry.h:
 
     1D  [W]        ->  [1, 1, W]
     2D  [H, W]     ->  [H, 1, W]
     3D  [D, H, W]  ->  [D, H, W]
 
-The way through this folder:
+Kernels come in two kinds. A march keeps what it has read of the last planes in registers; its code
+is unrolled, and grows with the window. For larger windows (``any_window``) every pixel walks over
+its neighbours in loops. The way through this folder:
 
-    operators.py       tensors in, one launch each, tensors out: what the registry calls
-    dice_ce.py         the same for the fused loss's sums and their gradient
-    launching.py       what launches have in common
-    launch_table.py    who marches, how large a program is, how many there are (no triton needed)
-    images.py          strides and offsets of tensors seen as three axes (no triton needed)
-    march_forward.py   Eq. 1, marching along the outer axis
-    march_scatter.py   Eq. 2, likewise
-    plain.py           both for windows too large to march, one pixel after the other; gather
-    march_sums.py      Dice + cross entropy's sums of few classes, marching like march_forward.py
-    march_gradient.py  their gradient, marching like march_scatter.py
-    plain_gradient.py  the same for windows too large to march
-    pixel_dice_ce.py   blocks of pixels: sums of any number of classes, what these have in common
-    class_terms.py     probabilities, terms of the sums and gradients at one pixel
-    winners.py         logits at winners
-    keys.py            floats as integers that keep their order
-    pixels.py          what a target says of a pixel
-    places.py          which part of the image a program works on
+    operators.py       forward, scatter, gather: tensors in, one launch each, tensors out
+    dice_ce.py         the fused loss's statistics and their gradient; like operators.py, what the
+                       registry calls
+    launching.py       what all launches need
+    launch_table.py    which windows march, how large a program is, how many there are
+    images.py          strides and offsets of tensors seen as three axes
+    availability.py    why the kernels cannot run here
 
-Importing this package imports nothing of triton: the registry asks :mod:`.availability` first.
+    kernels/           what is launched, a kernel a file, named by operation and kind
+      forward_march.py                 Eq. 1
+      forward_any_window.py
+      scatter_march.py                 Eq. 2
+      scatter_any_window.py
+      gather.py                        the transpose of Eq. 2
+      dice_ce_forward_march.py         winners and statistics in one pass, for few classes
+      dice_ce_forward_pixels.py        statistics from the winners, for any number of classes
+      dice_ce_backward_pixels.py       what the classes of a pixel have in common, for the next two;
+                                       the gradient of unpenalized logits
+      dice_ce_backward_march.py        the gradient, sent to the winners
+      dice_ce_backward_any_window.py
+
+    kernels/device/    what kernels share
+      keys.py          floats as integers that keep their order
+      targets.py       what a target says of a pixel
+      tiles.py         which part of the image a marching program works on
+      views.py         how a marching program reaches its pixels in a tensor
+      windows.py       the first best of a window, plane by plane
+      pixels.py        pixels one after the other, for kernels that do not march
+      winners.py       the pixel that a winner's number points to
+      pixel_loss.py    Dice + cross entropy at one pixel
+      numbers.py       the dtype that values are added up in
+
+Importing this package, availability.py, images.py or launch_table.py imports nothing of triton: the
+registry asks :mod:`.availability` first.
 """

@@ -1,4 +1,4 @@
-"""Can the Triton kernels run here? Answered without importing triton, unless there is a GPU."""
+"""Whether the Triton kernels run here. Without a GPU, nothing of triton is imported for that."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _INTERPRETED = ("1", "true", "on", "yes", "y")
 
 
 def is_interpreted() -> bool:
-    """Does triton's own variable ask for its interpreter, which runs kernels on CPU tensors?"""
+    """Return whether triton's own variable requests its interpreter, for kernels on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "").lower() in _INTERPRETED
 
 
 def why_not() -> str | None:
-    """None if triton is there, and a GPU or the interpreter; else the reason."""
+    """Return None if triton is installed and a GPU or the interpreter is there; else the reason."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed (torch's GPU builds for Linux bring it along)"
     version = _version()
@@ -36,7 +36,7 @@ def why_not() -> str | None:
 
 
 def why_not_on(device: torch.device) -> str | None:
-    """The same for tensors on ``device``."""
+    """Return None if the kernels take tensors on ``device``, else the reason."""
     reason = why_not()
     if reason is not None:
         return reason
@@ -47,7 +47,7 @@ def why_not_on(device: torch.device) -> str | None:
 
 @functools.cache
 def _driver_failure() -> str | None:
-    """None if triton's driver starts, which it compiles with the C compiler of the machine."""
+    """Return None if triton's driver starts, which takes a C compiler; else the reason."""
     from triton.runtime import driver
 
     try:
@@ -59,7 +59,7 @@ def _driver_failure() -> str | None:
 
 @functools.cache
 def _version() -> re.Match[str] | None:
-    """None where triton was installed without metadata, under whatever name."""
+    """Return triton's version, or None if it was installed without metadata."""
     for package in ("triton", "pytorch-triton", "pytorch-triton-rocm"):
         try:
             return re.match(r"(\d+)\.(\d+)", metadata.version(package))

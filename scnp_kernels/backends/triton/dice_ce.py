@@ -1,10 +1,10 @@
-"""Dice + cross entropy's sums and their gradient on the GPU: what the registry calls.
+"""Dice + cross entropy's statistics and their gradient on the GPU: what the registry calls.
 
-    forward     winners, then the sums of every block of pixels, then the blocks' sum
+    forward     winners, then the statistics of every block of pixels, then the blocks' sum
     backward    what the classes of each pixel have in common, then the gradient, sent to winners
 
-Neither penalized logits nor probabilities are ever in memory. No synchronisation, except with
-``validate=True``, which looks at the target's values beforehand.
+Neither penalized logits nor probabilities are ever in memory. Nothing waits for the GPU, except
+with ``validate=True``, which looks at the target's values beforehand.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...rules.dice_ce import new_winners, sums_dtype
-from ...rules.target import check_values
+from ...rules.dice_ce import STATISTICS, Wanted, new_winners, statistics_dtype
+from ...rules.target import Reading, check_values
 from . import launch_table, launching
 from .images import (
     Strides,
@@ -25,22 +25,21 @@ from .images import (
     tensor_needs_64_bits,
     three_axes,
 )
-from .kernels.dice_ce_backward_any_window import plain_gradient
-from .kernels.dice_ce_backward_march import march_gradient
-from .kernels.dice_ce_forward_march import march_sums
-from .kernels.dice_ce_pixels import pixel_common, pixel_gradient, pixel_sums
+from .kernels.device.pixel_loss import Common
+from .kernels.dice_ce_backward_any_window import dice_ce_backward_any_window
+from .kernels.dice_ce_backward_march import dice_ce_backward_march
+from .kernels.dice_ce_backward_pixels import dice_ce_backward_common, dice_ce_backward_unpenalized
+from .kernels.dice_ce_forward_march import dice_ce_forward_march
+from .kernels.dice_ce_forward_pixels import dice_ce_forward_pixels
 from .launching import (
-    TargetReading,
+    TargetView,
+    any_window_geometry,
+    any_window_options,
     march_options,
     on_device_of,
-    plain_geometry,
-    plain_options,
-    read_target,
+    view_target,
 )
 from .operators import forward_into
-
-_FIELDS = 6  # of dice_ce.Sums
-_PARTS = 3  # of what the classes of a pixel have in common
 
 
 def dice_ce_forward(
@@ -48,118 +47,109 @@ def dice_ce_forward(
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
-    softmax: bool,
-    of_penalized: bool,
-    of_plain: bool,
+    reading: Reading,
+    wanted: Wanted,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`scnp_kernels.composed_dice_ce.forward`, fused.
+    """Return what :func:`scnp_kernels.backends.composed_dice_ce.forward` does, fused.
 
     Raises:
         ValueError: With ``validate``, the target holds a value that is not permitted.
     """
+    softmax, of_penalized, of_plain = wanted
     images, channels = logits.shape[:2]
-    sums = logits.new_zeros((2, _FIELDS, images, channels), dtype=sums_dtype(logits))
+    statistics = logits.new_zeros((2, STATISTICS, images, channels), dtype=statistics_dtype(logits))
     winners = new_winners(logits, kernel_size, of_penalized)
     if logits.numel() == 0:
-        return sums, winners
-    if validate:
-        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
+        return statistics, winners
+    if reading.validate:
+        check_values(logits, target, mask, reading)
     if not of_penalized and not of_plain:
-        return sums, winners
-    reading = read_target(target, mask, target_is_masks, first_class, ignore_index, logits)
-    march = _sums_march(logits, kernel_size, of_penalized, of_plain)
+        return statistics, winners
+    view = view_target(target, mask, reading, logits)
+    march = _statistics_march(logits, kernel_size, of_penalized, of_plain)
     if march is not None:
-        partials = _march_sums(march, winners, logits, reading, kernel_size, softmax, of_plain)
+        partials = _forward_march(march, winners, logits, view, kernel_size, softmax, of_plain)
     else:
         if of_penalized:
-            forward_into(None, winners, logits, reading, kernel_size)
-        partials = _pixel_sums(
-            logits, reading, winners, kernel_size, softmax, of_penalized, of_plain
+            forward_into(None, winners, logits, view, kernel_size)
+        partials = _forward_pixels(
+            logits, view, winners, kernel_size, softmax, of_penalized, of_plain
         )
     terms = slice(0 if of_penalized else 1, 2 if of_plain else 1)
-    torch.sum(partials, dim=-1, dtype=sums.dtype, out=sums[terms])
-    return sums, winners
+    torch.sum(partials, dim=-1, dtype=statistics.dtype, out=statistics[terms])
+    return statistics, winners
 
 
 def dice_ce_backward(
-    sums_gradient: Tensor,
+    statistics_gradient: Tensor,
     winners: Tensor,
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    _label_count: int,
-    ignore_index: int | None,
-    _validate: bool,
-    softmax: bool,
-    of_penalized: bool,
-    of_plain: bool,
+    reading: Reading,
+    wanted: Wanted,
 ) -> Tensor:
-    """:func:`scnp_kernels.composed_dice_ce.backward`, fused."""
+    """Return what :func:`scnp_kernels.backends.composed_dice_ce.backward` does, fused."""
+    softmax, of_penalized, of_plain = wanted
     result = torch.empty_like(logits)
     if not of_penalized and not of_plain:
         return result.zero_()
     if result.numel() == 0:
         return result
-    reading = read_target(target, mask, target_is_masks, first_class, ignore_index, logits)
-    sums_gradient = sums_gradient.contiguous()
+    view = view_target(target, mask, reading, logits)
+    gradient = statistics_gradient.contiguous()
     if not of_penalized:
-        _pixel_gradient(result, sums_gradient, logits, reading, softmax)
+        _backward_unpenalized(result, gradient, logits, view, softmax)
         return result
-    common = logits  # sigmoid's classes have nothing in common: never read
+    common = logits  # stands for a tensor that is not read: sigmoid's classes share nothing
     if softmax:
-        common = _pixel_common(sums_gradient, winners, logits, reading, kernel_size, of_plain)
-    terms = {"SOFTMAX": softmax, "OF_PLAIN": of_plain}
+        common = _backward_common(gradient, winners, logits, view, kernel_size, of_plain)
+    terms = {"SOFTMAX": softmax, "OF_UNPENALIZED": of_plain}
     if launch_table.can_march(three_axes(kernel_size, 1)):
-        _march_gradient(result, sums_gradient, winners, common, logits, reading, kernel_size, terms)
+        backward = _backward_march
     else:
-        _plain_gradient(result, sums_gradient, winners, common, logits, reading, kernel_size, terms)
+        backward = _backward_any_window
+    backward(result, gradient, winners, common, logits, view, kernel_size, terms)
     return result
 
 
-def _sums_march(
+def _statistics_march(
     logits: Tensor, kernel_size: Sequence[int], of_penalized: bool, of_plain: bool
 ) -> launch_table.March | None:
-    """None: the winners first, their sums in a second pass."""
+    """Choose the march that does all in one pass; None for winners first, statistics second."""
     window = three_axes(kernel_size, 1)
     if not of_penalized or not launch_table.can_march(window):
         return None
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
-    return launch_table.sums_march(
+    return launch_table.dice_ce_forward_march(
         images, channels, sizes, window, logits.dtype.itemsize, 1 + of_plain
     )
 
 
-def _march_sums(
+def _forward_march(
     march: launch_table.March,
     winners: Tensor,
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     kernel_size: Sequence[int],
     softmax: bool,
     of_plain: bool,
 ) -> Tensor:
-    """[terms, 6, B, C, programs of an image]; writes the winners too."""
+    """Return ``[terms, statistics, B, C, programs of an image]``; writes the winners too."""
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     programs = march.programs // images
-    shape = (1 + of_plain, _FIELDS, images, channels, programs)
+    shape = (1 + of_plain, STATISTICS, images, channels, programs)
     partials = logits.new_empty(shape, dtype=_wide(logits))
     logits_strides, winners_strides = strides_of_image(logits), strides_of_image(winners)
-    tensors = (logits_strides, reading.target_strides, reading.mask_strides, winners_strides)
+    tensors = (logits_strides, view.target_strides, view.mask_strides, winners_strides)
     with on_device_of(logits):
-        march_sums[(march.programs,)](
+        dice_ce_forward_march[(march.programs,)](
             logits,
-            *reading.pointers,
+            *view.pointers,
             winners,
             partials,
             images,
@@ -167,12 +157,12 @@ def _march_sums(
             *sizes,
             march.planes,
             *logits_strides,
-            *reading.strides,
+            *view.strides,
             *winners_strides,
-            *reading.labels,
-            **reading.options,
+            *view.labels,
+            **view.options,
             SOFTMAX=softmax,
-            OF_PLAIN=of_plain,
+            OF_UNPENALIZED=of_plain,
             CHANNELS=march.channels,
             ONE_LAYOUT=logits_strides[3:] == winners_strides[3:],
             **march_options(march, window, plane_needs_64_bits(tensors, sizes, window), True),
@@ -180,122 +170,123 @@ def _march_sums(
     return partials
 
 
-def _pixel_sums(
+def _forward_pixels(
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     winners: Tensor,
     kernel_size: Sequence[int],
     softmax: bool,
     of_penalized: bool,
     of_plain: bool,
 ) -> Tensor:
-    """[terms, 6, B, C, blocks]."""
+    """Return ``[terms, statistics, B, C, blocks]``."""
     warps = launch_table.SUMMING_WARPS
     images, channels = logits.shape[:2]
     blocks = _blocks(logits, warps)
-    shape = (of_penalized + of_plain, _FIELDS, images, channels, blocks)
+    shape = (of_penalized + of_plain, STATISTICS, images, channels, blocks)
     partials = logits.new_empty(shape, dtype=_wide(logits))
     winners_strides = strides_of_image(winners) if of_penalized else launching.NO_STRIDES
     with on_device_of(logits):
-        pixel_sums[(images * blocks,)](
+        dice_ce_forward_pixels[(images * blocks,)](
             logits,
-            *reading.pointers,
+            *view.pointers,
             winners if of_penalized else logits,
             partials,
             *_geometry(logits, warps),
             *strides_of_image(logits),
-            *reading.strides,
+            *view.strides,
             *winners_strides,
-            *reading.labels,
-            **reading.options,
+            *view.labels,
+            **view.options,
             SOFTMAX=softmax,
             OF_PENALIZED=of_penalized,
-            OF_PLAIN=of_plain,
+            OF_UNPENALIZED=of_plain,
             **_window_options(kernel_size),
-            **_pixel_options(logits, reading, winners_strides, kernel_size, warps),
+            **_pixel_options(logits, view, winners_strides, kernel_size, warps),
         )
     return partials
 
 
-def _pixel_common(
-    sums_gradient: Tensor,
+def _backward_common(
+    gradient: Tensor,
     winners: Tensor,
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     kernel_size: Sequence[int],
     of_plain: bool,
 ) -> Tensor:
-    """[terms, 3, B, *spatial]: the terms' (largest, inverse, pull) of every pixel."""
+    """Return ``[terms, parts, B, *spatial]``: the :class:`Common` of every pixel, part by part."""
     warps = launch_table.OTHER_WARPS
     images, _, *spatial = logits.shape
-    common = logits.new_empty((1 + of_plain, _PARTS, images, *spatial), dtype=_wide(logits))
+    shape = (1 + of_plain, len(Common._fields), images, *spatial)
+    common = logits.new_empty(shape, dtype=_wide(logits))
     winners_strides = strides_of_image(winners)
     with on_device_of(logits):
-        pixel_common[(images * _blocks(logits, warps),)](
-            sums_gradient,
+        dice_ce_backward_common[(images * _blocks(logits, warps),)](
+            gradient,
             logits,
-            reading.pointers[0],
+            view.pointers[0],
             winners,
             common,
             *_geometry(logits, warps),
             *strides_of_image(logits),
-            *reading.target_strides,
+            *view.target_strides,
             *winners_strides,
-            reading.labels[0],
-            TARGET_IS_MASKS=reading.options["TARGET_IS_MASKS"],
-            OF_PLAIN=of_plain,
+            view.labels[0],
+            TARGET_IS_MASKS=view.options["TARGET_IS_MASKS"],
+            OF_UNPENALIZED=of_plain,
             **_window_options(kernel_size),
-            **_pixel_options(logits, reading, winners_strides, kernel_size, warps),
+            **_pixel_options(logits, view, winners_strides, kernel_size, warps),
         )
     return common
 
 
-def _pixel_gradient(
-    result: Tensor, sums_gradient: Tensor, logits: Tensor, reading: TargetReading, softmax: bool
+def _backward_unpenalized(
+    result: Tensor, gradient: Tensor, logits: Tensor, view: TargetView, softmax: bool
 ) -> None:
-    """Of the plain logits alone."""
+    """Write the gradient of a loss of the unpenalized logits alone."""
     warps = launch_table.OTHER_WARPS
     strides = strides_of_image(result)
     with on_device_of(logits):
-        pixel_gradient[(logits.shape[0] * _blocks(logits, warps),)](
-            sums_gradient,
+        dice_ce_backward_unpenalized[(logits.shape[0] * _blocks(logits, warps),)](
+            gradient,
             logits,
-            *reading.pointers,
+            *view.pointers,
             result,
             *_geometry(logits, warps),
             *strides_of_image(logits),
-            *reading.strides,
+            *view.strides,
             *strides,
-            *reading.labels,
-            **reading.options,
+            *view.labels,
+            **view.options,
             SOFTMAX=softmax,
-            **_pixel_options(logits, reading, strides, (1,), warps),
+            **_pixel_options(logits, view, strides, (1,), warps),
         )
 
 
-def _march_gradient(
+def _backward_march(
     result: Tensor,
-    sums_gradient: Tensor,
+    gradient: Tensor,
     winners: Tensor,
     common: Tensor,
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     kernel_size: Sequence[int],
     terms: dict[str, bool],
 ) -> None:
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
-    march = launch_table.gradient_march(
-        images, channels, sizes, window, logits.dtype.itemsize, 1 + terms["OF_PLAIN"]
+    march = launch_table.dice_ce_backward_march(
+        images, channels, sizes, window, logits.dtype.itemsize, 1 + terms["OF_UNPENALIZED"]
     )
-    tensors = _all_strides(result, winners, logits, reading)
+    tensors = _all_strides(result, winners, logits, view)
     layouts = {strides[3:] for strides in tensors if strides != launching.NO_STRIDES}
     with on_device_of(logits):
-        march_gradient[(march.programs,)](
-            sums_gradient,
+        dice_ce_backward_march[(march.programs,)](
+            gradient,
             logits,
-            *reading.pointers,
+            *view.pointers,
             winners,
             common,
             result,
@@ -304,11 +295,11 @@ def _march_gradient(
             *sizes,
             march.planes,
             *strides_of_image(logits),
-            *reading.strides,
+            *view.strides,
             *strides_of_image(winners),
             *strides_of_image(result),
-            *reading.labels,
-            **reading.options,
+            *view.labels,
+            **view.options,
             **terms,
             CHANNELS=march.channels,
             ONE_LAYOUT=layouts <= {_plane_strides(sizes.middle, sizes.inner)},
@@ -316,79 +307,84 @@ def _march_gradient(
         )
 
 
-def _plain_gradient(
+def _backward_any_window(
     result: Tensor,
-    sums_gradient: Tensor,
+    gradient: Tensor,
     winners: Tensor,
     common: Tensor,
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     kernel_size: Sequence[int],
     terms: dict[str, bool],
 ) -> None:
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
-    tensors = _all_strides(result, winners, logits, reading)
-    blocks = -(-_pixels(logits) // launch_table.PLAIN_LANES)
+    tensors = _all_strides(result, winners, logits, view)
+    blocks = -(-_pixels(logits) // launch_table.ANY_WINDOW_LANES)
+    wide_offsets = tensor_needs_64_bits(tensors, images, channels, sizes, window)
     with on_device_of(logits):
-        plain_gradient[(images * channels * blocks,)](
-            sums_gradient,
+        dice_ce_backward_any_window[(images * channels * blocks,)](
+            gradient,
             logits,
-            *reading.pointers,
+            *view.pointers,
             winners,
             common,
             result,
             images,
             blocks,
-            *plain_geometry(logits, kernel_size)[1:],
+            *any_window_geometry(logits, kernel_size)[1:],
             *strides_of_image(logits),
-            *reading.strides,
+            *view.strides,
             *strides_of_image(winners),
             *strides_of_image(result),
-            *reading.labels,
-            **reading.options,
+            *view.labels,
+            **view.options,
             **terms,
-            **plain_options(tensor_needs_64_bits(tensors, images, channels, sizes, window), True),
+            **any_window_options(wide_offsets, True),
         )
 
 
 def _all_strides(
-    result: Tensor, winners: Tensor, logits: Tensor, reading: TargetReading
+    result: Tensor, winners: Tensor, logits: Tensor, view: TargetView
 ) -> tuple[Strides, ...]:
-    own = tuple(map(strides_of_image, (logits, winners, result)))
-    return (*own, reading.target_strides, reading.mask_strides)
+    images = tuple(map(strides_of_image, (logits, winners, result)))
+    return (*images, view.target_strides, view.mask_strides)
 
 
 def _plane_strides(middle: int, inner: int) -> tuple[int, int]:
-    """Of a contiguous image; a plane of one row is the same with stride 0 from row to row."""
+    """Return a contiguous plane's strides from row to row, 0 if it has one row, and column."""
     return (0 if middle == 1 else inner, 1)
 
 
 def _wide(logits: Tensor) -> torch.dtype:
+    """Return the dtype that kernels add up in."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
 def _pixels(logits: Tensor) -> int:
+    """Return the number of pixels of one image."""
     return logits[0, 0].numel()
 
 
 def _lanes(warps: int) -> int:
-    """Pixels of a program of pixel_dice_ce.py."""
+    """Return how many pixels a program of the kernels that take blocks of pixels has."""
     return warps * launching.lanes_of_a_warp() * launch_table.PIXELS_OF_A_THREAD
 
 
 def _blocks(logits: Tensor, warps: int) -> int:
-    """Of an image, likewise."""
+    """Return the number of blocks of pixels, and so of programs, per image."""
     return -(-_pixels(logits) // _lanes(warps))
 
 
 def _geometry(logits: Tensor, warps: int) -> tuple[int, ...]:
+    """Return the number of images, their blocks, their classes and their three sizes."""
     images, channels = logits.shape[:2]
     return (images, _blocks(logits, warps), channels, *three_axes(logits.shape[2:], 1))
 
 
 def _window_options(kernel_size: Sequence[int]) -> dict[str, int]:
+    """Return the constants that describe the window."""
     window = three_axes(kernel_size, 1)
     return {
         "WINDOW_OUTER": window.outer,
@@ -399,15 +395,18 @@ def _window_options(kernel_size: Sequence[int]) -> dict[str, int]:
 
 def _pixel_options(
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     other: Strides,
     kernel_size: Sequence[int],
     warps: int,
 ) -> dict[str, Any]:
-    """``other``: the strides of winners or gradient."""
+    """Return the options of kernels that take blocks of pixels.
+
+    ``other`` are the strides of the remaining tensor, winners or gradient.
+    """
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
-    tensors = (strides_of_image(logits), reading.target_strides, reading.mask_strides, other)
+    tensors = (strides_of_image(logits), view.target_strides, view.mask_strides, other)
     window = three_axes(kernel_size, 1)
     return {
         "LANES": _lanes(warps),

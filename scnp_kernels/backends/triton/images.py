@@ -19,7 +19,7 @@ class Axes(NamedTuple):
 
 
 class Strides(NamedTuple):
-    """In elements; 0 repeats."""
+    """The strides of an image, in elements; an axis with stride 0 repeats."""
 
     batch: int
     channel: int
@@ -29,7 +29,7 @@ class Strides(NamedTuple):
 
 
 def three_axes(spatial: Sequence[int], lacking: int) -> Axes:
-    """1 to 3 spatial numbers as three; ``lacking`` stands for an axis that is not there.
+    """Extend 1 to 3 spatial numbers to three; ``lacking`` stands for an axis that is not there.
 
     >>> three_axes((7,), 1), three_axes((5, 7), 1)
     (Axes(outer=1, middle=1, inner=7), Axes(outer=5, middle=1, inner=7))
@@ -42,19 +42,19 @@ def three_axes(spatial: Sequence[int], lacking: int) -> Axes:
 
 
 def strides_of_image(tensor: Tensor) -> Strides:
-    """Of a tensor ``[B, C, *spatial]``."""
+    """Return the strides of a tensor ``[B, C, *spatial]``."""
     batch, channel, *spatial = tensor.stride()
     return Strides(batch, channel, *three_axes(spatial, 0))
 
 
 def strides_of_map(tensor: Tensor) -> Strides:
-    """Of a tensor ``[B, *spatial]``, which is the same for every channel."""
+    """Return the strides of a tensor ``[B, *spatial]``, which all channels share."""
     batch, *spatial = tensor.stride()
     return Strides(batch, 0, *three_axes(spatial, 0))
 
 
 def plane_needs_64_bits(tensors: Iterable[Strides], sizes: Axes, window: Axes) -> bool:
-    """Does an offset within a plane, window included, go beyond 32 bits in any of the tensors?"""
+    """Return whether an offset within a plane, window included, exceeds 32 bits in any tensor."""
     rows, columns = sizes.middle + window.middle, sizes.inner + window.inner
     return any(s.middle * rows + s.inner * columns > _MOST_32_BITS for s in tensors)
 
@@ -62,7 +62,7 @@ def plane_needs_64_bits(tensors: Iterable[Strides], sizes: Axes, window: Axes) -
 def tensor_needs_64_bits(
     tensors: Iterable[Strides], batch: int, channels: int, sizes: Axes, window: Axes
 ) -> bool:
-    """The same of offsets within the whole tensor, and of the number of its elements."""
+    """Return whether an offset within a tensor, or its number of elements, exceeds 32 bits."""
     reached = [size + side for size, side in zip(sizes, window, strict=True)]
     counts = (batch, channels, *reached)
     return batch * channels * sizes.outer * sizes.middle * sizes.inner > _MOST_32_BITS // 2 or any(

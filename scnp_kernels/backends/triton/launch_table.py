@@ -1,8 +1,8 @@
 """How a kernel is launched: a small table by dimension, dtype and window. Nothing is autotuned.
 
 A marching program has one lane, that is one thread, per column of its block; in 3D each lane works
-on a strip of rows. What is chosen here is held to budgets by ``make gpu-check``: registers and
-occupancy from the compiled code, loads and sectors from counting.
+on a strip of rows. ``make gpu-check`` holds these choices to budgets: registers and occupancy from
+the compiled code, loads and sectors from counting.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from typing import NamedTuple
 
 from .images import Axes
 
-# Windows with a longer side than this take the plain path: what is unrolled grows with the window.
+# Windows with a longer side do not march, since what is unrolled grows with the window.
 LONGEST_MARCHING_SIDE = {2: 7, 3: 5}
-PLAIN_LANES = 128
-# Of the kernels of Dice + cross entropy that are not marches. Those that sum over their pixels are
-# one warp: that needs neither shared memory nor barriers.
+# The kernels for any window: pixels of a program and, at most, registers of a thread. Without a
+# limit the CUDA compiler spills rather than take more than 32.
+ANY_WINDOW_LANES = 128
+ANY_WINDOW_REGISTERS = 64
+# The kernels of Dice + cross entropy that take blocks of pixels. A program that sums over its
+# pixels is one warp, which needs neither shared memory nor barriers.
 PIXELS_OF_A_THREAD = 4
 SUMMING_WARPS, OTHER_WARPS = 1, 4
-# Of march_sums, for what a lane carries along: the more there is to load, the less is left for it.
+# Registers of a thread that dice_ce_forward_march may use for running state, in 2D (True) and 3D
+# (False). A step in 3D loads more, so that less remains.
 _MOST_KEPT_REGISTERS = {True: 80, False: 45}
-PLAIN_REGISTERS = 64  # left alone, the CUDA compiler spills rather than take more than 32
 
 # A march reads window - 1 planes more than it writes: long marches read less, short ones make more
-# programs. This many fill the largest chips several times over.
+# programs. This many programs fill the largest chips several times over.
 _ENOUGH_PROGRAMS = 1024
 _LONGEST_MARCH = 16
 _SHORTEST_MARCH = 4
@@ -37,17 +40,17 @@ class March(NamedTuple):
     strip: int  # rows of a lane
     block_rows: int  # strips above each other
     columns: int
-    planes: int  # of the outer axis that a program writes
+    planes: int  # planes of the outer axis that a program writes
     programs: int
-    registers: int | None  # at most so many for a thread; None leaves it to the compiler
+    registers: int | None  # the most that a thread may use; None leaves it to the compiler
 
     def warps(self, lanes_of_a_warp: int) -> int:
-        """One thread per lane."""
+        """Return the number of warps that makes one thread per lane."""
         return self.block_rows * self.columns // lanes_of_a_warp
 
 
 def can_march(window: Axes) -> bool:
-    """Is the window small enough for the marching kernels?"""
+    """Return whether the window is small enough for the marching kernels."""
     return max(window) <= LONGEST_MARCHING_SIDE[2 if window.middle == 1 else 3]
 
 
@@ -60,7 +63,7 @@ def forward_march(
     itemsize: int,
     rocm: bool = False,
 ) -> March:
-    """The launch of the forward pass; ``shares_labels``: a label map serves several channels.
+    """Choose the launch of Eq. 1; ``shares_labels``: a label map serves several channels.
 
     ROCm's wavefronts keep masks and pointers in scalar registers, of which long strips need more
     than there are.
@@ -78,7 +81,7 @@ def forward_march(
 
 
 def scatter_march(batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int) -> March:
-    """The launch of the backward pass."""
+    """Choose the launch of Eq. 2."""
     if window.middle == 1 and sizes.middle == 1:
         return _march(batch, channels, sizes, 1, 1, 1, 128, None)
     if itemsize == 8:
@@ -110,25 +113,14 @@ def _march(
     return March(together, strip, block_rows, columns, planes, programs, registers)
 
 
-def gradient_march(
-    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
-) -> March:
-    """The launch of Dice + cross entropy's backward pass, for one term or both."""
-    if window.middle == 1 and sizes.middle == 1:
-        # Two channels share what is read of a pixel: labels, and what all its channels share.
-        small = window.outer <= 3 and itemsize < 8
-        together = 2 if small and terms == 1 and channels > 1 else 1
-        return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
-    if itemsize == 8 or max(window) > 3:
-        return _march(batch, channels, sizes, 1, 1, 4, 64, None)
-    return _march(batch, channels, sizes, 1, 1, 4, 64, 80)
-
-
-def sums_march(
+def dice_ce_forward_march(
     batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
 ) -> March | None:
-    """The launch of Dice + cross entropy's forward pass, for one term or both, all channels of a
-    pixel in one program; None where their rings and sums would not stay in registers."""
+    """Choose the launch of Dice + cross entropy's forward pass, for one term or both.
+
+    A program has all channels of a pixel. None where their rings of planes and their statistics
+    would not stay in registers.
+    """
     flat = window.middle == 1 and sizes.middle == 1
     if not flat and max(window) > 3:
         return None
@@ -138,3 +130,18 @@ def sums_march(
     if flat:
         return _march(batch, channels, sizes, channels, 1, 1, 128, None)
     return _march(batch, channels, sizes, channels, 1, 4, 64, 128)
+
+
+def dice_ce_backward_march(
+    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
+) -> March:
+    """Choose the launch of Dice + cross entropy's backward pass, for one term or both."""
+    if window.middle == 1 and sizes.middle == 1:
+        # Two channels share what is read once per pixel: its label, and what its classes have in
+        # common.
+        small = window.outer <= 3 and itemsize < 8
+        together = 2 if small and terms == 1 and channels > 1 else 1
+        return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
+    if itemsize == 8 or max(window) > 3:
+        return _march(batch, channels, sizes, 1, 1, 4, 64, None)
+    return _march(batch, channels, sizes, 1, 1, 4, 64, 80)

@@ -1,4 +1,4 @@
-"""What launches have in common: device, compiler options, geometry, how targets are read."""
+"""What all launches need: the device, compiler options, geometry, and how targets are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...rules.target import can_hold
+from ...rules.target import Reading, can_hold
 from ...rules.window import number_of_taps
 from . import launch_table
 from .images import Strides, strides_of_image, strides_of_map, three_axes
@@ -18,8 +18,8 @@ ON_ROCM = torch.version.hip is not None
 NO_STRIDES = Strides(0, 0, 0, 0, 0)
 
 
-class TargetReading(NamedTuple):
-    """Target and mask as kernels take them."""
+class TargetView(NamedTuple):
+    """Target and mask, as kernels take them."""
 
     pointers: tuple[Tensor, Tensor]
     target_strides: Strides
@@ -29,43 +29,48 @@ class TargetReading(NamedTuple):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """In the order of the kernels' parameters; the mask has no channels."""
+        """Return the strides in the order of the kernels' parameters; the mask has no channels."""
         return (*self.target_strides, self.mask_strides.batch, *self.mask_strides[2:])
 
 
-def read_target(
+def view_target(
     target: Tensor,
     mask: Tensor | None,
-    target_is_masks: bool,
-    first_class: int,
-    ignore_index: int | None,
+    reading: Reading,
     unread: Tensor,
-) -> TargetReading:
-    """``unread`` stands for a mask that is not there: any tensor on the same device."""
-    has_ignore_index = ignore_index is not None and can_hold(target.dtype, ignore_index)
-    return TargetReading(
+) -> TargetView:
+    """Return what kernels need of a target.
+
+    ``unread`` stands for a mask that is not there: any tensor on the same device.
+    """
+    ignored = reading.ignore_index
+    if ignored is not None and not can_hold(target.dtype, ignored):
+        ignored = None  # it matches nothing
+    return TargetView(
         pointers=(
             as_bytes(target) if target.dtype == torch.bool else target,
             unread if mask is None else as_bytes(mask),
         ),
-        target_strides=strides_of_image(target) if target_is_masks else strides_of_map(target),
+        target_strides=strides_of_image(target)
+        if reading.target_is_masks
+        else strides_of_map(target),
         mask_strides=NO_STRIDES if mask is None else strides_of_map(mask),
-        labels=(first_class, (ignore_index or 0) if has_ignore_index else 0),
+        labels=(reading.first_class, ignored or 0),
         options={
-            "TARGET_IS_MASKS": target_is_masks,
-            "HAS_IGNORE_INDEX": has_ignore_index,
+            "TARGET_IS_MASKS": reading.target_is_masks,
+            "HAS_IGNORE_INDEX": ignored is not None,
             "HAS_MASK": mask is not None,
         },
     )
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
-    """A bool tensor's memory as bytes: only "zero or not" counts."""
+    """View a bool tensor as bytes, since kernels ask only whether they are zero."""
     return tensor.view(torch.uint8)
 
 
 def on_device_of(tensor: Tensor) -> Any:
-    """Kernels are launched on the current device: make it the tensor's."""
+    """Make the tensor's device the current one, on which kernels are launched."""
     if tensor.device.type != "cuda" or tensor.device.index == torch.cuda.current_device():
         return nullcontext()
     return torch.cuda.device(tensor.device)
@@ -77,6 +82,7 @@ def march_options(
     wide_offsets: bool,
     multiplies: bool = False,
 ) -> dict[str, Any]:
+    """Return the constants and compiler options of a marching kernel."""
     outer, middle, inner = window
     return {
         "WINDOW_OUTER": outer,
@@ -92,32 +98,38 @@ def march_options(
 
 
 def compiler_options(registers: int | None, multiplies: bool) -> dict[str, Any]:
-    """SCNP itself compares, moves and adds values, never multiplies: there is nothing to fuse. The
-    limit of a thread's registers is an option of the CUDA compiler only."""
+    """Return the compiler's options; only the CUDA compiler takes a limit of registers.
+
+    ``multiplies`` lets it fuse a multiplication with an addition. SCNP itself compares, moves and
+    adds values, and never multiplies: there is nothing to fuse.
+    """
     limit = {} if registers is None or ON_ROCM else {"maxnreg": registers}
     return {"enable_fp_fusion": multiplies, **limit}
 
 
 def lanes_of_a_warp() -> int:
+    """Return how many threads run in lockstep."""
     return 64 if ON_ROCM else 32
 
 
-def plain_grid(count: int) -> tuple[int]:
-    return (-(-count // launch_table.PLAIN_LANES),)
+def any_window_grid(count: int) -> tuple[int]:
+    """Return the grid of a kernel for any window that writes ``count`` pixels."""
+    return (-(-count // launch_table.ANY_WINDOW_LANES),)
 
 
-def plain_options(wide_offsets: bool, multiplies: bool = False) -> dict[str, Any]:
-    lanes = launch_table.PLAIN_LANES
+def any_window_options(wide_offsets: bool, multiplies: bool = False) -> dict[str, Any]:
+    """Return the constants and compiler options of a kernel for any window."""
+    lanes = launch_table.ANY_WINDOW_LANES
     return {
         "LANES": lanes,
         "WIDE_OFFSETS": wide_offsets,
         "num_warps": lanes // lanes_of_a_warp(),
-        **compiler_options(launch_table.PLAIN_REGISTERS, multiplies),
+        **compiler_options(launch_table.ANY_WINDOW_REGISTERS, multiplies),
     }
 
 
-def plain_geometry(image: Tensor, kernel_size: Sequence[int]) -> tuple[int, ...]:
-    """Count, sizes, how far the window reaches inside the image, and how its taps are numbered."""
+def any_window_geometry(image: Tensor, kernel_size: Sequence[int]) -> tuple[int, ...]:
+    """Return count, sizes, how far the window reaches inside the image, and its taps' numbering."""
     sizes = three_axes(image.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     reach = (min(side // 2, size - 1) for side, size in zip(window, sizes, strict=True))

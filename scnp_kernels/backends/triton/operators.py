@@ -1,7 +1,7 @@
 """Forward, scatter and gather on the GPU: tensors in, one kernel launch each, tensors out.
 
-No synchronisation and no allocation but the results, so that a CUDA graph can capture them;
-``validate=True`` is the exception, which looks at the target's values beforehand.
+Nothing waits for the GPU and nothing but the results is allocated, so that a CUDA graph can capture
+them; only ``validate=True`` waits, since it looks at the target's values beforehand.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...rules.target import check_values
+from ...rules.target import Reading, check_values
 from ...rules.window import winner_dtype
 from . import launch_table, launching
 from .images import (
@@ -20,17 +20,19 @@ from .images import (
     tensor_needs_64_bits,
     three_axes,
 )
-from .kernels.any_window import gather_winners, plain_forward, plain_scatter
-from .kernels.forward_march import march_forward
-from .kernels.scatter_march import march_scatter
+from .kernels.forward_any_window import forward_any_window
+from .kernels.forward_march import forward_march
+from .kernels.gather import gather as gather_kernel
+from .kernels.scatter_any_window import scatter_any_window
+from .kernels.scatter_march import scatter_march
 from .launching import (
-    TargetReading,
+    TargetView,
+    any_window_geometry,
+    any_window_grid,
+    any_window_options,
     march_options,
     on_device_of,
-    plain_geometry,
-    plain_grid,
-    plain_options,
-    read_target,
+    view_target,
 )
 
 
@@ -39,13 +41,9 @@ def forward(
     target: Tensor,
     mask: Tensor | None,
     kernel_size: Sequence[int],
-    target_is_masks: bool,
-    first_class: int,
-    label_count: int,
-    ignore_index: int | None,
-    validate: bool,
+    reading: Reading,
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 1. Returns the penalized logits and the winners' tap numbers, both ``[B, C, *spatial]``.
+    """Return the penalized logits of Eq. 1 and the winners' tap numbers, both ``[B, C, *spatial]``.
 
     Raises:
         ValueError: With ``validate``, the target holds a value that is not permitted.
@@ -54,10 +52,10 @@ def forward(
     winners = torch.empty_like(logits, dtype=winner_dtype(kernel_size))
     if logits.numel() == 0:
         return penalized, winners
-    if validate:
-        check_values(logits, target, mask, target_is_masks, label_count, ignore_index)
-    reading = read_target(target, mask, target_is_masks, first_class, ignore_index, winners)
-    forward_into(penalized, winners, logits, reading, kernel_size)
+    if reading.validate:
+        check_values(logits, target, mask, reading)
+    view = view_target(target, mask, reading, winners)
+    forward_into(penalized, winners, logits, view, kernel_size)
     return penalized, winners
 
 
@@ -65,33 +63,33 @@ def forward_into(
     penalized: Tensor | None,
     winners: Tensor,
     logits: Tensor,
-    reading: TargetReading,
+    view: TargetView,
     kernel_size: Sequence[int],
 ) -> None:
-    """:func:`forward` into tensors of the same strides; without ``penalized``, the winners only."""
+    """Run :func:`forward` into tensors of the same strides, or into the winners' alone."""
     batch, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     logits_strides = strides_of_image(logits)
     result_strides = strides_of_image(winners)
-    tensors = (logits_strides, reading.target_strides, reading.mask_strides, result_strides)
+    tensors = (logits_strides, view.target_strides, view.mask_strides, result_strides)
     pointers = (
         logits,
-        *reading.pointers,
+        *view.pointers,
         winners if penalized is None else penalized,
         winners,
     )
-    strides = (*logits_strides, *reading.strides, *result_strides)
-    options = {**reading.options, "WINNERS_ONLY": penalized is None}
+    strides = (*logits_strides, *view.strides, *result_strides)
+    options = {**view.options, "WINNERS_ONLY": penalized is None}
     with on_device_of(logits):
         if not launch_table.can_march(window):
-            plain_forward[plain_grid(logits.numel())](
+            forward_any_window[any_window_grid(logits.numel())](
                 *pointers,
-                *plain_geometry(logits, kernel_size),
+                *any_window_geometry(logits, kernel_size),
                 *strides,
-                *reading.labels,
+                *view.labels,
                 **options,
-                **plain_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
+                **any_window_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
             )
             return
         march = launch_table.forward_march(
@@ -99,17 +97,17 @@ def forward_into(
             channels,
             sizes,
             window,
-            not reading.options["TARGET_IS_MASKS"],
+            not view.options["TARGET_IS_MASKS"],
             logits.dtype.itemsize,
             launching.ON_ROCM,
         )
-        march_forward[(march.programs,)](
+        forward_march[(march.programs,)](
             *pointers,
             channels,
             *sizes,
             march.planes,
             *strides,
-            *reading.labels,
+            *view.labels,
             **options,
             CHANNELS=march.channels,
             RESULT_LIKE_LOGITS=logits_strides[3:] == result_strides[3:],
@@ -118,7 +116,7 @@ def forward_into(
 
 
 def scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """Eq. 2. Sends the gradient of every pixel to its winner; ``[B, C, *spatial]`` each."""
+    """Send the gradient of every pixel to its winner, by Eq. 2; ``[B, C, *spatial]`` each."""
     result = torch.empty_like(winners, dtype=gradient.dtype)
     scatter_into(result, gradient, winners, kernel_size)
     return result
@@ -127,7 +125,7 @@ def scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Te
 def scatter_into(
     result: Tensor, gradient: Tensor, winners: Tensor, kernel_size: Sequence[int]
 ) -> None:
-    """:func:`scatter` into a tensor of any floating dtype; float32 is what half types add up in."""
+    """Run :func:`scatter` into a tensor of any floating dtype; half types add up in float32."""
     if result.numel() == 0:
         return
     batch, channels = gradient.shape[:2]
@@ -137,17 +135,17 @@ def scatter_into(
     strides = tuple(stride for tensor in tensors for stride in tensor)
     with on_device_of(gradient):
         if not launch_table.can_march(window):
-            plain_scatter[plain_grid(gradient.numel())](
+            scatter_any_window[any_window_grid(gradient.numel())](
                 gradient,
                 winners,
                 result,
-                *plain_geometry(gradient, kernel_size),
+                *any_window_geometry(gradient, kernel_size),
                 *strides,
-                **plain_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
+                **any_window_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
             )
             return
         march = launch_table.scatter_march(batch, channels, sizes, window, gradient.dtype.itemsize)
-        march_scatter[(march.programs,)](
+        scatter_march[(march.programs,)](
             gradient,
             winners,
             result,
@@ -161,7 +159,7 @@ def scatter_into(
 
 
 def gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """The transpose of :func:`scatter`: every pixel takes the value at its winner."""
+    """Return for every pixel the value at its winner: the transpose of :func:`scatter`."""
     result = torch.empty_like(winners, dtype=values.dtype)
     if result.numel() == 0:
         return result
@@ -170,7 +168,7 @@ def gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tenso
     window = three_axes(kernel_size, 1)
     tensors = tuple(map(strides_of_image, (values, winners, result)))
     with on_device_of(values):
-        gather_winners[plain_grid(values.numel())](
+        gather_kernel[any_window_grid(values.numel())](
             values,
             winners,
             result,
@@ -179,6 +177,6 @@ def gather(values: Tensor, winners: Tensor, kernel_size: Sequence[int]) -> Tenso
             *sizes,
             *window,
             *(stride for tensor in tensors for stride in tensor),
-            **plain_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
+            **any_window_options(tensor_needs_64_bits(tensors, batch, channels, sizes, window)),
         )
     return result

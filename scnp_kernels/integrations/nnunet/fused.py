@@ -1,6 +1,6 @@
 """nnU-Net's own loss on penalized outputs, computed by the fused SCNP + Dice + cross entropy.
 
-nnU-Net's two compound losses are the fused one, up to constants:
+The paper's loss is the fused one. nnU-Net's two compound losses are, up to constants:
 
     DC_and_CE_loss     softmax; its Dice term is -Dice, the fused one's 1 - Dice
     DC_and_BCE_loss    sigmoid; the same, and with ignored voxels its cross entropy is the sum over
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ...losses import SCNPDiceCELoss
 from ...rules.arguments import check_weight
-from .losses import Outputs
+from .losses import Outputs, PaperDiceCELoss
 from .windows import Window
 
 
@@ -64,8 +64,7 @@ class FusedOutputs(nn.Module):
             self.weights, of_one_scale = loss.weight_factors, loss.loss
         recognised = _recognise(of_one_scale, channels)
         self.last_channel_is_ignored = recognised.last_channel_is_ignored
-        # The fused loss counts 1 - Dice where nnU-Net counts -Dice.
-        self.surplus: float = recognised.options["dice_weight"] * (1 + self.plain_weight)
+        self.surplus = recognised.surplus * (1 + self.plain_weight)
         self.of_scales = nn.ModuleList(
             SCNPDiceCELoss(window, plain_weight=self.plain_weight, **recognised.options)
             for window in self.windows
@@ -101,10 +100,14 @@ class FusedOutputs(nn.Module):
 class _Recognised(NamedTuple):
     options: dict[str, Any]  # of SCNPDiceCELoss
     last_channel_is_ignored: bool
+    surplus: float  # what the fused loss counts more: 1 - Dice where nnU-Net counts -Dice
 
 
 def _recognise(loss: Any, channels: int) -> _Recognised:
-    """The fused loss's options for one of nnU-Net's compound losses."""
+    """The fused loss's options for the paper's loss, or one of nnU-Net's compound losses."""
+    if type(loss) is PaperDiceCELoss:
+        options = {"ignore_index": loss.ignore_index}
+        return _Recognised(options, last_channel_is_ignored=False, surplus=0.0)
     if type(loss) is DC_and_CE_loss:
         cross_entropy = _expect(loss.ce, RobustCrossEntropyLoss)
         if cross_entropy.label_smoothing != 0 or cross_entropy.reduction != "mean":
@@ -119,6 +122,7 @@ def _recognise(loss: Any, channels: int) -> _Recognised:
                 **_dice_options(loss.dc, softmax_helper_dim1),
             },
             last_channel_is_ignored=False,
+            surplus=loss.weight_dice,
         )
     if type(loss) is DC_and_BCE_loss:
         cross_entropy = _expect(loss.ce, nn.BCEWithLogitsLoss)
@@ -134,6 +138,7 @@ def _recognise(loss: Any, channels: int) -> _Recognised:
                 **_dice_options(loss.dc, torch.sigmoid),
             },
             last_channel_is_ignored=loss.use_ignore_label,
+            surplus=loss.weight_dice,
         )
     raise CannotFuseError(f"nnU-Net built a {type(loss).__name__}")
 

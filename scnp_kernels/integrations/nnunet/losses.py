@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ...functional import scnp
+from ...losses import SCNPDiceCELoss
 from ...rules.arguments import check_weight
 from .windows import Window
 
@@ -38,6 +38,7 @@ class PenalizedOutputs(nn.Module):
         plain_weight: Weight of the loss on plain outputs; finite and not negative.
 
     Example:
+        >>> import torch
         >>> loss = PenalizedOutputs(nn.CrossEntropyLoss(), [(3, 3)])
         >>> outputs = torch.zeros(2, 3, 8, 8)                           # [b, C, H, W]
         >>> target = torch.zeros(2, 8, 8, dtype=torch.int64)            # [b, H, W]
@@ -98,19 +99,22 @@ class PenalizedOutputs(nn.Module):
         )
 
 
-class PaperDiceCELoss(nn.Module):
-    """Cross entropy plus Dice loss, by the formulas of the paper's own code, on softmax.
+class PaperDiceCELoss(SCNPDiceCELoss):
+    """The paper's cross entropy plus Dice loss, on softmax: :class:`SCNPDiceCELoss` without SCNP.
 
         CE   = mean over pixels of -log p(target)
-        Dice = 1 - mean over classes of 2 * sum(p * y) / (sum(p) + sum(y))
+        Dice = 1 - mean over images and classes of
+               (2 * sum(p * y) + 1e-5) / (sum(p) + sum(y) + 1e-5)
 
-    Sums run over the whole batch, and the background is a class like the others: nnU-Net's own
-    Dice leaves it out. The paper has no ignored pixels; here they are left out of every sum.
+    Sums run over the pixels of one image, and the background is a class like the others: nnU-Net's
+    own Dice leaves it out. The paper's code counts -Dice, which is smaller by the constant 1. It
+    has no ignored pixels; here they are left out of every sum.
 
     Args:
         ignore_label: The label of ignored pixels; None if there is none.
 
     Example:
+        >>> import torch
         >>> logits = torch.zeros(1, 2, 2, 2)                            # [b, C, H, W]
         >>> target = torch.tensor([[[[0, 0], [1, 1]]]])                 # [b, 1, H, W]
         >>> PaperDiceCELoss()(logits, target)                           # log(2) + 1 - 1/2
@@ -118,24 +122,4 @@ class PaperDiceCELoss(nn.Module):
     """
 
     def __init__(self, ignore_label: int | None = None) -> None:
-        super().__init__()
-        self.ignore_label = ignore_label
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits ``[b, C, *spatial]`` and labels ``[b, 1, *spatial]``."""
-        labels = target.long()  # [b, 1, *spatial]
-        valid = torch.ones_like(labels, dtype=torch.bool)
-        if self.ignore_label is not None:
-            valid = labels != self.ignore_label
-            labels = labels.where(valid, 0)
-        log_probabilities = logits.float().log_softmax(1)  # [b, C, *spatial]
-        picked = log_probabilities.gather(1, labels)  # [b, 1, *spatial]
-        cross_entropy = -picked.where(valid, 0).sum() / valid.sum().clamp_min(1)
-
-        probabilities = log_probabilities.exp().where(valid, 0)
-        one_hot = torch.zeros_like(probabilities).scatter_(1, labels, 1.0).where(valid, 0)
-        axes = [0, *range(2, logits.dim())]
-        intersection = (probabilities * one_hot).sum(axes)  # [C]
-        total = probabilities.sum(axes) + one_hot.sum(axes)  # [C]; 0 if every pixel is ignored
-        dice = 2 * intersection / total.clamp_min(torch.finfo(total.dtype).tiny)
-        return cross_entropy + 1 - dice.mean()
+        super().__init__(scnp_weight=0.0, plain_weight=1.0, ignore_index=ignore_label)

@@ -8,7 +8,6 @@ nnU-Net pools thick slices in the plane first, so that voxels become nearly cubi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from ...rules.arguments import KernelSize, check_kernel_size
@@ -38,16 +37,18 @@ def windows_per_scale(
     per_scale: Sequence[KernelSize] | None,
     spacing: Sequence[float],
     scales: Sequence[Sequence[float]] | None,
+    *,
+    follow_spacing: bool = True,
 ) -> tuple[Window, ...]:
     """One window for every output of the network, the finest first.
 
     Args:
-        kernel_size: One side for all axes, adapted to the spacing of every scale; or one side per
-            axis, taken as it is.
+        kernel_size: One side for all axes; or one side per axis, taken as it is.
         per_scale: The same, one for each output; replaces ``kernel_size``.
         spacing: The plan's spacing, one length per spatial axis.
         scales: Size of every output relative to the patch, one factor per spatial axis (nnU-Net's
             deep supervision scales); None without deep supervision.
+        follow_spacing: Whether one side for all axes is adapted to the spacing of every scale.
 
     Raises:
         TypeError: A window is neither an integer nor a sequence of integers.
@@ -68,46 +69,10 @@ def windows_per_scale(
         )
     windows = []
     for size, factor in zip(sizes, factors, strict=True):
-        if isinstance(size, int):
+        if isinstance(size, int) and follow_spacing:
             (side,) = check_kernel_size(size)
             spacing_here = [length / f for length, f in zip(spacing, factor, strict=True)]
             windows.append(window_for_spacing(side, spacing_here))
         else:
             windows.append(check_kernel_size(size, len(spacing)))
     return tuple(windows)
-
-
-def kernel_size_option(default: KernelSize) -> KernelSize:
-    """The variable ``SCNP_KERNEL_SIZE``, such as ``3`` or ``1,3,3``; else the default."""
-    text = os.environ.get("SCNP_KERNEL_SIZE", "").strip()
-    return _window("SCNP_KERNEL_SIZE", text) if text else default
-
-
-def kernel_size_per_scale_option(
-    default: Sequence[KernelSize] | None,
-) -> Sequence[KernelSize] | None:
-    """The variable ``SCNP_KERNEL_SIZE_PER_SCALE``, such as ``5;3;3`` or ``1,5,5;1,3,3;3,3,3``."""
-    name = "SCNP_KERNEL_SIZE_PER_SCALE"
-    text = os.environ.get(name, "").strip()
-    return [_window(name, part) for part in text.split(";")] if text else default
-
-
-def plain_weight_option(default: float) -> float:
-    """The variable ``SCNP_PLAIN_WEIGHT``, a number; else the default."""
-    text = os.environ.get("SCNP_PLAIN_WEIGHT", "").strip()
-    if not text:
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"SCNP_PLAIN_WEIGHT: got {text!r}, takes a number") from None
-
-
-def _window(name: str, text: str) -> KernelSize:
-    try:
-        sides = [int(side) for side in text.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"{name}: got {text!r}, takes one odd integer, or one per axis separated by commas"
-        ) from None
-    return sides[0] if len(sides) == 1 else sides

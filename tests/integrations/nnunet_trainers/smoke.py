@@ -6,6 +6,7 @@ nnU-Net finds this file as it finds any trainer, through its variable nnUNet_ext
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,20 @@ class SmokePaper(Smoke, nnUNetTrainerSCNPPaper):
 
 class SmokeFused(Smoke, nnUNetTrainerSCNPFused):
     pass
+
+
+class SmokeEdited(SmokeSCNP):
+    """A trainer whose option somebody edits between two calls; the test plays the editor."""
+
+    SCNP_KERNEL_SIZE = int(os.environ.get("SMOKE_EDITED_TO", "3"))
+
+
+class SmokeLines(SmokeSCNP):
+    """Counts the columns that hold a line, in the target of every scale, as the loss gets them."""
+
+    def validation_step(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        # One scale's target is [b, 1, H, W]; all images of a batch show the same case.
+        self.record["columns"] = [
+            int((target[0, 0] > 0).any(dim=0).sum()) for target in batch["target"]
+        ]
+        return super().validation_step(batch)

@@ -14,7 +14,8 @@ r"""Eq. 2 on the GPU: every gradient goes to the winner of its pixel.
 
     Planes, rows and columns are read in ascending order and added one by one, so contributions
     arrive in raster order of the pixels that send them: the result does not depend on the grid, and
-    is bit for bit that of the CPU. No atomics. Half types are added up in float32 and round once.
+    is bit for bit that of the CPU. There are no atomics. Half types are added up in float32 and
+    rounded once.
 """
 
 from __future__ import annotations
@@ -23,35 +24,9 @@ import triton
 import triton.language as tl
 
 from .device.numbers import widened, zeros
-from .device.tiles import (
-    columns_inside,
-    lane_offsets,
-    offset,
-    place_of_program,
-    widened_stride,
-)
-
-
-@triton.jit
-def add_to_winner(
-    sums,
-    AT: tl.constexpr,
-    value,
-    tap,
-    PLANE: tl.constexpr,
-    DOWN: tl.constexpr,
-    ACROSS: tl.constexpr,
-    WINDOW_MIDDLE: tl.constexpr,
-    WINDOW_INNER: tl.constexpr,
-):
-    """Add ``value`` to the accumulator ``AT`` where that is the sender's winner: it lies in plane,
-    row and column PLANE, DOWN and ACROSS of the sender's window, unless that is none of its rows.
-    """
-    if (DOWN >= 0) and (DOWN < WINDOW_MIDDLE):
-        wanted: tl.constexpr = (PLANE * WINDOW_MIDDLE + DOWN) * WINDOW_INNER + ACROSS
-        added = sums[AT] + tl.where(tap == wanted, value, 0.0)
-        sums = sums[:AT] + (added,) + sums[AT + 1 :]
-    return sums
+from .device.tiles import columns_inside, tile_of_program
+from .device.views import image_view, next_plane, next_row, pixels, rows_back, with_lanes_of
+from .device.winners import add_to_winner
 
 
 @triton.jit(
@@ -62,7 +37,7 @@ def add_to_winner(
         "result_batch", "result_channel", "result_outer", "result_middle",
     ]
 )  # fmt: skip
-def march_scatter(
+def scatter_march(
     gradient,  # [channels, outer, middle, inner] of every image, by the strides below
     winners,
     logits_gradient,  # out
@@ -98,79 +73,65 @@ def march_scatter(
     """One program: ``chunk`` planes of a block of rows and columns of one channel."""
     HALF_OUTER: tl.constexpr = WINDOW_OUTER // 2
     HALF_MIDDLE: tl.constexpr = WINDOW_MIDDLE // 2
-    batch, channel, first, end, row, column = place_of_program(
-        channels, outer, middle, inner, chunk, 1, STRIP, BLOCK_ROWS, COLUMNS
-    )
-    gradient += offset(batch, gradient_batch) + offset(channel, gradient_channel)
-    winners += offset(batch, winners_batch) + offset(channel, winners_channel)
-    logits_gradient += offset(batch, result_batch) + offset(channel, result_channel)
-    gradient_middle = widened_stride(gradient_middle, WIDE_OFFSETS)
-    gradient_inner = widened_stride(gradient_inner, WIDE_OFFSETS)
-    winners_middle = widened_stride(winners_middle, WIDE_OFFSETS)
-    winners_inner = widened_stride(winners_inner, WIDE_OFFSETS)
-    result_middle = widened_stride(result_middle, WIDE_OFFSETS)
-    gradient_at = lane_offsets(row, column, gradient_middle, gradient_inner, WIDE_OFFSETS)
-    winners_at = gradient_at
-    result_at = gradient_at
-    if not ONE_LAYOUT:
-        winners_at = lane_offsets(row, column, winners_middle, winners_inner, WIDE_OFFSETS)
-        result_at = lane_offsets(row, column, result_middle, result_inner, WIDE_OFFSETS)
-    column_inside = columns_inside(column, inner, WINDOW_INNER)
-
     zero = zeros(BLOCK_ROWS * COLUMNS, gradient.dtype.element_ty)
-    sums = (zero,) * (STRIP * WINDOW_OUTER)  # [plane, row of the strip], the lowest plane first
-    start = tl.maximum(first - HALF_OUTER, 0)
-    # Pointers walk along with the march, for the sake of registers: see march_forward.py.
-    gradient += offset(start, gradient_outer)
-    winners += offset(start, winners_outer)
-    logits_gradient += offset(start - HALF_OUTER, result_outer)
-    for step in range(end + HALF_OUTER - start):
+    tile = tile_of_program(channels, outer, middle, inner, chunk, 1, STRIP, BLOCK_ROWS, COLUMNS)
+    column_inside = columns_inside(tile.column, inner, WINDOW_INNER)
+    start = tl.maximum(tile.first - HALF_OUTER, 0)
+    gradient_strides = (
+        gradient_batch, gradient_channel, gradient_outer, gradient_middle, gradient_inner,
+    )  # fmt: skip
+    winners_strides = (winners_batch, winners_channel, winners_outer, winners_middle, winners_inner)
+    result_strides = (result_batch, result_channel, result_outer, result_middle, result_inner)
+    gradient = image_view(gradient, gradient_strides, tile, start, WIDE_OFFSETS)
+    winners = image_view(winners, winners_strides, tile, start, WIDE_OFFSETS)
+    winners = with_lanes_of(winners, gradient, ONE_LAYOUT)
+    result = image_view(logits_gradient, result_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
+    result = with_lanes_of(result, gradient, ONE_LAYOUT)
+
+    accumulators = (zero,) * (STRIP * WINDOW_OUTER)  # [plane, row of the strip], lowest plane first
+    for step in range(tile.end + HALF_OUTER - start):
         plane = start + step
         rows_of_plane = tl.where(plane < outer, middle, 0)
-        gradient_row = gradient - HALF_MIDDLE * gradient_middle
-        winners_row = winners - HALF_MIDDLE * winners_middle
+        gradient_row = rows_back(gradient, HALF_MIDDLE)
+        winners_row = rows_back(winners, HALF_MIDDLE)
         for source in tl.static_range(STRIP + 2 * HALF_MIDDLE):
-            # `row + (source - HALF_MIDDLE)` is the row that is read.
-            row_inside = row + (source - HALF_MIDDLE) >= 0
-            row_inside = row_inside & (row + (source - HALF_MIDDLE) < rows_of_plane)
+            # `tile.row + (source - HALF_MIDDLE)` is the row that is read.
+            row_inside = tile.row + (source - HALF_MIDDLE) >= 0
+            row_inside = row_inside & (tile.row + (source - HALF_MIDDLE) < rows_of_plane)
             for sender in tl.static_range(WINDOW_INNER):
-                # What lies outside of the image sends zero, whatever its winner.
+                # A sender outside of the image sends zero, whatever its winner.
                 inside = row_inside & column_inside[sender]
                 value = tl.load(
-                    gradient_row + (sender - WINDOW_INNER // 2) * gradient_inner + gradient_at,
-                    mask=inside,
-                    other=0,
+                    pixels(gradient_row, 0, sender - WINDOW_INNER // 2), mask=inside, other=0
                 )
                 tap = tl.load(
-                    winners_row + (sender - WINDOW_INNER // 2) * winners_inner + winners_at,
-                    mask=inside,
-                    other=0,
+                    pixels(winners_row, 0, sender - WINDOW_INNER // 2), mask=inside, other=0
                 )
-                for target in tl.static_range(WINDOW_OUTER):
-                    for result in tl.static_range(STRIP):
-                        sums = add_to_winner(
-                            sums,
-                            target * STRIP + result,
+                for plane_to in tl.static_range(WINDOW_OUTER):
+                    for row_to in tl.static_range(STRIP):
+                        accumulators = add_to_winner(
+                            accumulators,
+                            plane_to * STRIP + row_to,
                             widened(value),
                             tap.to(tl.int32),
-                            target,
-                            result - source + 2 * HALF_MIDDLE,
+                            plane_to,
+                            row_to - source + 2 * HALF_MIDDLE,
                             WINDOW_INNER - 1 - sender,
                             WINDOW_MIDDLE,
                             WINDOW_INNER,
                         )
-            gradient_row += gradient_middle
-            winners_row += winners_middle
-        result_row = logits_gradient
-        rows = tl.where(plane - HALF_OUTER >= first, middle, 0)
-        for result in tl.static_range(STRIP):
+            gradient_row = next_row(gradient_row)
+            winners_row = next_row(winners_row)
+        result_row = result
+        rows = tl.where(plane - HALF_OUTER >= tile.first, middle, 0)
+        for row_to in tl.static_range(STRIP):
             tl.store(
-                result_row + result_at,
-                sums[result].to(logits_gradient.dtype.element_ty),
-                mask=(row + result < rows) & (column < inner),
+                pixels(result_row, 0, 0),
+                accumulators[row_to].to(logits_gradient.dtype.element_ty),
+                mask=(tile.row + row_to < rows) & (tile.column < inner),
             )
-            result_row += result_middle
-        sums = sums[STRIP:] + (zero,) * STRIP
-        gradient += gradient_outer
-        winners += winners_outer
-        logits_gradient += result_outer
+            result_row = next_row(result_row)
+        accumulators = accumulators[STRIP:] + (zero,) * STRIP
+        gradient = next_plane(gradient)
+        winners = next_plane(winners)
+        result = next_plane(result)

@@ -2,6 +2,7 @@
 
 nnU-Net finds them by name: through the variable ``nnUNet_extTrainer`` (2.8 and later), or when this
 file lies in its own folder of trainers (``python -m scnp_kernels.integrations.nnunet --copy``).
+A name may end in options: nnUNetTrainerSCNP_w5 is nnUNetTrainerSCNP with a window of 5.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 from scnp_kernels.integrations.nnunet.fused import CannotFuseError, FusedOutputs
 from scnp_kernels.integrations.nnunet.losses import PaperDiceCELoss
 from scnp_kernels.integrations.nnunet.training import PenalizedTraining
+from scnp_kernels.integrations.nnunet.variants import variant_by_name
 from scnp_kernels.integrations.nnunet.windows import Window
 
 
@@ -42,8 +44,14 @@ class nnUNetTrainerSCNPFused(nnUNetTrainerSCNP):
             return super()._penalize(loss, windows, plain_weight)
 
 
-class nnUNetTrainerSCNPPaper(nnUNetTrainerSCNP):
-    """The paper's own Dice and cross entropy on penalized outputs, at nnU-Net's scale weights."""
+class nnUNetTrainerSCNPPaper(nnUNetTrainerSCNPFused):
+    """The paper's own cross entropy + Dice on penalized outputs, at nnU-Net's scale weights.
+
+    As in the paper's code, Dice is taken per image and class, the background counted, and the
+    window is the same at every scale and along every axis, whatever the spacing.
+    """
+
+    SCNP_FOLLOWS_SPACING = False
 
     def _loss_to_penalize(self) -> Any:
         if self.label_manager.has_regions:
@@ -56,3 +64,19 @@ class nnUNetTrainerSCNPPaper(nnUNetTrainerSCNP):
         if not isinstance(built, DeepSupervisionWrapper):
             return loss
         return DeepSupervisionWrapper(loss, built.weight_factors)
+
+
+_TRAINERS = {
+    trainer.__name__: trainer
+    for trainer in (
+        nnUNetTrainerSCNP,
+        nnUNetTrainerSCNPJoint,
+        nnUNetTrainerSCNPFused,
+        nnUNetTrainerSCNPPaper,
+    )
+}
+
+
+def __getattr__(name: str) -> type[nnUNetTrainer]:
+    """Variants, such as nnUNetTrainerSCNP_w5; nnU-Net asks a module for a trainer by its name."""
+    return variant_by_name(name, _TRAINERS)

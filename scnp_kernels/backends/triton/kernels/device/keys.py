@@ -18,7 +18,7 @@ import triton.language as tl
 
 @triton.jit
 def infinity_bits(DTYPE: tl.constexpr):
-    """The bits of +inf, where :func:`ordered_key` puts them."""
+    """Return the bits of +inf, where :func:`ordered_key` puts them."""
     if DTYPE == tl.float64:
         bits: tl.constexpr = 0x7FF0000000000000
     elif DTYPE == tl.float16:
@@ -30,7 +30,7 @@ def infinity_bits(DTYPE: tl.constexpr):
 
 @triton.jit
 def highest_key(DTYPE: tl.constexpr):
-    """The key of NaN."""
+    """Return the key of NaN."""
     if DTYPE == tl.float64:
         key: tl.constexpr = 0x7FFFFFFFFFFFFFFF
     else:
@@ -40,7 +40,7 @@ def highest_key(DTYPE: tl.constexpr):
 
 @triton.jit
 def no_candidate(LANES: tl.constexpr, DTYPE: tl.constexpr):
-    """[LANES] keys below that of every logit of ``DTYPE``."""
+    """Return [LANES] keys below that of every logit of ``DTYPE``."""
     if DTYPE == tl.float64:
         return tl.full([LANES], -0x8000000000000000, tl.int64)
     else:
@@ -49,7 +49,7 @@ def no_candidate(LANES: tl.constexpr, DTYPE: tl.constexpr):
 
 @triton.jit
 def ordered_key(logit, foreground):
-    """[LANES] logits and bool -> [LANES] keys: the larger, the worse for the network."""
+    """Convert [LANES] logits to keys: the larger the key, the worse the logit for its class."""
     if logit.dtype == tl.float64:
         bits = logit.to(tl.int64, bitcast=True)
     elif logit.dtype == tl.float32:
@@ -64,7 +64,7 @@ def ordered_key(logit, foreground):
 
 @triton.jit
 def logit_of_key(key, foreground, DTYPE: tl.constexpr):
-    """The inverse of :func:`ordered_key`, but for the sign of zero and the bits of NaN."""
+    """Invert :func:`ordered_key`, but for the sign of zero and the bits of NaN."""
     if DTYPE == tl.float64:
         sign: tl.constexpr = -0x8000000000000000
     else:
@@ -81,6 +81,6 @@ def logit_of_key(key, foreground, DTYPE: tl.constexpr):
 
 @triton.jit
 def first_best(best, best_tap, key, tap):
-    """The better of two candidates; the former stays when they are equal."""
+    """Return the better of two candidates; the former stays when they are equal."""
     better = key > best
     return tl.where(better, key, best), tl.where(better, tap, best_tap)

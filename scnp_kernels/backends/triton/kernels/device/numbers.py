@@ -1,4 +1,4 @@
-"""The type that values are added up in."""
+"""The dtype that values are added up in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def widened(value):
-    """As it is added up: float32 for half types, else as it is."""
+    """Return the value in the dtype it is added up in: float32 for half types, else its own."""
     if value.dtype.primitive_bitwidth < 32:
         value = value.to(tl.float32)
     return value
@@ -16,5 +16,5 @@ def widened(value):
 
 @triton.jit
 def zeros(LANES: tl.constexpr, DTYPE: tl.constexpr):
-    """[LANES] sums of nothing, of the type that values of ``DTYPE`` are added up in."""
+    """Return [LANES] zeros of the dtype that values of ``DTYPE`` are added up in."""
     return widened(tl.zeros([LANES], DTYPE))

@@ -1,27 +1,59 @@
-"""Dice + cross entropy at one pixel: its probabilities, what the sums take of them, the gradient.
+"""Dice + cross entropy at one pixel: probabilities, their share of the statistics, the gradient.
 
-Softmax needs of all the classes of a pixel only what they have in common:
+Softmax couples the classes of a pixel. What they have in common is three numbers:
 
     largest    the largest logit m, subtracted so that nothing overflows
     inverse    1 / sum of exp(logit - m)
-    pull       sum of y * dE - sum of p * a          (dice_ce.gradient_of_sums)
+    pull       sum of y * dE - sum of p * a          (rules/dice_ce.py has the derivation)
 
-so that ``p = exp(logit - largest) * inverse``. Not the logarithm of the sum: added to a large m, it
-would lose what distinguishes the classes. Sigmoid's classes have nothing in common.
+so that ``p = exp(logit - largest) * inverse``. The logarithm of the sum would not do: added to a
+large m, it would lose what distinguishes the classes. Sigmoid's classes have nothing in common.
 
-Computed in float32, or float64 for float64 logits. Special values go the way that PyTorch's softmax
-sends them: a NaN or +inf, or -inf in every class, makes all classes of the pixel NaN.
+Everything is computed in float32, or float64 for float64 logits. Special values spread as in
+PyTorch's softmax: a NaN or +inf, or -inf in every class, makes all classes of the pixel NaN.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
+
+from .....rules.dice_ce import Statistics
+
+STATISTICS = tl.constexpr(len(Statistics._fields))
+INTERSECTION = tl.constexpr(Statistics._fields.index("intersection"))
+PROBABILITY = tl.constexpr(Statistics._fields.index("probability"))
+FOREGROUND = tl.constexpr(Statistics._fields.index("foreground"))
+POSITIVE = tl.constexpr(Statistics._fields.index("foreground_ce"))
+NEGATIVE = tl.constexpr(Statistics._fields.index("background_ce"))
+VALID = tl.constexpr(Statistics._fields.index("valid"))
+
+
+class Terms(NamedTuple):
+    """What a pixel adds to the statistics of a class, or the statistics' gradients."""
+
+    intersection: Any
+    probability: Any
+    positive: Any
+    negative: Any
+
+
+class Common(NamedTuple):
+    """What the classes of a pixel have in common."""
+
+    largest: Any
+    inverse: Any
+    pull: Any
+
+
+COMMON_PARTS = tl.constexpr(len(Common._fields))
 
 
 @triton.jit
 def log_of_one_plus(x):
-    """[LANES] in [0, 1]; small ones by their series, where ``1 + x`` would round them away."""
+    """Return log(1 + x) of [LANES] x in [0, 1], by its series where ``1 + x`` would round."""
     if x.dtype == tl.float64:
         small: tl.constexpr = 1e-4
     else:
@@ -32,7 +64,7 @@ def log_of_one_plus(x):
 
 @triton.jit
 def sigmoid_and_complement(logit):
-    """p and 1 - p, neither by a subtraction."""
+    """Return p and 1 - p, neither by a subtraction, which would cancel."""
     power = tl.exp(-tl.abs(logit))
     larger = 1.0 / (1.0 + power)
     smaller = power * larger
@@ -42,15 +74,18 @@ def sigmoid_and_complement(logit):
 
 @triton.jit
 def no_classes(LANES: tl.constexpr, DTYPE: tl.constexpr):
-    """(largest, total) of softmax before its first class."""
+    """Return (largest, total) of softmax before its first class."""
     return tl.full([LANES], float("-inf"), DTYPE), tl.zeros([LANES], DTYPE)
 
 
 @triton.jit
 def add_class(largest, total, logit):
-    """One more class: (largest, total, the factor for what was summed before, its own exp)."""
+    """Return (largest, total) with one more class, and two factors.
+
+    The first factor is what the sums so far shrink by, the second the exp of the new class.
+    """
     most = tl.maximum(largest, logit)
-    # exp(0) where both are infinite: what follows from that is decided by total_of_all.
+    # Where both are infinite, take exp(0): total_of_all decides what follows from that.
     factor = tl.where(largest == most, 1.0, tl.exp(largest - most))
     power = tl.where(logit == most, 1.0, tl.exp(logit - most))
     return most, total * factor + power, factor, power
@@ -58,13 +93,13 @@ def add_class(largest, total, logit):
 
 @triton.jit
 def total_of_all(largest, total):
-    """The sum of ``exp(logit - largest)``: NaN where the largest is infinite."""
+    """Return the sum of ``exp(logit - largest)``: NaN where the largest is infinite."""
     return total + (largest - largest)
 
 
 @triton.jit
 def softmax_of_all(logits, CLASSES: tl.constexpr):
-    """(largest, sum of exp(logit - largest)) of a tuple of logits."""
+    """Return (largest, sum of exp(logit - largest)) of a tuple of logits."""
     largest = logits[0]
     for k in tl.static_range(1, CLASSES):
         largest = tl.maximum(largest, logits[k])
@@ -76,9 +111,9 @@ def softmax_of_all(logits, CLASSES: tl.constexpr):
 
 @triton.jit
 def terms_of_class(logit, foreground, largest, total, valid, SOFTMAX: tl.constexpr):
-    """What a pixel adds to the sums of a class: (intersection, probability, positive, negative).
+    """Return the :class:`Terms` that a pixel adds to the statistics of a class.
 
-    ``foreground`` of an invalid pixel may be anything.
+    At an invalid pixel ``foreground`` may be anything.
     """
     if SOFTMAX:
         below = logit - largest
@@ -90,9 +125,9 @@ def terms_of_class(logit, foreground, largest, total, valid, SOFTMAX: tl.constex
         more = log_of_one_plus(tl.exp(-tl.abs(logit)))
         positive = tl.maximum(-logit, 0.0) + more
         negative = tl.where(valid & (foreground == 0), tl.maximum(logit, 0.0) + more, 0.0)
-    # Chosen, not multiplied: what stands at an invalid pixel may be infinite.
+    # Values are chosen, not multiplied, since those of an invalid pixel may be infinite.
     inside = valid & foreground
-    return (
+    return Terms(
         tl.where(inside, probability, 0.0),
         tl.where(valid, probability, 0.0),
         tl.where(inside, positive, 0.0),
@@ -101,44 +136,75 @@ def terms_of_class(logit, foreground, largest, total, valid, SOFTMAX: tl.constex
 
 
 @triton.jit
-def load_sums_gradient(
-    sums_gradient,  # [2, 6, B, C], contiguous
-    term,  # 0: of the penalized logits, 1: of the plain ones
+def store_statistics(
+    partials,  # pointer to the program's entry of field 0 of the class
+    field,  # stride from field to field
+    terms,  # [LANES] each
+    foreground,  # [LANES] numbers of pixels, as is valid
+    valid,
+):
+    """Store what a program adds to a class's statistics: the sums over its lanes."""
+    DTYPE: tl.constexpr = partials.dtype.element_ty
+    tl.store(partials + INTERSECTION * field, tl.sum(terms.intersection, 0))
+    tl.store(partials + PROBABILITY * field, tl.sum(terms.probability, 0))
+    tl.store(partials + FOREGROUND * field, tl.sum(foreground, 0).to(DTYPE))
+    tl.store(partials + POSITIVE * field, tl.sum(terms.positive, 0))
+    tl.store(partials + NEGATIVE * field, tl.sum(terms.negative, 0))
+    tl.store(partials + VALID * field, tl.sum(valid, 0).to(DTYPE))
+
+
+@triton.jit
+def load_gradients(
+    statistics_gradient,  # [2, STATISTICS, B, C], contiguous
+    term,  # 0: penalized logits, 1: unpenalized ones
     image,
     channel,
     images,
     channels,
     DTYPE: tl.constexpr,
 ):
-    """Scalars: of (intersection, probability, positive, negative) of an image and class."""
+    """Return the gradients of an image's and class's statistics, as :class:`Terms` of scalars."""
     field = images * channels
-    at = sums_gradient + term * 6 * field + image * channels + channel
+    at = statistics_gradient + term * STATISTICS * field + image * channels + channel
     there = channel < channels
-    return (
-        tl.load(at, mask=there, other=0).to(DTYPE),
-        tl.load(at + field, mask=there, other=0).to(DTYPE),
-        tl.load(at + 3 * field, mask=there, other=0).to(DTYPE),
-        tl.load(at + 4 * field, mask=there, other=0).to(DTYPE),
+    return Terms(
+        tl.load(at + INTERSECTION * field, mask=there, other=0).to(DTYPE),
+        tl.load(at + PROBABILITY * field, mask=there, other=0).to(DTYPE),
+        tl.load(at + POSITIVE * field, mask=there, other=0).to(DTYPE),
+        tl.load(at + NEGATIVE * field, mask=there, other=0).to(DTYPE),
     )
 
 
 @triton.jit
+def load_common(common, field, inside, zero, SOFTMAX: tl.constexpr):
+    """Load the pixels' :class:`Common`, ``field`` apart; sigmoid has none, and reads nothing."""
+    result = Common(zero, zero, zero)
+    if SOFTMAX:
+        result = Common(
+            tl.load(common, mask=inside, other=0),
+            tl.load(common + field, mask=inside, other=0),
+            tl.load(common + 2 * field, mask=inside, other=0),
+        )
+    return result
+
+
+@triton.jit
 def gradient_of_probability(foreground, gradients):
-    """a: what an increase of the pixel's p changes; ``gradients`` of load_sums_gradient."""
-    return gradients[1] + tl.where(foreground, gradients[0], 0.0)
+    """Return a, the loss's derivative by the pixel's p; ``gradients`` of load_gradients."""
+    return gradients.probability + tl.where(foreground, gradients.intersection, 0.0)
 
 
 @triton.jit
 def gradient_of_logit(logit, foreground, gradients, common, SOFTMAX: tl.constexpr):
-    """What a valid pixel sends to its logit of a class; ``common``: (largest, inverse, pull)."""
+    """Return the loss's derivative by a valid pixel's logit of a class."""
     of_probability = gradient_of_probability(foreground, gradients)
-    of_positive = tl.where(foreground, gradients[2], 0.0)
+    of_positive = tl.where(foreground, gradients.positive, 0.0)
     if SOFTMAX:
-        probability = tl.exp(logit - common[0]) * common[1]
-        result = probability * (of_probability + common[2]) - of_positive
+        probability = tl.exp(logit - common.largest) * common.inverse
+        result = probability * (of_probability + common.pull) - of_positive
     else:
         probability, complement = sigmoid_and_complement(logit)
-        of_negative = tl.where(foreground, 0.0, gradients[3])
+        of_negative = tl.where(foreground, 0.0, gradients.negative)
         result = probability * (complement * of_probability + of_negative)
         result -= complement * of_positive
     return result

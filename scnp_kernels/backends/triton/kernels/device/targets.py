@@ -1,6 +1,6 @@
-"""What a target says of a pixel: is it valid, and does it belong to the channel's class?
+"""What a target says of a pixel: whether it is valid, and whether the channel's class holds it.
 
-Labels and ``ignore_index`` compare as mathematical integers. Python decides beforehand what the
+Labels and ``ignore_index`` compare as mathematical integers. The host decides beforehand what the
 target is, and drops an ``ignore_index`` that its dtype cannot hold.
 """
 
@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def comparable(value):
-    """[LANES] of a target's dtype -> of a dtype in which integers compare exactly."""
+    """Convert [LANES] values of a target to a dtype in which integers compare exactly."""
     dtype: tl.constexpr = value.dtype
     if dtype.is_floating():
         if dtype.primitive_bitwidth < 32:
@@ -26,13 +26,13 @@ def comparable(value):
 
 @triton.jit
 def equals_label(value, label):
-    """Does the :func:`comparable` value equal the integer ``label``, a scalar?"""
+    """Return whether the :func:`comparable` value equals the integer ``label``, a scalar."""
     return value == label.to(value.dtype)
 
 
 @triton.jit
 def is_in_mask(value):
-    """A mask's value as it was loaded, read as ``> 0.5``."""
+    """Return whether a mask's value, as it was loaded, is above 0.5."""
     if value.dtype.is_floating():
         inside = comparable(value) > 0.5
     else:
@@ -42,30 +42,42 @@ def is_in_mask(value):
 
 @triton.jit
 def load_target(
-    target,  # pointer to the pixels' image or, of masks, the channel's image
-    target_at,  # [LANES] offsets
-    mask,
-    mask_at,
-    inside,  # [LANES] bool: in the image
+    target,  # [LANES] pointers to the pixels or, where the target is masks, to the channel's
+    mask,  # [LANES] pointers
+    inside,  # [LANES] bool: is the pixel in the image?
     ignore_index,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
 ):
-    """The target's value at each lane, and whether the pixel is in the image and valid."""
-    value = tl.load(target + target_at, mask=inside, other=0)
+    """Return the target's value for each lane, and whether the pixel is in the image and valid."""
+    value = tl.load(target, mask=inside, other=0)
     usable = inside
     if HAS_IGNORE_INDEX:
         usable = usable & (equals_label(comparable(value), ignore_index) == 0)
     if HAS_MASK:
-        usable = usable & (tl.load(mask + mask_at, mask=inside, other=0) != 0)
+        usable = usable & (tl.load(mask, mask=inside, other=0) != 0)
     return value, usable
 
 
 @triton.jit
 def is_foreground(value, label, TARGET_IS_MASKS: tl.constexpr):
-    """Does the pixel belong to the class ``label``, a scalar that masks do not need?"""
+    """Return whether the pixel belongs to the class ``label``, a scalar that masks do not need."""
     if TARGET_IS_MASKS:
         foreground = is_in_mask(value)
     else:
         foreground = equals_label(comparable(value), label)
     return foreground
+
+
+@triton.jit
+def foreground_of_class(
+    target,  # [LANES] pointers into the channel's image
+    inside,
+    value,  # from load_target, for label maps
+    label,
+    TARGET_IS_MASKS: tl.constexpr,
+):
+    """Return whether the pixel belongs to the class, whose own mask is read if there are masks."""
+    if TARGET_IS_MASKS:
+        value = tl.load(target, mask=inside, other=0)
+    return is_foreground(value, label, TARGET_IS_MASKS)

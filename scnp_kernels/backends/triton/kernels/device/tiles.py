@@ -16,23 +16,36 @@ strip of STRIP rows (2D: the middle axis has one row, so one lane is one column)
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
 
 
+class Tile(NamedTuple):
+    """What one program writes."""
+
+    batch: Any  # scalar, as are the next three
+    channel: Any  # the first of CHANNELS
+    first: Any  # plane
+    end: Any  # one past the last plane
+    row: Any  # [LANES], the first row of the lane's strip
+    column: Any  # [LANES]
+
+
 @triton.jit
-def place_of_program(
+def tile_of_program(
     channels,
     outer,
     middle,
     inner,
-    chunk,  # pixels of the outer axis that one program writes
+    chunk,  # planes of the outer axis that one program writes
     CHANNELS: tl.constexpr,
     STRIP: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """(batch, first channel, first plane, one past the last) as scalars, (row, column) per lane."""
+    """Return the :class:`Tile` of this program."""
     number = tl.program_id(0)
     blocks = tl.cdiv(inner, COLUMNS)
     column_block = number % blocks
@@ -49,37 +62,14 @@ def place_of_program(
     lanes = tl.arange(0, BLOCK_ROWS * COLUMNS)
     row = row_block * (BLOCK_ROWS * STRIP) + lanes // COLUMNS * STRIP
     column = column_block * COLUMNS + lanes % COLUMNS
-    return batch, channel, first, tl.minimum(first + chunk, outer), row, column
-
-
-@triton.jit
-def offset(index, stride):
-    """A scalar offset that cannot overflow."""
-    return index.to(tl.int64) * stride
-
-
-@triton.jit
-def widened_stride(stride, WIDE_OFFSETS: tl.constexpr):
-    """A stride whose multiples within a plane cannot overflow."""
-    if WIDE_OFFSETS:
-        stride = stride * tl.full([], 1, tl.int64)
-    return stride
-
-
-@triton.jit
-def lane_offsets(row, column, row_stride, column_stride, WIDE_OFFSETS: tl.constexpr):
-    """[LANES] offsets within a plane, in 32 bits where the plane fits."""
-    if WIDE_OFFSETS:
-        row = row.to(tl.int64)
-        column = column.to(tl.int64)
-    return row * row_stride + column * column_stride
+    return Tile(batch, channel, first, tl.minimum(first + chunk, outer), row, column)
 
 
 @triton.jit
 def columns_inside(column, inner, WINDOW_INNER: tl.constexpr):
-    """For every tap of a row of the window: is its column in the image?"""
+    """Return [LANES] bool for every tap of a row of the window: whether its column is inside."""
     inside = ()
     for tap in tl.static_range(WINDOW_INNER):
-        there = column + (tap - WINDOW_INNER // 2)
-        inside = inside + ((there >= 0) & (there < inner),)
+        neighbour = column + (tap - WINDOW_INNER // 2)
+        inside = inside + ((neighbour >= 0) & (neighbour < inner),)
     return inside

@@ -1,0 +1,222 @@
+"""The measured rows as tables of Markdown, and the goals that they are held to. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.gpu.rows import Row
+
+# The goals: each pass within this many times the least that must move, at the card's own rate.
+MOST_OVER_FLOOR = 1.5
+COPY, OURS = "copy of the logits", "scnp"
+PLAIN = ("plain", "plain compiled")
+MEBIBYTE = 2**20
+# On an A10, as the paper's Appendix B tells it, a forward pass.
+PAPER = "the paper on an A10: 2D +0.70 ms and +340 MiB, 3D +0.55 ms and +454 MiB"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table of Markdown, and an empty line after it."""
+    if not lines:
+        return ["Nothing was measured.", ""]
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows, ""]
+
+
+def last_of_each(rows: Sequence[Row]) -> list[Row]:
+    """Return what is known last of each measurement, in the order in which they began."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        if row.get("kind") == "measurement":
+            known[row["name"]] = row
+    return list(known.values())
+
+
+def sections(rows: Sequence[Row]) -> list[str]:
+    """Return all tables of the measurements, the goals first."""
+    found = last_of_each(rows)
+
+    def by_table(name: str) -> list[Row]:
+        return [row for row in found if row["table"] == name]
+
+    alone, losses = by_table("scnp alone"), by_table("losses")
+    return [
+        "## Goals", "", *goals(alone, losses),
+        "## scnp alone", "", *_alone(alone),
+        "## Dice + cross entropy", "", *_losses(losses),
+        "## One training step in mixed precision", "", *_steps(by_table("training step")),
+        "## Counters", "", *_counters(by_table("counters")),
+        *_left_out(found),
+    ]  # fmt: skip
+
+
+def _copies(alone: Sequence[Row]) -> dict[str, float]:
+    """Bytes in a millisecond that a copy of a case's logits moves."""
+    return {
+        row["case"]: row["bytes_per_ms"]
+        for row in alone
+        if row["implementation"] == COPY and row["state"] == "measured"
+    }
+
+
+def _over_floor(row: Row, copies: dict[str, float], way: str) -> float | None:
+    """The time of the forward or backward pass over that of its least bytes at a copy's rate."""
+    rate = copies.get(row["case"])
+    if rate is None or f"least_{way}" not in row:
+        return None
+    return float(row[f"{way}_ms"] * rate / row[f"least_{way}"])
+
+
+def goals(alone: Sequence[Row], losses: Sequence[Row]) -> list[str]:
+    """Return each goal with what was found, and whether it is reached."""
+    copies = _copies(alone)
+    lines = []
+    for row in alone:
+        if row["implementation"] != OURS or row["state"] != "measured":
+            continue
+        for way in ("forward", "backward"):
+            over = _over_floor(row, copies, way)
+            if over is not None:
+                reached = "yes" if over <= MOST_OVER_FLOOR else "**no**"
+                goal = f"within {MOST_OVER_FLOOR}x of the floor of bytes"
+                lines.append([f"{_short(row['case'])}, {way}", goal, f"{over:.2f}x", reached])
+    for case in dict.fromkeys(row["case"] for row in losses):
+        times = _times_of_losses(losses, case)
+        plain = [times[name] for name in PLAIN if name in times]
+        if "fused" in times and plain:
+            ratio = times["fused"] / min(plain)
+            reached = "yes" if ratio < 1 else "**no**"
+            goal = "the fused loss below plain Dice + cross entropy, the faster of two"
+            lines.append([_short(case), goal, f"{ratio:.2f}x", reached])
+    return table(["", "goal", "found", "reached"], lines)
+
+
+def _times_of_losses(losses: Sequence[Row], case: str) -> dict[str, float]:
+    return {
+        row["implementation"]: row["both_ms"]
+        for row in losses
+        if row["case"] == case and row["state"] == "measured"
+    }
+
+
+def _alone(rows: Sequence[Row]) -> list[str]:
+    copies = _copies(rows)
+    lines = []
+    for row in rows:
+        if row["state"] != "measured":
+            continue
+        name = row["implementation"]
+        if name == COPY:
+            rate = row["bytes_per_ms"] / 1e6
+            lines.append([_short(row["case"]), name, _range(row, "both_ms"), f"{rate:.0f}",
+                          *[""] * 8])  # fmt: skip
+            continue
+        cells = [_short(row["case"]), f"**{name} {row['backend']}**" if name == OURS else name]
+        for way in ("forward", "backward"):
+            over = _over_floor(row, copies, way)
+            rate = row[f"least_{way}"] / row[f"{way}_ms"] / 1e6
+            share = "" if over is None else f"{over:.2f}x"
+            cells += [_range(row, f"{way}_ms"), f"{rate:.0f}", share]
+        cells += [f"{row['host_ms']:.3f}"]
+        cells += [_mebibytes(row[key]) for key in ("forward_peak", "kept", "backward_peak")]
+        lines.append(cells)
+    heads = ["case", "", "forward, ms", "GB/s", "over the floor", "backward, ms", "GB/s"]
+    heads += ["over the floor", "launching, ms", "forward's peak, MiB", "kept, MiB"]
+    heads += ["backward's peak, MiB"]
+    return [
+        f"Medians, with the middle eight tenths in brackets; {PAPER}. GB/s: the least bytes that "
+        "must move over the time. Over the floor: the time over that of the least bytes at the "
+        "rate of a copy on this card. Memory: tensors beyond inputs, result and gradient.",
+        "",
+        *table(heads, lines),
+    ]
+
+
+def _losses(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for row in rows:
+        if row["state"] != "measured":
+            continue
+        times = _times_of_losses(rows, row["case"])
+        plain = [times[name] for name in PLAIN if name in times]
+        ratio = f"{row['both_ms'] / min(plain):.2f}x" if plain else ""
+        ours = row["implementation"].startswith("fused")
+        name = f"**{row['implementation']}**" if ours else row["implementation"]
+        cells = [_short(row["case"]), name, _range(row, "both_ms"), ratio]
+        cells += [f"{row['forward_ms']:.3f}", f"{row['backward_ms']:.3f}", f"{row['host_ms']:.3f}"]
+        cells += [_mebibytes(row[key]) for key in ("forward_peak", "kept", "backward_peak")]
+        lines.append(cells)
+    heads = ["case", "loss", "forward + backward, ms", "against plain, the faster"]
+    heads += ["forward", "backward", "launching", "forward's peak, MiB", "kept", "backward's peak"]
+    return table(heads, lines)
+
+
+def _steps(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for row in rows:
+        for loss in row.get("losses", ()):
+            if "reason" in loss:
+                lines.append([row["case"], loss["loss"], "failed", loss["reason"], "", ""])
+                continue
+            added = f"{_range(loss, 'added_ms')}, {loss['added_ms'] / _plain_step(row):+.1%}"
+            lines.append([row["case"], loss["loss"], _range(loss, "step_ms"), added,
+                          _mebibytes(loss["peak"]), _mebibytes(loss["added_bytes"])])  # fmt: skip
+    heads = ["network", "loss", "step, ms", "added to plain, ms", "peak, MiB", "added, MiB"]
+    return table(heads, lines)
+
+
+def _plain_step(row: Row) -> float:
+    return next(float(loss["step_ms"]) for loss in row["losses"] if loss["loss"] == "plain")
+
+
+def _counters(rows: Sequence[Row]) -> list[str]:
+    kernels = [kernel for row in rows for kernel in row.get("kernels", ())]
+    keys = ("sectors_over_least", "predicted_sectors_over_least", "dram_over_least",
+            "registers", "predicted_registers", "occupancy", "predicted_occupancy",
+            "achieved_occupancy", "microseconds")  # fmt: skip
+    lines = [
+        [kernel["kernel"], kernel["launched"], *(_number(kernel.get(key)) for key in keys)]
+        for kernel in kernels
+    ]
+    reasons = [row["reason"] for row in rows if row["state"] == "not there"]
+    if reasons:
+        return [f"Not there: {reason}." for reason in reasons] + [""]
+    heads = ["kernel", "launched", "sectors over the least", "predicted", "DRAM over the least"]
+    heads += ["registers", "predicted", "occupancy, %", "predicted", "achieved, %", "µs"]
+    return table(heads, lines)
+
+
+def _left_out(rows: Sequence[Row]) -> list[str]:
+    """What has no time, and why."""
+    lines = [
+        [row["name"], row["state"] if row["state"] != "started" else "ended its process",
+         row.get("reason") or "see the log"]
+        for row in rows
+        if row["state"] in ("failed", "started")
+    ]  # fmt: skip
+    missing = [row["name"] for row in rows if row["state"] == "not reached"]
+    result = []
+    if lines:
+        result += ["## What could not be measured", ""]
+        result += table(
+            ["", "", "reason"], [[cell.replace("\n", " ") for cell in line] for line in lines]
+        )
+    if missing:
+        result += [f"Not reached when the time was up: {len(missing)}, from {missing[0]} on.", ""]
+    return result
+
+
+def _short(case: str) -> str:
+    return case.replace("-labels", "").replace("-loss", "")
+
+
+def _range(row: Row, key: str) -> str:
+    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
+
+
+def _mebibytes(count: float | None) -> str:
+    return "" if count is None else f"{count / MEBIBYTE:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

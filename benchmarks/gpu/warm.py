@@ -1,0 +1,66 @@
+"""Compile beforehand what the measurements will compile, into the caches of triton and inductor.
+
+Several of these run beside the tests, each with a share of the cases. What fails here fails there
+too, and is told there.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice, zip_longest
+
+from benchmarks.gpu import device, losses, measure, penalization
+from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
+from benchmarks.gpu.inputs import Buffer
+from benchmarks.kernels.cases import Case
+
+Compile = Callable[[], None]
+
+
+def compile_share(share: int, shares: int) -> None:
+    """Run each implementation of this share once."""
+    for name, once in _in_order(share, shares):
+        begun = time.monotonic()
+        try:
+            once()
+        except Exception as error:  # told where it is measured
+            print(f"failed    {name}: {type(error).__name__}: {error}", flush=True)
+            if device.sticky_error() is not None:
+                return
+        else:
+            print(f"compiled  {name} in {time.monotonic() - begun:.1f} s", flush=True)
+
+
+def _in_order(share: int, shares: int) -> Iterator[tuple[str, Compile]]:
+    """Yield this share in the order in which it is measured, the losses between."""
+    shared = [islice(each, share, None, shares) for each in (_penalizations(), _losses())]
+    for pair in zip_longest(*shared):
+        yield from (one for one in pair if one is not None)
+
+
+def _penalizations() -> Iterator[tuple[str, Compile]]:
+    for case in cases(SHAPES):
+        for implementation in IMPLEMENTATIONS:
+            if implementation not in (COPY, LISTING) and why_not(implementation, case) is None:
+                once = functools.partial(_penalize, case, implementation)
+                yield f"{case.name}, {implementation}", once
+
+
+def _penalize(case: Case, implementation: str) -> None:
+    buffer = Buffer(case, 0)
+    penalized = penalization.built(implementation, case)(buffer)
+    measure.backward_of_penalized(penalized, buffer)
+
+
+def _losses() -> Iterator[tuple[str, Compile]]:
+    for case in loss_cases(SHAPES):
+        for loss in losses.LOSSES:
+            if loss.compiles:
+                yield f"{case.name}, {loss.name}", functools.partial(_lose, case, loss)
+
+
+def _lose(case: Case, loss: losses.Loss) -> None:
+    buffer = Buffer(case, 0)
+    measure.backward_of_loss(losses.built(loss, case)(buffer), buffer)

@@ -1,0 +1,181 @@
+// The CPU kernels, on the threads of the OpenMP that is loaded: torch's, where the module is
+// imported after torch.
+#include <pybind11/stl.h>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#include <algorithm>
+#include <exception>
+
+#include "../cpu/kernels.h"
+#include "operators.h"
+
+namespace scnp::python {
+namespace {
+
+using cpu::Workers;
+using Body = std::function<void(int64_t, int64_t)>;
+
+#if defined(_OPENMP)
+// As torch cuts its own loops, on as many threads: the runtime ends and makes threads where the
+// number changes from one region to the next.
+void run_in_parallel(int threads, int64_t items, const Body& body) {
+  std::exception_ptr failure;
+#pragma omp parallel num_threads(threads)
+  {
+    const int64_t team = omp_get_num_threads();
+    const int64_t share = (items + team - 1) / team;
+    const int64_t begin = omp_get_thread_num() * share;
+    if (begin < items) {
+      try {
+        body(begin, std::min(items, begin + share));
+      } catch (...) {
+#pragma omp critical(scnp_failure)
+        failure = std::current_exception();
+      }
+    }
+  }
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+}
+#endif
+
+Workers workers(int threads) {
+  return {threads, [threads](int64_t items, const Body& body) {
+#if defined(_OPENMP)
+            if (threads > 1 && items > 1 && omp_in_parallel() == 0) {
+              run_in_parallel(threads, items, body);
+              return;
+            }
+#endif
+            if (items > 0) {
+              body(0, items);
+            }
+          }};
+}
+
+// Whether every label that had to be permitted was.
+bool forward(const py::tuple& logits, const py::tuple& target, const std::optional<py::tuple>& mask,
+             const Window& kernel_size, bool target_is_masks, int64_t first_class,
+             int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
+             const py::tuple& penalized, const py::tuple& winners, int threads) {
+  const ForwardCall call = forward_call(
+      logits, target, mask, kernel_size,
+      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
+  const py::gil_scoped_release release;
+  return call.geometry.logits() == 0 || !cpu::forward(call, workers(threads)).found;
+}
+
+void scatter(const py::tuple& gradient, const py::tuple& winners, const Window& kernel_size,
+             const py::tuple& logits_gradient, int threads) {
+  const ScatterCall call = scatter_call(gradient, winners, kernel_size, logits_gradient);
+  const py::gil_scoped_release release;
+  if (call.geometry.logits() > 0) {
+    cpu::scatter(call, workers(threads));
+  }
+}
+
+void gather(const py::tuple& values, const py::tuple& winners, const Window& kernel_size,
+            const py::tuple& result, int threads) {
+  const GatherCall call = gather_call(values, winners, kernel_size, result);
+  const py::gil_scoped_release release;
+  if (call.geometry.logits() > 0) {
+    cpu::gather(call, workers(threads));
+  }
+}
+
+DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
+                        const std::optional<py::tuple>& mask, const Window& kernel_size,
+                        const Labels& labels, bool softmax, bool of_penalized, bool of_plain) {
+  DiceCECall call;
+  call.geometry = geometry_of(logits, kernel_size);
+  check_value(call.geometry.channels <= kMostClasses, "logits: got ", call.geometry.channels,
+              " classes, takes at most ", kMostClasses, " here");
+  call.type = float_type(logits);
+  call.winner_type = winner_type_for(call.geometry.taps());
+  call.logits = read(logits);
+  call.target = target_of(logits, {"target", target}, mask, labels);
+  call.softmax = softmax;
+  call.of_penalized = of_penalized;
+  call.of_plain = of_plain;
+  return call;
+}
+
+// Contiguous, float64: [2, kDiceCEStatistics, B, C].
+double* statistics_of(const Tensor& statistics, const Geometry& geometry) {
+  const int64_t sizes[] = {2, kDiceCEStatistics, geometry.batch, geometry.channels};
+  bool good = statistics.axes == 4 && statistics.type == TargetType::kFloat64;
+  int64_t stride = 1;
+  for (int axis = 3; good && axis >= 0; --axis) {
+    good =
+        statistics.size[axis] == sizes[axis] &&
+        (statistics.size[axis] == 1 || statistics.stride[axis] == stride || statistics.is_empty());
+    stride *= sizes[axis];
+  }
+  if (!good) {
+    check_value(false, statistics.name, ": got ", statistics.dtype().name, " of shape ",
+                statistics.shape(), ", takes float64, contiguous, [2, 6, B, C]");
+  }
+  check_storage(statistics);
+  return reinterpret_cast<double*>(statistics.data);
+}
+
+bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
+                     const std::optional<py::tuple>& mask, const Window& kernel_size,
+                     bool target_is_masks, int64_t first_class, int64_t label_count,
+                     std::optional<int64_t> ignore_index, bool validate, bool softmax,
+                     bool of_penalized, bool of_plain, const py::tuple& statistics,
+                     const py::tuple& winners, int threads) {
+  const Tensor logits("logits", logits_facts);
+  DiceCEForwardCall call;
+  static_cast<DiceCECall&>(call) =
+      dice_ce_call(logits, target, mask, kernel_size,
+                   {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
+                   of_penalized, of_plain);
+  if (of_penalized) {
+    call.winners = write_winners({"winners", winners}, logits, call.winner_type);
+  }
+  call.statistics = statistics_of({"statistics", statistics}, call.geometry);
+  const py::gil_scoped_release release;
+  return logits.is_empty() || !cpu::dice_ce_forward(call, workers(threads)).found;
+}
+
+void dice_ce_backward(const py::tuple& statistics_gradient, const py::tuple& winners,
+                      const py::tuple& logits_facts, const py::tuple& target,
+                      const std::optional<py::tuple>& mask, const Window& kernel_size,
+                      bool target_is_masks, int64_t first_class, int64_t label_count,
+                      std::optional<int64_t> ignore_index, bool validate, bool softmax,
+                      bool of_penalized, bool of_plain, const py::tuple& logits_gradient,
+                      int threads) {
+  const Tensor logits("logits", logits_facts);
+  DiceCEBackwardCall call;
+  static_cast<DiceCECall&>(call) =
+      dice_ce_call(logits, target, mask, kernel_size,
+                   {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
+                   of_penalized, of_plain);
+  call.statistics_gradient =
+      statistics_of({"statistics_gradient", statistics_gradient}, call.geometry);
+  if (of_penalized) {
+    call.winners = read_winners({"winners", winners}, logits, call.winner_type);
+  }
+  call.logits_gradient = write({"logits_gradient", logits_gradient}, logits);
+  const py::gil_scoped_release release;
+  if (!logits.is_empty()) {
+    cpu::dice_ce_backward(call, workers(threads));
+  }
+}
+
+}  // namespace
+
+void define_cpu_operators(py::module_& module) {
+  module.def("forward", &forward);
+  module.def("scatter", &scatter);
+  module.def("gather", &gather);
+  module.def("dice_ce_forward", &dice_ce_forward);
+  module.def("dice_ce_backward", &dice_ce_backward);
+}
+
+}  // namespace scnp::python
