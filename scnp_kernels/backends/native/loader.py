@@ -20,9 +20,7 @@ _reason: str | None = None  # why it cannot be
 
 
 def load() -> str | None:
-    """Load the kernels. None when they are there, else the reason.
-
-    Tried once per process: a failure is remembered, not repeated at every call.
+    """Load the kernels, once per process. None when they are there, else the reason.
 
     Raises:
         ValueError: ``SCNP_CPU_CAPABILITY`` asks for what this machine or this build has not.
