@@ -137,7 +137,7 @@ def _triton(operation: str) -> Callable[..., Any]:
 
 
 def _native(name: str, most_classes_of_dice_ce: int) -> Backend:
-    """The compiled kernels, which take those of the tensors' device."""
+    """The compiled kernels: the operations pick those of the tensors' device."""
     return Backend(
         name,
         native_operators.forward,
