@@ -377,11 +377,15 @@ def test_a_compiler_may_speak_in_any_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells processes of their parent's end")
-def test_a_killed_build_leaves_no_compiler_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["setup.py", "its parent"])
+def test_a_killed_build_leaves_no_compiler_behind(tmp_path: Path, killed: str) -> None:
     source = _copy_checkout(tmp_path / "source")
     compiler = _compiler(tmp_path, f'echo $$ >>"{tmp_path}/compilers"; sleep 600 & wait')
+    command = [sys.executable, "setup.py", "build_ext"]
+    if killed == "its parent":
+        command = [sys.executable, "-c", f"import subprocess; subprocess.run({command})"]
     process = subprocess.Popen(
-        [sys.executable, "setup.py", "build_ext"],
+        command,
         cwd=source,
         env=_environment(CXX=compiler, SCNP_BUILD="cpu", MAX_JOBS="2"),
         stdout=subprocess.DEVNULL,

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
 
 #include "../cpu/kernels.h"
 #include "operators.h"
@@ -23,6 +24,7 @@ using Body = std::function<void(int64_t, int64_t)>;
 // number changes from one region to the next.
 void run_in_parallel(int threads, int64_t items, const Body& body) {
   std::exception_ptr failure;
+  std::mutex failing;  // a named critical section would be a symbol of the whole program
 #pragma omp parallel num_threads(threads)
   {
     const int64_t team = omp_get_num_threads();
@@ -32,7 +34,7 @@ void run_in_parallel(int threads, int64_t items, const Body& body) {
       try {
         body(begin, std::min(items, begin + share));
       } catch (...) {
-#pragma omp critical(scnp_failure)
+        const std::lock_guard lock(failing);
         failure = std::current_exception();
       }
     }
