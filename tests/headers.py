@@ -40,9 +40,12 @@ class Check(NamedTuple):
         result = subprocess.run([*command, os.devnull], capture_output=True, text=True, check=False)
         if result.returncode == 0:
             return None
+        command = [*command, os.devnull]
+        if result.returncode < 0:
+            return f"{self.header}: signal {-result.returncode} ended {shlex.join(command)}"
         return (
             f"{self.header} does not compile alone: include what it uses\n"
-            f"$ {shlex.join([*command, os.devnull])}\n{result.stderr}"
+            f"$ {shlex.join(command)}\n{result.stderr}"
         )
 
 
