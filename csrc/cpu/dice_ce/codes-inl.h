@@ -11,6 +11,7 @@
 
 #include "../../contract/geometry.h"
 #include "../memory/scratch.h"
+#include "../tiling/plane_layout-inl.h"
 #include "../tiling/tile_codes-inl.h"
 #include "../tiling/tiles.h"
 #include "pixel_loss-inl.h"

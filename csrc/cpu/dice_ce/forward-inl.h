@@ -115,8 +115,8 @@ class TileDiceCEForward {
     }
     if (call.of_penalized) {
       for (int64_t k = 0; k < classes; ++k) {
-        planes_.push_back(Penalize<Key>::choose_path(scratch_, call.type, call.winner_type,
-                                                     geometry, tile_, layout_));
+        planes_.push_back(
+            choose_path<Key>(scratch_, call.type, call.winner_type, geometry, tile_, layout_));
         planes_.back()->start(logits_at(k, 0, 0, 0), call.logits.axis,
                               static_cast<uint8_t>(call.target.is_masks ? 0 : k));
       }

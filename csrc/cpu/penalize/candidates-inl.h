@@ -8,15 +8,10 @@
 
 #include <cstdint>
 
+#include "../tiling/plane_layout-inl.h"
+
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
-
-// Pixels per block: as many as the widest vector holds of the narrowest taps.
-constexpr int64_t kBlock = 64;
-
-inline int64_t whole_blocks(int64_t pixels) {
-  return (pixels + kBlock - 1) / kBlock * kBlock;
-}
 
 // [n] keys and [n] taps of one class. Taps count over the axes that are reduced so far.
 template <class Key, class Tap>

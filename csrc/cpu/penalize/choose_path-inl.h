@@ -27,11 +27,9 @@ SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
 template <class Key>
-std::unique_ptr<PenalizedPlanes<Key>> Penalize<Key>::choose_path(Scratch& scratch, FloatType type,
-                                                                 WinnerType winner_type,
-                                                                 const Geometry& geometry,
-                                                                 const Tile& tile,
-                                                                 const PlaneLayout& layout) {
+std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType type,
+                                                  WinnerType winner_type, const Geometry& geometry,
+                                                  const Tile& tile, const PlaneLayout& layout) {
   const Infinity<Key> infinity(type);
 #if SCNP_AVX512
   if (winner_type == WinnerType::kUInt8) {

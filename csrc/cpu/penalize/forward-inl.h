@@ -35,8 +35,8 @@ class TileForward {
         winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)) {
     planes_.reserve(together_);
     for (int64_t i = 0; i < together_; ++i) {
-      planes_.push_back(Penalize<Key>::choose_path(scratch_, call.type, call.winner_type,
-                                                   call.geometry, tile_, layout_));
+      planes_.push_back(
+          choose_path<Key>(scratch_, call.type, call.winner_type, call.geometry, tile_, layout_));
     }
   }
 
@@ -151,7 +151,7 @@ class TileForward {
 };
 
 template <class Key>
-Fault Penalize<Key>::forward(const ForwardCall& call, const Workers& workers) {
+Fault forward(const ForwardCall& call, const Workers& workers) {
   const Tiling tiling(call.geometry, channels_per_group(call.target),
                       channels_together(call.geometry, call.logits), workers.count);
   std::vector<Fault> faults(tiling.count());

@@ -7,13 +7,11 @@
 #include <cstdint>
 #include <memory>
 
-#include "../../contract/calls.h"
 #include "../../contract/geometry.h"
-#include "../kernels.h"
 #include "../memory/scratch.h"
+#include "../tiling/plane_layout-inl.h"
 #include "../tiling/tile_codes-inl.h"
 #include "../tiling/tiles.h"
-#include "class_candidates-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -47,18 +45,11 @@ class PenalizedPlanes {
   }
 };
 
-// Eq. 1 for logits whose keys are of one width. Units of their own compile it, so that the fused
-// loss does not.
+// Returns the fastest path for these windows. Compiled by units of Eq. 1 alone.
 template <class Key>
-struct Penalize {
-  static Fault forward(const ForwardCall& call, const Workers& workers);
-  // The fastest path for these windows.
-  static std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType type,
-                                                           WinnerType winner_type,
-                                                           const Geometry& geometry,
-                                                           const Tile& tile,
-                                                           const PlaneLayout& layout);
-};
+std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType type,
+                                                  WinnerType winner_type, const Geometry& geometry,
+                                                  const Tile& tile, const PlaneLayout& layout);
 
 }  // namespace scnp::cpu::SCNP_TARGET
 SCNP_TARGET_END

@@ -8,7 +8,6 @@
 #include "../../contract/calls.h"
 #include "../kernels.h"
 #include "../memory/strided_rows-inl.h"
-#include "../penalize/penalized_planes-inl.h"
 #include "../tiling/read_class_codes-inl.h"
 #include "../vector/half_floats-inl.h"
 #include "../vector/half_rows-inl.h"
@@ -17,6 +16,8 @@
 namespace scnp::cpu::SCNP_TARGET {
 
 // Compiled by other units of the target.
+template <class Key>
+Fault forward(const ForwardCall& call, const Workers& workers);
 template <class T>
 void scatter(const ScatterCall& call, const Workers& workers);
 template <class T>
@@ -27,7 +28,7 @@ void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers);
 // T: as a logit lies in memory; Half stands for both half types.
 template <class T>
 TypedKernels typed_kernels() {
-  return {&Penalize<KeyOf<T>>::forward, &scatter<T>, &dice_ce_forward<T>, &dice_ce_backward<T>};
+  return {&forward<KeyOf<T>>, &scatter<T>, &dice_ce_forward<T>, &dice_ce_backward<T>};
 }
 
 Kernels kernels() {

@@ -11,8 +11,8 @@
 
 #include "../../contract/geometry.h"
 #include "../memory/scratch.h"
-#include "../penalize/class_candidates-inl.h"
 #include "class_codes-inl.h"
+#include "plane_layout-inl.h"
 #include "tiles.h"
 
 SCNP_TARGET_BEGIN
