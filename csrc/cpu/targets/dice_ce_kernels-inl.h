@@ -6,7 +6,6 @@
 #if SCNP_HAS_TARGET
 
 #include "../../contract/calls.h"
-#include "../dice_ce/arithmetic-inl.h"
 #include "../dice_ce/backward-inl.h"
 #include "../dice_ce/forward-inl.h"
 #include "../kernels.h"

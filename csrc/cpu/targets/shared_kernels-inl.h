@@ -6,6 +6,7 @@
 #if SCNP_HAS_TARGET
 
 #include "../../contract/calls.h"
+#include "../dice_ce/arithmetic-inl.h"
 #include "../kernels.h"
 #include "../memory/strided_rows-inl.h"
 #include "../tiling/read_class_codes-inl.h"
