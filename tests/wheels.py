@@ -38,7 +38,8 @@ def run(*command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
     )
     if result.returncode != 0:
         print(result.stdout)
-        raise SystemExit(f"FAILED: {' '.join(str(part) for part in command)}")
+        words = " ".join(str(part) for part in command)
+        raise SystemExit(f"FAILED with status {result.returncode}: {words}")
     return result.stdout
 
 
