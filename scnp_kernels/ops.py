@@ -164,7 +164,12 @@ def _fake_dice_ce_backward(
     return torch.empty_like(logits)
 
 
+# What an operator does with real tensors, once torch's dispatcher has found nothing else to do.
+BODIES: dict[Any, Any] = {}
+
+
 def _implement(operator: Any, on_real_tensors: Any, on_fake_tensors: Any) -> None:
+    BODIES[operator] = on_real_tensors
     name = operator.name().removesuffix(".default")
     library.impl(name.removeprefix(f"{NAMESPACE}::"), on_real_tensors, "CompositeExplicitAutograd")
     torch.library.register_fake(name, on_fake_tensors, lib=library)

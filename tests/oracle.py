@@ -66,13 +66,15 @@ def read_target(
     values = target.flatten().tolist()
     permitted = mask.flatten().tolist() if mask is not None else [True] * (batch * pixels)
     masks = tuple(target.shape) == tuple(shape)
+    by_channel = mask is not None and tuple(mask.shape) == tuple(shape)
     foreground, valid = [], []
     for b, c, p in product(range(batch), range(channels), range(pixels)):
         value = values[(b * channels + c) * pixels + p] if masks else values[b * pixels + p]
         label = 1 if channels == 1 else c
         foreground.append(value > 0.5 if masks else value == label)
         ignored = ignore_index is not None and value == ignore_index
-        valid.append(permitted[b * pixels + p] and not ignored)
+        at = (b * channels + c) * pixels + p if by_channel else b * pixels + p
+        valid.append(permitted[at] and not ignored)
     return Reading(
         torch.tensor(foreground, dtype=torch.bool).view(*shape),
         torch.tensor(valid, dtype=torch.bool).view(*shape),

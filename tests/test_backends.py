@@ -171,7 +171,7 @@ def test_a_build_without_cuda_kernels_says_so(monkeypatch: pytest.MonkeyPatch) -
         (13010, None),
         (14000, None),
         (12080, "this machine's driver knows CUDA 12.8"),
-        (0, "knows CUDA 0.0 (0.0: there is none)"),
+        (0, "driver knows none: it is missing"),
     ],
 )
 def test_a_driver_too_old_for_the_cuda_kernels_is_told(

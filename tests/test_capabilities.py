@@ -98,7 +98,17 @@ def test_an_unknown_instruction_set_is_refused(tmp_path: Path) -> None:
     assert "ValueError: SCNP_CPU_CAPABILITY: got 'sse9', takes portable, avx2" in result.stderr
 
 
-@pytest.mark.parametrize("file", ["dispatch.cpp", "targets/portable.cpp"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "dispatch.cpp",
+        "targets/portable/shared_portable.cpp",
+        "targets/portable/penalize_float32_portable.cpp",
+        "targets/portable/scatter_portable.cpp",
+        "targets/portable/dice_ce_portable.cpp",
+        "targets/avx512/shared_avx512.cpp",
+    ],
+)
 def test_the_portable_kernels_compile_without_x86(file: str) -> None:
     """For machines that none of us has, as far as a compiler for this one can tell."""
     csrc = Path(__file__).parent.parent / "csrc"

@@ -141,7 +141,9 @@ def test_deterministic_mode_fills_results() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         operators._result_like(like, torch.float32).fill_(1)
-        assert operators._result_like(like, torch.float32).eq(1).all()  # the same memory, left alone
+        assert (
+            operators._result_like(like, torch.float32).eq(1).all()
+        )  # the same memory, left alone
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
 

@@ -197,7 +197,7 @@ def test_the_kernels_objects_serve_every_python(compiled: Path) -> None:
         for variable in ("CXX", "LDFLAGS"):
             patch.delenv(variable, raising=False)
         patch.setenv("CXXFLAGS", "-O0")
-        text = build.ninja_file(compiled / "csrc", Path("_C.another.so"), ["/another/include"])
+        text = build.ninja_file(compiled / "csrc", "_C.another.so", ["/another/include"])
     (folder / "another.ninja").write_text(text)
     # The same ninja as setup.py's: another version remembers commands in another way.
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))

@@ -1,11 +1,11 @@
-"""The package as its sdist installs it, on several versions of Python and torch.
+"""One wheel per Python, held to the contract beside several versions of torch.
 
-    python -m tests.versions [--environments FOLDER] PYTHON=TORCH ...
-    python -m tests.versions python3.11=torch==2.13.0 python3.13=torch==2.14.1
+    python -m tests.versions PYTHON=REQUIREMENTS ...
+    python -m tests.versions python3.11=torch==2.13.0 "python3.12=torch==2.11.0 triton==3.6.0"
 
-For each: an environment (made when there is none), the sdist compiled against its torch from its
-own files alone, ``pip check``, ``python -m scnp_kernels`` with its self-test, and the contract's
-tests on what was installed.
+For each: an environment, deleted afterwards, with these requirements and the wheel, which is built
+where there is no torch and once per Python; ``pip check``, ``python -m scnp_kernels`` with its
+self-test, and the contract's tests on what was installed.
 """
 
 from __future__ import annotations
@@ -13,58 +13,39 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.wheels import CHECKOUT, build_wheel, find_python, run
+
 # The contract, its derivatives and torch.compile; what needs neither other packages nor the build.
-TESTS = ("forward", "backward", "derivatives", "compile", "errors", "layouts", "target")
-BUILD_TOOLS = ("setuptools>=77", "wheel", "ninja", "numpy", "build", "pytest", "hypothesis")
+TESTS = (
+    "forward",
+    "backward",
+    "raw_operators",
+    "derivatives",
+    "compile",
+    "errors",
+    "layouts",
+    "target",
+    "threads_and_processes",
+    "memory",
+)
+TOOLS = ("pytest", "hypothesis", "setuptools")  # torch.compile asks for setuptools here and there
 
 
-def run(*command: str | Path, cwd: Path = CHECKOUT, **variables: str) -> str:
-    """Its output, shown when it fails, and only then."""
-    result = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        print(result.stdout)
-        raise SystemExit(f"FAILED: {' '.join(str(part) for part in command)}")
-    return result.stdout
-
-
-def environment(folder: Path, interpreter: str, torch: str) -> Path:
-    """The Python of an environment with this torch, made when there is none."""
-    name = f"{Path(interpreter).name}-{torch.replace('==', '-')}"
-    python = folder / name / "bin" / "python"
-    if not python.exists():
-        run(interpreter, "-m", "venv", folder / name)
-        # torch first and alone, so that the rest takes it as it is.
-        run(python, "-m", "pip", "install", "--quiet", torch)
-        run(python, "-m", "pip", "install", "--quiet", *BUILD_TOOLS)
-    return python
-
-
-def check(python: Path, folder: Path) -> str:
-    """Install the sdist in the environment and hold it to the contract; a line of what was run."""
-    source = folder / "source"
-    ignored = shutil.ignore_patterns(".*", "*.so", "__pycache__", "build", "*.egg-info", "tests")
-    shutil.copytree(CHECKOUT, source, ignore=ignored)
-    build = (python, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, source)
-    run(*build, cwd=folder, SCNP_BUILD="none")
-    (sdist,) = folder.glob("*.tar.gz")
-    # Without an index: nothing may be fetched.
-    install = (python, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation")
-    run(*install, "--force-reinstall", "--no-deps", sdist, cwd=folder, SCNP_BUILD="cpu")
+def check(interpreter: Path, requirements: Sequence[str], wheel: Path, folder: Path) -> str:
+    """Install the wheel beside them and hold it to the contract; a line of what was run."""
+    run(interpreter, "-m", "venv", folder / "environment")
+    python = folder / "environment" / "bin" / "python"
+    install = (python, "-m", "pip", "install", "--quiet", "--no-cache-dir")
+    # torch first and alone, so that the rest takes it as it is.
+    run(*install, *requirements)
+    constraints = folder / "constraints"
+    constraints.write_text(run(python, "-m", "pip", "freeze"))
+    run(*install, "--constraint", constraints, "numpy", *TOOLS, wheel)
     run(python, "-m", "pip", "check")
     tests = folder / "away"
     shutil.copytree(
@@ -80,21 +61,24 @@ def check(python: Path, folder: Path) -> str:
     ask = "import scnp_kernels as s, torch; print(s.__file__, torch.__version__)"
     location, torch_version = run(python, "-c", ask, cwd=tests).split()
     assert str(CHECKOUT) not in location, location
-    python_version = run(python, "-c", "import platform; print(platform.python_version())").strip()
-    return f"Python {python_version}, torch {torch_version}: {ran.strip('= ')}"
+    return f"{wheel.name}, torch {torch_version}: {ran.strip('= ')}"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Check every combination, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--environments", type=Path, default=CHECKOUT / "build" / "versions")
-    parser.add_argument("combinations", nargs="+", metavar="PYTHON=TORCH")
-    options = parser.parse_args(arguments)
-    for combination in options.combinations:
-        interpreter, torch = combination.split("=", 1)
-        python = environment(options.environments.absolute(), interpreter, torch)
-        with tempfile.TemporaryDirectory() as folder:
-            print(check(python, Path(folder)), flush=True)
+    parser.add_argument("combinations", nargs="+", metavar="PYTHON=REQUIREMENTS")
+    wheels: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory() as built:
+        for combination in parser.parse_args(arguments).combinations:
+            name, requirements = combination.split("=", 1)
+            python = find_python(name)
+            if python is None:
+                raise SystemExit(f"FAILED: {name} was not found on PATH, nor by pyenv")
+            if name not in wheels:
+                wheels[name] = build_wheel(python, Path(built) / name)
+            with tempfile.TemporaryDirectory() as folder:
+                print(check(python, requirements.split(), wheels[name], Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -103,10 +103,38 @@ enum class TargetType : uint8_t {
   kFloat64,
 };
 
-// The taps of a window, so that the widest winners can hold the last one's number.
+enum class WinnerType : uint8_t { kUInt8, kInt16, kInt32 };
+
+// The most taps that a window may have for winners of each type to hold all their numbers. Winners
+// of one byte keep 255 free, the number of no tap.
+constexpr int64_t kMostTapsOfUInt8 = 255;
+constexpr int64_t kMostTapsOfInt16 = 32767;
 constexpr int64_t kMostTaps = 2147483647;
 
-enum class WinnerType : uint8_t { kUInt8, kInt16, kInt32 };
+// The narrowest type for the winners of a window.
+constexpr WinnerType winner_type_for(int64_t taps) {
+  return taps <= kMostTapsOfUInt8   ? WinnerType::kUInt8
+         : taps <= kMostTapsOfInt16 ? WinnerType::kInt16
+                                    : WinnerType::kInt32;
+}
+
+SCNP_HOST_DEVICE constexpr int64_t bytes_of(WinnerType type) {
+  return type == WinnerType::kUInt8 ? 1 : type == WinnerType::kInt16 ? 2 : 4;
+}
+
+// Calls body with a value of the C++ type that holds the winners, and returns what it returns.
+template <class Body>
+auto with_winner_type(WinnerType type, const Body& body) {
+  switch (type) {
+    case WinnerType::kUInt8:
+      return body(uint8_t{});
+    case WinnerType::kInt16:
+      return body(int16_t{});
+    case WinnerType::kInt32:
+      break;
+  }
+  return body(int32_t{});
+}
 
 // How the target is to be read. Python decides all of it from global shapes; kernels never infer.
 struct Target {

@@ -6,22 +6,10 @@
 
 namespace scnp::cpu {
 
-namespace portable {
-Kernels kernels();
-}
-#if SCNP_X86_CAPABILITIES
-namespace avx2 {
-Kernels kernels();
-}
-namespace avx512 {
-Kernels kernels();
-}
-#endif
-
 namespace {
 
 Kernels best_kernels(const std::string& wanted) {
-#if SCNP_X86_CAPABILITIES
+#if SCNP_X86_TARGETS
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
                         __builtin_cpu_supports("bmi2");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512bw") &&
@@ -52,19 +40,19 @@ const Kernels& kernels() {
 }
 
 Fault forward(const ForwardCall& call, const Workers& workers) {
-  return kernels().forward(call, workers);
+  return kernels().of_type(call.type).forward(call, workers);
 }
 
 void scatter(const ScatterCall& call, const Workers& workers) {
-  kernels().scatter(call, workers);
+  kernels().of_type(call.type).scatter(call, workers);
 }
 
 Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
-  return kernels().dice_ce_forward(call, workers);
+  return kernels().of_type(call.type).dice_ce_forward(call, workers);
 }
 
 void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
-  kernels().dice_ce_backward(call, workers);
+  kernels().of_type(call.type).dice_ce_backward(call, workers);
 }
 
 }  // namespace scnp::cpu

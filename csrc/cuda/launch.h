@@ -62,18 +62,4 @@ Launch launch_tiles_or_windows(const char* tiles_name, void (*tiles)(Arguments),
                 threads, tiling.shared_memory, stream, arguments);
 }
 
-// Calls body with a value of the C++ type that holds the winners.
-template <class Body>
-Launch with_winner_type(WinnerType type, const Body& body) {
-  switch (type) {
-    case WinnerType::kUInt8:
-      return body(uint8_t{});
-    case WinnerType::kInt16:
-      return body(int16_t{});
-    case WinnerType::kInt32:
-      return body(int32_t{});
-  }
-  return {cudaErrorInvalidValue, "of an unknown type of winners"};
-}
-
 }  // namespace scnp::cuda

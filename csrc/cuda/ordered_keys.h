@@ -9,33 +9,15 @@
 
 #include <cstdint>
 
+#include "../contract/float_formats.h"
 #include "../contract/geometry.h"
 
 namespace scnp::cuda {
 
-// Key: the signed integer of the float's width. kInfinity: the bits of +inf.
-struct Float16Format {
-  using Key = int16_t;
-  static constexpr Key kInfinity = 0x7c00;
-};
-struct BFloat16Format {
-  using Key = int16_t;
-  static constexpr Key kInfinity = 0x7f80;
-};
-struct Float32Format {
-  using Key = int32_t;
-  static constexpr Key kInfinity = 0x7f800000;
-};
-struct Float64Format {
-  using Key = int64_t;
-  static constexpr Key kInfinity = 0x7ff0000000000000;
-};
-
 template <class Format>
 struct Keys {
   using Key = typename Format::Key;
-  static constexpr Key kNan = static_cast<Key>(~(Key{1} << (8 * sizeof(Key) - 1)));
-  static constexpr Key kNoCandidate = static_cast<Key>(~kNan);
+  static constexpr Key kNan = kNanKey<Key>;
 
   // Sign and magnitude to two's complement, and back: flips the magnitude of negative numbers.
   SCNP_HOST_DEVICE static Key flip_negative(Key bits) {

@@ -62,10 +62,9 @@ bool forward(const py::tuple& logits, const py::tuple& target, const std::option
              const Window& kernel_size, bool target_is_masks, int64_t first_class,
              int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
              const py::tuple& penalized, const py::tuple& winners, int threads) {
-  const ForwardCall call =
-      forward_call(logits, target, mask, kernel_size,
-                   {target_is_masks, first_class, label_count, ignore_index, validate}, penalized,
-                   winners);
+  const ForwardCall call = forward_call(
+      logits, target, mask, kernel_size,
+      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
   const py::gil_scoped_release release;
   return call.geometry.logits() == 0 || !cpu::forward(call, workers(threads)).found;
 }
@@ -96,7 +95,7 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
   check_value(call.geometry.channels <= 250, "logits: got ", call.geometry.channels,
               " classes, takes at most 250 here");
   call.type = float_type(logits);
-  call.winner_type = winner_type(call.geometry);
+  call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
   call.target = target_of(logits, {"target", target}, mask, labels);
   call.softmax = softmax;

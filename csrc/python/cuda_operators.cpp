@@ -35,16 +35,16 @@ void forward(const py::tuple& logits, const py::tuple& target, const std::option
              int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
              const py::tuple& penalized, const py::tuple& winners, uintptr_t first_fault,
              uintptr_t stream) {
-  const ForwardCall call =
-      forward_call(logits, target, mask, kernel_size,
-                   {target_is_masks, first_class, label_count, ignore_index, validate}, penalized,
-                   winners);
+  const ForwardCall call = forward_call(
+      logits, target, mask, kernel_size,
+      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
   const py::gil_scoped_release release;
   if (call.geometry.logits() == 0) {
     return;
   }
   if (validate) {
-    check_launch(cuda::find_fault(call, reinterpret_cast<uint64_t*>(first_fault), stream_of(stream)));
+    check_launch(
+        cuda::find_fault(call, reinterpret_cast<uint64_t*>(first_fault), stream_of(stream)));
   }
   check_launch(cuda::forward(call, stream_of(stream)));
 }

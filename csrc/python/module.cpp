@@ -31,7 +31,7 @@ py::dict build_record() {
 #else
   record["parallel"] = "one thread: compiled without openmp";
 #endif
-#if SCNP_X86_CAPABILITIES
+#if SCNP_X86_TARGETS
   record["targets"] = py::make_tuple("portable", "avx2", "avx512");
 #else
   record["targets"] = py::make_tuple("portable");

@@ -11,7 +11,7 @@ ForwardCall forward_call(const py::tuple& logits_facts, const py::tuple& target_
   ForwardCall call;
   call.geometry = geometry_of(logits, kernel_size);
   call.type = float_type(logits);
-  call.winner_type = winner_type(call.geometry);
+  call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
   call.target = target_of(logits, target, mask, labels);
   call.penalized = write({"penalized", penalized}, logits);
@@ -25,7 +25,7 @@ ScatterCall scatter_call(const py::tuple& gradient_facts, const py::tuple& winne
   ScatterCall call;
   call.geometry = geometry_of(gradient, kernel_size);
   call.type = float_type(gradient);
-  call.winner_type = winner_type(call.geometry);
+  call.winner_type = winner_type_for(call.geometry.taps());
   call.winners = read_winners({"winners", winners}, gradient, call.winner_type);
   call.gradient = read(gradient);
   call.logits_gradient = write({"logits_gradient", logits_gradient}, gradient);
@@ -38,7 +38,7 @@ GatherCall gather_call(const py::tuple& values_facts, const py::tuple& winners,
   GatherCall call;
   call.geometry = geometry_of(values, kernel_size);
   call.type = float_type(values);
-  call.winner_type = winner_type(call.geometry);
+  call.winner_type = winner_type_for(call.geometry.taps());
   call.winners = read_winners({"winners", winners}, values, call.winner_type);
   call.values = read(values);
   call.result = write({"result", result}, values);

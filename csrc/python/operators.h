@@ -11,8 +11,8 @@ ForwardCall forward_call(const py::tuple& logits, const py::tuple& target,
                          const py::tuple& winners);
 ScatterCall scatter_call(const py::tuple& gradient, const py::tuple& winners,
                          const Window& kernel_size, const py::tuple& logits_gradient);
-GatherCall gather_call(const py::tuple& values, const py::tuple& winners,
-                       const Window& kernel_size, const py::tuple& result);
+GatherCall gather_call(const py::tuple& values, const py::tuple& winners, const Window& kernel_size,
+                       const py::tuple& result);
 
 void define_cpu_operators(py::module_& module);
 void define_cuda_operators(py::module_& module);

@@ -110,13 +110,14 @@ py::object recycled_result(const py::tuple& sizes, const py::tuple& strides, int
     result->strides[axis] = like.stride[axis];
     bytes *= static_cast<uint64_t>(like.size[axis]);
   }
-  result->managed.tensor = {.data = nullptr,
-                            .device = {},
-                            .axes = like.axes,
-                            .dtype = {kind_of(like.type), static_cast<uint8_t>(like.dtype().bytes * 8)},
-                            .sizes = result->sizes,
-                            .strides = result->strides,
-                            .byte_offset = 0};
+  result->managed.tensor = {
+      .data = nullptr,
+      .device = {},
+      .axes = like.axes,
+      .dtype = {kind_of(like.type), static_cast<uint8_t>(like.dtype().bytes * 8)},
+      .sizes = result->sizes,
+      .strides = result->strides,
+      .byte_offset = 0};
   result->block = recycled_memory().take(bytes);
   if (result->block.data == nullptr) {
     return py::none();

@@ -149,11 +149,6 @@ FloatType float_type(const Tensor& tensor) {
   }
 }
 
-WinnerType winner_type(const Geometry& geometry) {
-  const int64_t taps = geometry.taps();
-  return taps <= 255 ? WinnerType::kUInt8 : taps <= 32767 ? WinnerType::kInt16 : WinnerType::kInt32;
-}
-
 View<const char> read(const Tensor& tensor) {
   check_storage(tensor);
   return view_of<const char>(tensor, tensor.data);
@@ -186,10 +181,10 @@ Target target_of(const Tensor& logits, const Tensor& target, const std::optional
   check_storage(target);
   // Class numbers in floating maps compare as doubles, exact up to here.
   constexpr int64_t most_classes = int64_t{1} << 53;
-  check_value(0 <= labels.first_class && labels.first_class <= most_classes,
-              "first_class: got ", labels.first_class, ", takes 0 to 2**53");
-  check_value(0 <= labels.count && labels.count <= most_classes, "label_count: got ",
-              labels.count, ", takes 0 to 2**53");
+  check_value(0 <= labels.first_class && labels.first_class <= most_classes, "first_class: got ",
+              labels.first_class, ", takes 0 to 2**53");
+  check_value(0 <= labels.count && labels.count <= most_classes, "label_count: got ", labels.count,
+              ", takes 0 to 2**53");
   Target result;
   result.data = target.data;
   result.type = target.type;

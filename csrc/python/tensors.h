@@ -45,8 +45,8 @@ struct Dtype {
   uint64_t bytes;
 };
 constexpr Dtype kDtypes[] = {
-    {"bool", 1},   {"uint8", 1}, {"int8", 1},    {"uint16", 2},   {"int16", 2},
-    {"uint32", 4}, {"int32", 4}, {"uint64", 8},  {"int64", 8},    {"float16", 2},
+    {"bool", 1},     {"uint8", 1},   {"int8", 1},    {"uint16", 2}, {"int16", 2},
+    {"uint32", 4},   {"int32", 4},   {"uint64", 8},  {"int64", 8},  {"float16", 2},
     {"bfloat16", 2}, {"float32", 4}, {"float64", 8},
 };
 
@@ -85,7 +85,6 @@ using Window = std::vector<int64_t>;
 
 Geometry geometry_of(const Tensor& logits, const Window& kernel_size);
 FloatType float_type(const Tensor& tensor);
-WinnerType winner_type(const Geometry& geometry);
 
 // The storage holds every element: one may have been given back or cut behind the tensor's back, as
 // sharding frameworks do, and reading such a tensor would end the process.

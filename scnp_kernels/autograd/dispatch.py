@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 from torch.autograd.function import _SingleLevelFunction
+from torch.nn import Parameter
 
 from .. import ops
 
@@ -31,15 +32,39 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def run(operator: Any, *arguments: Any) -> Any:
-    """Run a raw operator without its derivative: a Function does, or nobody wants one.
+# The dispatch keys of an ordinary tensor in memory: no view of negated values, no subclass.
+_ORDINARY = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
-    Tracers see the plain call, since they cannot trace the guard; their Functions run forward
-    without gradients, so that the operator does not look for its derivative there either.
+
+def _is_only_called(arguments: tuple[Any, ...]) -> bool:
+    """Return whether torch's dispatcher would do nothing with a call but hand it on."""
+    if (
+        torch._C._len_torch_dispatch_stack() != 0
+        or torch._C._len_torch_function_stack() != 0
+        or torch._C._autograd._profiler_enabled()
+    ):
+        return False
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            ordinary = type(argument) is Tensor or type(argument) is Parameter
+            if not ordinary or torch._C._dispatch_keys(argument) != _ORDINARY:
+                return False
+    return True
+
+
+def run(operator: Any, *arguments: Any) -> Any:
+    """Run a raw operator without its derivative: a Function has one, or none is wanted.
+
+    Tracers see the operator called, since they cannot trace the guard; their Functions run forward
+    without gradients, so that the operator does not look for its derivative there either. Where
+    torch's dispatcher would only hand the call on, which takes as long as the kernel of a small
+    image, the operator's body is called at once.
     """
     if is_transformed():
         return operator(*arguments)
     with torch._C._AutoDispatchBelowAutograd():
+        if _is_only_called(arguments):
+            return ops.BODIES[operator](*arguments)
         return operator(*arguments)
 
 

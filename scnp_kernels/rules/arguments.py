@@ -32,7 +32,7 @@ class Arguments(NamedTuple):
 
     logits: Tensor  # [B, C, *spatial]
     target: Tensor  # masks [B, C, *spatial] or label map [B, *spatial]
-    mask: Tensor | None  # [B, *spatial], bool
+    mask: Tensor | None  # [B, *spatial] bool or, beside masks, [B, C, *spatial]
     kernel_size: tuple[int, ...]  # one odd window per spatial axis
     reading: Reading
 
@@ -54,7 +54,7 @@ def check_arguments(
     channels = logits.shape[1]
     ignored = check_ignore_index(ignore_index, overlapping=target_is_masks and channels != 1)
     if mask is not None:
-        mask = _without_channel_axis(check_mask(mask, logits), logits)
+        mask = check_mask(mask, logits, target_is_masks)
     if ignored is not None and not -(2**63) <= ignored < 2**63:
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
@@ -73,6 +73,29 @@ def check_arguments(
             ignore_index=ignored,
             validate=logits.device.type == "cpu" if validate is None else validate,
         ),
+    )
+
+
+def differs_by_channel(arguments: Arguments) -> bool:
+    """Return whether which pixels are valid differs from channel to channel."""
+    return arguments.mask is not None and arguments.mask.dim() == arguments.logits.dim()
+
+
+def channel_by_channel(arguments: Arguments) -> Arguments:
+    """Return arguments of which every channel is an image of its own, with one channel.
+
+    Channels of overlapping masks have nothing to do with each other, so the result is the same;
+    kernels read one map of the valid pixels per image.
+    """
+    logits, target, mask, kernel_size, reading = arguments
+    assert mask is not None
+    images = (-1, 1, *logits.shape[2:])
+    return Arguments(
+        logits=logits.reshape(images),
+        target=target.reshape(images),
+        mask=mask.reshape(-1, *mask.shape[2:]),
+        kernel_size=kernel_size,
+        reading=reading._replace(first_class=1, label_count=2),
     )
 
 
@@ -161,14 +184,30 @@ def _hint_about_sizes(target: Tensor, logits: Tensor) -> str:
     return ""
 
 
-def check_mask(mask: Tensor, logits: Tensor) -> Tensor:
-    """Raise unless ``mask`` is a bool map of the valid pixels."""
+def check_mask(mask: Tensor, logits: Tensor, target_is_masks: bool) -> Tensor:
+    """Return the mask as ``[B, *spatial]``, or ``[B, C, *spatial]`` where it differs by channel.
+
+    Raises:
+        TypeError: It is no bool tensor.
+        ValueError: It is no map of the valid pixels, or one per channel beside a label map.
+    """
     check_dense_tensor("mask", mask)
     _check_device("mask", mask, logits)
     if mask.dtype != torch.bool:
         raise TypeError(f"mask: got {mask.dtype}, takes torch.bool (True where a pixel is valid)")
-    if not _is_map_of(mask, logits):
-        raise ValueError(f"mask: got shape {tuple(mask.shape)}, takes {_map_shapes_text(logits)}")
+    if _is_map_of(mask, logits):
+        return _without_channel_axis(mask, logits)
+    if not _same_shape(mask.shape, logits.shape):
+        per_channel = f" or, beside masks, {tuple(logits.shape)}"
+        raise ValueError(
+            f"mask: got shape {tuple(mask.shape)}, takes {_map_shapes_text(logits)}{per_channel}"
+        )
+    if not target_is_masks:
+        raise ValueError(
+            f"mask: got the shape of logits {tuple(mask.shape)} beside a label map, takes "
+            f"{_map_shapes_text(logits)} there; validity per channel needs one target mask per "
+            "channel"
+        )
     return mask
 
 

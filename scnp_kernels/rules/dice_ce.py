@@ -32,7 +32,7 @@ class Statistics(NamedTuple):
     foreground: Tensor  # [B, C]: number of pixels with y = 1
     foreground_ce: Tensor  # [B, C]: cross entropy where y = 1
     background_ce: Tensor  # [B, C]: cross entropy where y = 0; 0 with softmax
-    valid: Tensor  # [B]: number of valid pixels
+    valid: Tensor  # [B, C]: number of valid pixels
 
 
 STATISTICS = len(Statistics._fields)
@@ -61,14 +61,12 @@ def new_winners(logits: Tensor, kernel_size: Sequence[int], of_penalized: bool) 
 
 def stack_statistics(statistics: Statistics) -> Tensor:
     """Return the statistics as ``[6, B, C]``, in the order of their fields."""
-    *by_class, valid = statistics
-    return torch.stack((*by_class, valid.unsqueeze(1).expand_as(by_class[0])))
+    return torch.stack(tuple(statistics))
 
 
 def unstack_statistics(stacked: Tensor) -> Statistics:
     """Return the statistics that :func:`stack_statistics` made ``[6, B, C]`` of."""
-    *by_class, valid = stacked.unbind()
-    return Statistics._make((*by_class, valid[:, :1].sum(dim=1)))
+    return Statistics._make(stacked.unbind())
 
 
 def masks_and_valid(
@@ -109,9 +107,9 @@ def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: 
         return values.flatten(2).sum(dim=2)
 
     if valid is None:
-        pixels = logits.new_full((logits.shape[0],), math.prod(logits.shape[2:]))
+        pixels = logits.new_full(logits.shape[:2], math.prod(logits.shape[2:]))
     else:
-        pixels = valid.flatten(1).sum(dim=1).to(logits.dtype)
+        pixels = over_pixels(valid.expand_as(logits)).to(logits.dtype)
     return Statistics(
         intersection=over_pixels(torch.where(foreground, probability, zero)),
         probability=over_pixels(probability),
@@ -192,9 +190,9 @@ def _cross_entropy(
     if weighted_mean:
         count = (weights * statistics.foreground).sum()
     else:
-        count = statistics.valid.sum()
-        if options.activation == "sigmoid":
-            count = count * foreground_ce.shape[1]
+        # Softmax has one cross entropy per pixel, sigmoid one per pixel and class.
+        classes = 1 if options.activation == "softmax" else foreground_ce.shape[1]
+        count = statistics.valid[:, :classes].sum()
     # Without any valid pixel there is nothing to learn from: 0, with gradient 0.
     return total / torch.where(count > 0, count, torch.ones_like(count))
 

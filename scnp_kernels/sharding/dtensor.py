@@ -74,6 +74,15 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     return True
 
 
+def check_same_for_all_channels(on_mesh: bool) -> None:
+    """Raise for DTensors whose valid pixels differ from channel to channel."""
+    if on_mesh:
+        raise ValueError(
+            "mask: got a DTensor of the shape of logits, takes [B, *spatial] or [B, 1, *spatial] "
+            "there; valid pixels that differ by channel need ordinary tensors"
+        )
+
+
 def averages_over_shards(value: Tensor) -> bool:
     """Return whether a mean over pixels of this value would be a mean of its shards' means.
 

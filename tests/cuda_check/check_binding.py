@@ -1,24 +1,24 @@
-"""The binding's API and types, without a CUDA build of torch: it compiles against the CPU wheel."""
+"""The binding's API and types, in a second: `make cuda-build` links it."""
 
 from __future__ import annotations
 
 import subprocess
+import sysconfig
 from pathlib import Path
 
-from torch.utils.cpp_extension import include_paths
+import pybind11
 
-from scnp_kernels.backends.native import cuda_toolkit
-from tests.cuda_check.host_worker import CSRC, HERE
+from scnp_kernels.backends.native import build, cuda_toolkit
+from tests.cuda_check.host_worker import CSRC
 
 
 def test_the_binding_compiles(tmp_path: Path) -> None:
-    toolkit = cuda_toolkit.find_toolkit()
-    assert toolkit is not None, "no CUDA toolkit was found: nvcc on PATH, or CUDA_HOME"
-    includes = [*include_paths(), str(toolkit / "include"), str(HERE / "stub_headers")]
+    toolkit = cuda_toolkit.toolkit()
+    includes = [sysconfig.get_path("include"), pybind11.get_include(), str(toolkit.include)]
     result = subprocess.run(
-        ["g++", "-std=c++20", "-O0", "-Wall", "-Wextra", "-Werror",
+        [*build.compiler(), *build.compile_flags(), "-O0", "-Wall", "-Wextra", "-Werror",
          *(f"-isystem{folder}" for folder in includes),
-         "-c", str(CSRC / "torch" / "cuda_ops.cpp"), "-o", str(tmp_path / "binding.o")],
+         "-c", str(CSRC / "python" / "cuda_operators.cpp"), "-o", str(tmp_path / "binding.o")],
         capture_output=True,
         text=True,
         check=False,

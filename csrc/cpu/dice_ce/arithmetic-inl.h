@@ -1,52 +1,23 @@
-// Probabilities of a row of pixels, sixteen at a time with all their classes: the sums that Dice
-// and cross entropy are made of, and the gradient that these sums send back to the logits.
-//
-//     pixels          0 1 2 ... 15  16 ...
-//     class 0         . . .      .          a group's logits are read once; until its sums or its
-//     class 1         . . .      .          gradient are there, everything stays in registers
-//
-// A pixel's code says of each class whether it is foreground, background or invalid; invalid pixels
-// (and those behind the last one) count for nothing, whatever their logits hold.
+// Probabilities, the statistics made of them, and the gradient of these, for sixteen pixels at a
+// time: the definitions behind pixel_loss-inl.h.
 #pragma once
 
-#include "../penalize/first_best-inl.h"
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "../../contract/calls.h"
+#include "../memory/scratch.h"
 #include "../tiling/class_codes-inl.h"
 #include "../vector/math-inl.h"
+#include "pixel_loss-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
-
-// The codes of pixels for every class, as wide as the numbers that they choose from: a label map's
-// are the same for all classes.
-template <class Real>
-struct PixelCodes {
-  const MaskOf<Real>* codes = nullptr;  // of class 0
-  int64_t per_class = 0;                // from a class's codes to the next one's; 0: a label map
-
-  Lanes<MaskOf<Real>> of(int64_t k, int64_t i) const {
-    return Lanes<MaskOf<Real>>::load(codes + k * per_class + i);
-  }
-  // The code of class k's foreground.
-  Lanes<MaskOf<Real>> foreground(int64_t k) const {
-    return Lanes<MaskOf<Real>>::all(static_cast<MaskOf<Real>>(per_class == 0 ? k : 0));
-  }
-  PixelCodes from(int64_t i) const {
-    return {codes + i, per_class};
-  }
-};
-
-// Logits of one term: [n] of class k at logits + k * per_class.
-template <class Real>
-struct PixelLogits {
-  const Real* logits = nullptr;
-  int64_t per_class = 0;
-
-  Lanes<Real> of(int64_t k, int64_t i) const {
-    return Lanes<Real>::load(logits + k * per_class + i);
-  }
-  PixelLogits from(int64_t i) const {
-    return {logits + i, per_class};
-  }
-};
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Calls body with the number of classes as a constant where it is a common one: what is kept for
 // each class then stays in registers. 0 stands for any other number.
@@ -140,249 +111,222 @@ inline Lanes<Real> log_of_one_plus(const Lanes<Real>& e) {
   return log_of_positive(one_plus) + (e - (one_plus - one)) / one_plus;
 }
 
-// The sums of one term (the penalized logits, or the plain ones) over a chunk of pixels: a few
-// groups are added up lane by lane, then added to the lanes in double precision.
 template <class Real>
-class DiceCELanes {
-  using L = Lanes<Real>;
+DiceCEAccumulator<Real>::DiceCEAccumulator(Scratch& scratch, int64_t classes)
+    : classes_(classes),
+      memory_(scratch.array<Lanes<Real>>((2 + kRows) * classes)),
+      totals_(scratch.array<double>(classes * kRows * kGroup)),
+      foreground_(scratch.array<int64_t>(classes)),
+      valid_(scratch.array<int64_t>(classes)) {
+  clear();
+}
 
- public:
-  // Groups that are added up in single precision. At most 16: their totals' product stays finite.
-  static constexpr int64_t kRun = 16;
-
-  DiceCELanes(Scratch& scratch, int64_t classes)
-      : classes_(classes),
-        memory_(scratch.array<L>((2 + kRows) * classes)),
-        totals_(scratch.array<double>(classes * kRows * kGroup)),
-        foreground_(scratch.array<int64_t>(classes)),
-        valid_(scratch.array<int64_t>(classes)) {
-    clear();
-  }
-
-  // groups: of pixels, at most kRun.
-  void add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
-           bool softmax) {
-    with_class_count(classes_, [&](auto fixed) {
-      if (softmax) {
-        add_softmax<fixed>(logits, codes, groups);
-      } else {
-        add_sigmoid<fixed>(logits, codes, groups);
-      }
-    });
-  }
-  // Of class k, a few pixels that were counted elsewhere.
-  void count(int64_t k, int64_t foreground, int64_t valid) {
-    foreground_[k] += foreground;
-    valid_[k] += valid;
-  }
-
-  // Adds the chunk's sums to those of an image: [kDiceCESums, C].
-  void finish_chunk(double* sums) {
-    constexpr DiceCESum of_row[kRows] = {kIntersection, kProbability, kPositive, kNegative};
-    for (int64_t k = 0; k < classes_; ++k) {
-      for (int row = 0; row < kRows; ++row) {
-        const double* lanes = totals_ + (k * kRows + row) * kGroup;
-        double total = 0;
-        for (int64_t i = 0; i < kGroup; ++i) {
-          total += lanes[i];
-        }
-        sums[of_row[row] * classes_ + k] += total;
-      }
-      sums[kForegroundPixels * classes_ + k] += static_cast<double>(foreground_[k]);
-      sums[kValidPixels * classes_ + k] += static_cast<double>(valid_[k]);
-    }
-    clear();
-  }
-
- private:
-  enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, positive, negative
-
-  // The logarithm of a product is the sum of the logarithms: one for a run of groups.
-  template <int kFixed>
-  void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups) {
-    L* memory = memory_ + 2 * classes_;
-    OfClasses<kFixed, L> intersection(memory);
-    OfClasses<kFixed, L> probability(memory + classes_);
-    OfClasses<kFixed, L> own_logit(memory + 2 * classes_);
-    OfClasses<kFixed, L> own_total(memory + 3 * classes_);  // a product
-    const L one = L::all(1);
-    const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
-    each_class<kFixed>(classes_, [&](auto k) {
-      intersection[k] = probability[k] = own_logit[k] = L::all(0);
-      own_total[k] = one;
-    });
-    for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
-      Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
-      const L reciprocal = one / softmax.total;
-      each_class<kFixed>(classes_, [&](auto k) {
-        const auto code = codes.of(k, i);
-        const auto own = code == codes.foreground(k);
-        const L p = softmax.exponential[k] * reciprocal;
-        intersection[k] = add_where(own, intersection[k], p);
-        probability[k] = add_where(code != invalid, probability[k], p);
-        own_logit[k] = add_where(own, own_logit[k], softmax.logit[k]);
-        own_total[k] = select(own, own_total[k] * softmax.total, own_total[k]);
-      });
-    }
-    each_class<kFixed>(classes_, [&](auto k) {
-      add_to(k, kI, intersection[k]);
-      add_to(k, kP, probability[k]);
-      add_to(k, kE, L::all(0) - own_logit[k]);
-      add_to(k, kE, log_of_positive(own_total[k]));
-    });
-  }
-
-  template <int kFixed>
-  void add_sigmoid(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups) {
-    const L zero = L::all(0);
-    const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
-    const auto nobody = Lanes<MaskOf<Real>>::all(0);
-    for (int64_t k = 0; k < classes_; ++k) {
-      L sums[kRows] = {zero, zero, zero, zero};
-      for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
-        const auto code = codes.of(k, i);
-        const auto own = code == codes.foreground(k);
-        const auto valid = code != invalid;
-        const auto other = select(own, nobody, valid);
-        const L z = logits.of(k, i);
-        const L e = sigmoid_exponential(z);
-        const L p = sigmoid(z, e);
-        const L log_of_total = log_of_one_plus(e);
-        const auto negative = z < zero;
-        sums[kI] = sums[kI] + keep_where(own, p);
-        sums[kP] = sums[kP] + keep_where(valid, p);
-        sums[kE] = sums[kE] + keep_where(own, keep_where(negative, zero - z) + log_of_total);
-        sums[kN] = sums[kN] + keep_where(other, select(negative, zero, z) + log_of_total);
-      }
-      for (int row = 0; row < kRows; ++row) {
-        add_to(k, row, sums[row]);
-      }
-    }
-  }
-
-  void add_to(int64_t k, int row, const L& lanes) {
-    double* totals = totals_ + (k * kRows + row) * kGroup;
-    Real values[kGroup];
-    lanes.store(values);
-    SCNP_VECTORIZE
-    for (int64_t i = 0; i < kGroup; ++i) {
-      totals[i] += static_cast<double>(values[i]);
-    }
-  }
-  void clear() {
-    std::fill_n(totals_, classes_ * kRows * kGroup, 0.0);
-    std::fill_n(foreground_, classes_, int64_t{0});
-    std::fill_n(valid_, classes_, int64_t{0});
-  }
-
-  int64_t classes_;
-  L* memory_;            // [2 + kRows, C], where the number of classes is no constant
-  double* totals_;       // [C, kRows, 16]
-  int64_t* foreground_;  // [C], pixels
-  int64_t* valid_;       // [C], pixels
-};
-
-// The sums' gradient for one image and term, and what it makes of pixels' logits.
 template <class Real>
-class DiceCEGradient {
+void DiceCEAccumulator<Real>::add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes,
+                                  int64_t groups, bool softmax) {
+  if (!softmax) {
+    return add_sigmoid(logits, codes, groups);
+  }
+  with_class_count(classes_,
+                   [&](auto fixed) { this->template add_softmax<fixed>(logits, codes, groups); });
+}
+
+template <class Real>
+void DiceCEAccumulator<Real>::finish_chunk(double* sums) {
+  constexpr DiceCESum of_row[kRows] = {kIntersection, kProbability, kPositive, kNegative};
+  for (int64_t k = 0; k < classes_; ++k) {
+    for (int row = 0; row < kRows; ++row) {
+      const double* lanes = totals_ + (k * kRows + row) * kGroup;
+      double total = 0;
+      for (int64_t i = 0; i < kGroup; ++i) {
+        total += lanes[i];
+      }
+      sums[of_row[row] * classes_ + k] += total;
+    }
+    sums[kForegroundPixels * classes_ + k] += static_cast<double>(foreground_[k]);
+    sums[kValidPixels * classes_ + k] += static_cast<double>(valid_[k]);
+  }
+  clear();
+}
+
+// The logarithm of a product is the sum of the logarithms: one for a run of groups.
+template <class Real>
+template <int kFixed>
+void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
+                                          int64_t groups) {
   using L = Lanes<Real>;
-
- public:
-  DiceCEGradient(Scratch& scratch, int64_t classes)
-      : classes_(classes),
-        memory_(scratch.array<L>(5 * classes)),
-        gradient_(scratch.array<Real>(kDiceCESums * classes)) {
-  }
-
-  // sums_gradient: [2, kDiceCESums, B, C].
-  void start(const double* sums_gradient, const Geometry& geometry, int term, int64_t image) {
-    for (int sum = 0; sum < kDiceCESums; ++sum) {
-      for (int64_t k = 0; k < classes_; ++k) {
-        gradient_[sum * classes_ + k] =
-            static_cast<Real>(sums_gradient[place_of_sum(geometry, term, sum, image, k)]);
-      }
-    }
-  }
-
-  // result: [groups * 16] of class k at result + k * stride.
-  void find(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
-            bool softmax, Real* result, int64_t stride) const {
-    with_class_count(classes_, [&](auto fixed) {
-      if (softmax) {
-        of_softmax<fixed>(logits, codes, groups, result, stride);
-      } else {
-        of_sigmoid(logits, codes, groups, result, stride);
-      }
-    });
-  }
-
- private:
-  template <int kFixed>
-  void of_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
-                  int64_t stride) const {
-    const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
-    // Copies: the result may be stored over anything that lies behind a pointer.
-    OfClasses<kFixed, L> of_background(memory_ + 2 * classes_);
-    OfClasses<kFixed, L> of_foreground(memory_ + 3 * classes_);
-    OfClasses<kFixed, L> of_positive(memory_ + 4 * classes_);
+  L* memory = memory_ + 2 * classes_;
+  OfClasses<kFixed, L> intersection(memory);
+  OfClasses<kFixed, L> probability(memory + classes_);
+  OfClasses<kFixed, L> own_logit(memory + 2 * classes_);
+  OfClasses<kFixed, L> own_total(memory + 3 * classes_);  // a product
+  const L one = L::all(1);
+  const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  each_class<kFixed>(classes_, [&](auto k) {
+    intersection[k] = probability[k] = own_logit[k] = L::all(0);
+    own_total[k] = one;
+  });
+  for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+    Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
+    const L reciprocal = one / softmax.total;
     each_class<kFixed>(classes_, [&](auto k) {
-      of_background[k] = of(kProbability, k);
-      of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
-      of_positive[k] = of(kPositive, k);
+      const auto code = codes.of(k, i);
+      const auto own = code == codes.foreground(k);
+      const L p = softmax.exponential[k] * reciprocal;
+      intersection[k] = add_where(own, intersection[k], p);
+      probability[k] = add_where(code != invalid, probability[k], p);
+      own_logit[k] = add_where(own, own_logit[k], softmax.logit[k]);
+      own_total[k] = select(own, own_total[k] * softmax.total, own_total[k]);
     });
+  }
+  each_class<kFixed>(classes_, [&](auto k) {
+    add_to(k, kI, intersection[k]);
+    add_to(k, kP, probability[k]);
+    add_to(k, kE, L::all(0) - own_logit[k]);
+    add_to(k, kE, log_of_positive(own_total[k]));
+  });
+}
+
+template <class Real>
+void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes,
+                                          int64_t groups) {
+  using L = Lanes<Real>;
+  const L zero = L::all(0);
+  const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  const auto nobody = Lanes<MaskOf<Real>>::all(0);
+  for (int64_t k = 0; k < classes_; ++k) {
+    L sums[kRows] = {zero, zero, zero, zero};
     for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
-      Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
-      const L reciprocal = L::all(1) / softmax.total;
-      L shared = L::all(0);    // sum of y * dE - sum of p * a
-      L weighted = L::all(0);  // sum of e * a
-      each_class<kFixed>(classes_, [&](auto k) {
-        const auto own = codes.of(k, i) == codes.foreground(k);
-        weighted =
-            weighted + softmax.exponential[k] * select(own, of_foreground[k], of_background[k]);
-        shared = shared + keep_where(own, of_positive[k]);
-      });
-      shared = shared - weighted * reciprocal;
-      each_class<kFixed>(classes_, [&](auto k) {
-        const auto code = codes.of(k, i);
-        const auto own = code == codes.foreground(k);
-        const L gradient = softmax.exponential[k] * reciprocal *
-                               (select(own, of_foreground[k], of_background[k]) + shared) -
-                           keep_where(own, of_positive[k]);
-        keep_where(code != invalid, gradient).store(result + k * stride + i);
-      });
+      const auto code = codes.of(k, i);
+      const auto own = code == codes.foreground(k);
+      const auto valid = code != invalid;
+      const auto other = select(own, nobody, valid);
+      const L z = logits.of(k, i);
+      const L e = sigmoid_exponential(z);
+      const L p = sigmoid(z, e);
+      const L log_of_total = log_of_one_plus(e);
+      const auto negative = z < zero;
+      sums[kI] = sums[kI] + keep_where(own, p);
+      sums[kP] = sums[kP] + keep_where(valid, p);
+      sums[kE] = sums[kE] + keep_where(own, keep_where(negative, zero - z) + log_of_total);
+      sums[kN] = sums[kN] + keep_where(other, select(negative, zero, z) + log_of_total);
+    }
+    for (int row = 0; row < kRows; ++row) {
+      add_to(k, row, sums[row]);
     }
   }
+}
 
-  void of_sigmoid(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
-                  Real* result, int64_t stride) const {
-    const L zero = L::all(0);
-    const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+template <class Real>
+void DiceCEAccumulator<Real>::add_to(int64_t k, int row, const Lanes<Real>& lanes) {
+  double* totals = totals_ + (k * kRows + row) * kGroup;
+  Real values[kGroup];
+  lanes.store(values);
+  SCNP_VECTORIZE
+  for (int64_t i = 0; i < kGroup; ++i) {
+    totals[i] += static_cast<double>(values[i]);
+  }
+}
+
+template <class Real>
+void DiceCEAccumulator<Real>::clear() {
+  std::fill_n(totals_, classes_ * kRows * kGroup, 0.0);
+  std::fill_n(foreground_, classes_, int64_t{0});
+  std::fill_n(valid_, classes_, int64_t{0});
+}
+
+template <class Real>
+DiceCEGradient<Real>::DiceCEGradient(Scratch& scratch, int64_t classes)
+    : classes_(classes),
+      memory_(scratch.array<Lanes<Real>>(5 * classes)),
+      gradient_(scratch.array<Real>(kDiceCESums * classes)) {
+}
+
+template <class Real>
+void DiceCEGradient<Real>::start(const double* sums_gradient, const Geometry& geometry, int term,
+                                 int64_t image) {
+  for (int sum = 0; sum < kDiceCESums; ++sum) {
     for (int64_t k = 0; k < classes_; ++k) {
-      for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
-        const auto code = codes.of(k, i);
-        const auto own = code == codes.foreground(k);
-        const L z = logits.of(k, i);
-        const L e = sigmoid_exponential(z);
-        const L p = sigmoid(z, e);
-        const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
-        const L gradient = p * q * of_probability(k, own) - q * keep_where(own, of(kPositive, k)) +
-                           p * select(own, zero, of(kNegative, k));
-        keep_where(code != invalid, gradient).store(result + k * stride + i);
-      }
+      gradient_[sum * classes_ + k] =
+          static_cast<Real>(sums_gradient[place_of_sum(geometry, term, sum, image, k)]);
     }
   }
+}
 
-  L of(DiceCESum sum, int64_t k) const {
-    return L::all(gradient_[sum * classes_ + k]);
+template <class Real>
+void DiceCEGradient<Real>::find(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes,
+                                int64_t groups, bool softmax, Real* result, int64_t stride) const {
+  if (!softmax) {
+    return of_sigmoid(logits, codes, groups, result, stride);
   }
-  // Of a pixel's probability of class k.
-  L of_probability(int64_t k, const typename L::Mask& own) const {
-    return of(kProbability, k) + keep_where(own, of(kIntersection, k));
+  with_class_count(classes_, [&](auto fixed) {
+    this->template of_softmax<fixed>(logits, codes, groups, result, stride);
+  });
+}
+
+template <class Real>
+template <int kFixed>
+void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
+                                      int64_t groups, Real* result, int64_t stride) const {
+  using L = Lanes<Real>;
+  const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  // Copies: the result may be stored over anything that lies behind a pointer.
+  OfClasses<kFixed, L> of_background(memory_ + 2 * classes_);
+  OfClasses<kFixed, L> of_foreground(memory_ + 3 * classes_);
+  OfClasses<kFixed, L> of_positive(memory_ + 4 * classes_);
+  each_class<kFixed>(classes_, [&](auto k) {
+    of_background[k] = of(kProbability, k);
+    of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
+    of_positive[k] = of(kPositive, k);
+  });
+  for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+    Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
+    const L reciprocal = L::all(1) / softmax.total;
+    L shared = L::all(0);    // sum of y * dE - sum of p * a
+    L weighted = L::all(0);  // sum of e * a
+    each_class<kFixed>(classes_, [&](auto k) {
+      const auto own = codes.of(k, i) == codes.foreground(k);
+      weighted =
+          weighted + softmax.exponential[k] * select(own, of_foreground[k], of_background[k]);
+      shared = shared + keep_where(own, of_positive[k]);
+    });
+    shared = shared - weighted * reciprocal;
+    each_class<kFixed>(classes_, [&](auto k) {
+      const auto code = codes.of(k, i);
+      const auto own = code == codes.foreground(k);
+      const L gradient = softmax.exponential[k] * reciprocal *
+                             (select(own, of_foreground[k], of_background[k]) + shared) -
+                         keep_where(own, of_positive[k]);
+      keep_where(code != invalid, gradient).store(result + k * stride + i);
+    });
   }
+}
 
-  int64_t classes_;
-  L* memory_;       // [5, C], where the number of classes is no constant
-  Real* gradient_;  // [kDiceCESums, C]
-};
+template <class Real>
+void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes,
+                                      int64_t groups, Real* result, int64_t stride) const {
+  using L = Lanes<Real>;
+  const L zero = L::all(0);
+  const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  for (int64_t k = 0; k < classes_; ++k) {
+    for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+      const auto code = codes.of(k, i);
+      const auto own = code == codes.foreground(k);
+      const L z = logits.of(k, i);
+      const L e = sigmoid_exponential(z);
+      const L p = sigmoid(z, e);
+      const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
+      const L gradient = p * q * of_probability(k, own) - q * keep_where(own, of(kPositive, k)) +
+                         p * select(own, zero, of(kNegative, k));
+      keep_where(code != invalid, gradient).store(result + k * stride + i);
+    }
+  }
+}
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+template class DiceCEAccumulator<float>;
+template class DiceCEAccumulator<double>;
+template class DiceCEGradient<float>;
+template class DiceCEGradient<double>;
+
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

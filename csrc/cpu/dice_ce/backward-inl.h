@@ -11,16 +11,30 @@
 //   memory does.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "../../contract/calls.h"
+#include "../../contract/geometry.h"
+#include "../kernels.h"
+#include "../memory/scratch.h"
 #include "../scatter/scatter-inl.h"
-#include "arithmetic-inl.h"
+#include "../scatter/winners.h"
+#include "../tiling/tiles.h"
 #include "forward-inl.h"
 #include "penalized_again-inl.h"
+#include "pixel_loss-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-template <class T, class Format, class Winner>
+template <class T>
 class TileDiceCEBackward {
-  using Key = typename Format::Bits;
   using Real = Accumulator<T>;
 
  public:
@@ -31,7 +45,7 @@ class TileDiceCEBackward {
         classes_(scatter, tile_),
         columns_(classes_.columns()) {
     const int64_t classes = geometry_.channels;
-    at_winners_.emplace(scratch_, geometry_, call.logits, tile_.batch,
+    at_winners_.emplace(scratch_, call.type, call.winner_type, geometry_, call.logits, tile_.batch,
                         std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_});
     places_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
     const int64_t code_rows = call.target.is_masks ? classes : 1;
@@ -97,9 +111,8 @@ class TileDiceCEBackward {
     at_winners_->fetch_row_ahead(z, y);
     for (int64_t k = 0; k < geometry_.channels; ++k) {
       if (call_.of_penalized) {
-        const Winner* taps = reinterpret_cast<const Winner*>(call_.winners.data);
-        fetch_ahead(taps + call_.winners.offset(tile_.batch, k, z + 1, y, x), count,
-                    call_.winners.axis[kInner]);
+        fetch_winners_ahead(call_.winners, call_.winner_type,
+                            call_.winners.offset(tile_.batch, k, z + 1, y, x), count);
       }
       if (!classes_.streams()) {
         const T* result = reinterpret_cast<const T*>(gradient.data);
@@ -152,9 +165,9 @@ class TileDiceCEBackward {
   const Geometry& geometry_;
   const Tile tile_;
   Scratch scratch_;
-  ScatterChannels<T, Winner> classes_;
+  ScatterChannels<T> classes_;
   const Span columns_;  // pixels of a row
-  std::optional<LogitsAtWinners<Format, Winner>> at_winners_;
+  std::optional<LogitsAtWinners<T>> at_winners_;
   std::vector<DiceCEGradient<Real>> sums_gradient_;  // penalized, plain
   int64_t places_ = 0;                               // of them, in whole groups
   uint8_t* codes_ = nullptr;                         // [C or 1, places]
@@ -163,8 +176,8 @@ class TileDiceCEBackward {
   Real* row_gradient_ = nullptr;                     // [C, places]
 };
 
-template <class T, class Format, class Winner>
-void dice_ce_backward_typed(const DiceCEBackwardCall& call, const Workers& workers) {
+template <class T>
+void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
   ScatterCall scatter;
   scatter.geometry = geometry_of_loss(call);
   scatter.type = call.type;
@@ -177,24 +190,10 @@ void dice_ce_backward_typed(const DiceCEBackwardCall& call, const Workers& worke
   const Tiling tiling(scatter.geometry, classes, (classes + 1) / 2, workers.count);
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
-      TileDiceCEBackward<T, Format, Winner>(call, scatter, tiling.tile(number)).run();
+      TileDiceCEBackward<T>(call, scatter, tiling.tile(number)).run();
     }
   });
 }
 
-inline void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
-  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
-    switch (call.type) {
-      case FloatType::kFloat16:
-        return dice_ce_backward_typed<Float16, Float16Format, Winner>(call, workers);
-      case FloatType::kBFloat16:
-        return dice_ce_backward_typed<BFloat16, BFloat16Format, Winner>(call, workers);
-      case FloatType::kFloat32:
-        return dice_ce_backward_typed<float, Float32Format, Winner>(call, workers);
-      case FloatType::kFloat64:
-        return dice_ce_backward_typed<double, Float64Format, Winner>(call, workers);
-    }
-  });
-}
-
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -2,10 +2,21 @@
 // planes, with every place that is no pixel of the tile invalid, so that it counts for nothing.
 #pragma once
 
-#include "../tiling/tile_codes-inl.h"
-#include "arithmetic-inl.h"
+#include "../targets/prologue.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
+#include "../tiling/tile_codes-inl.h"
+#include "../tiling/tiles.h"
+#include "pixel_loss-inl.h"
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // The codes of a plane for every class: a label map's are the same for all.
 struct OwnCodes {
@@ -84,4 +95,5 @@ class DiceCECodes {
   uint8_t* own_ = nullptr;          // likewise, [own places] each
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

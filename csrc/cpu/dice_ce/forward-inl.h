@@ -9,12 +9,29 @@
 // the number of threads, so the result does not.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "../../contract/calls.h"
+#include "../../contract/geometry.h"
+#include "../kernels.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
-#include "../penalize/choose_path-inl.h"
+#include "../penalize/penalized_planes-inl.h"
+#include "../scatter/winners.h"
+#include "../tiling/tiles.h"
+#include "../vector/half_floats-inl.h"
 #include "codes-inl.h"
 #include "penalized_again-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // The plain term sees no neighbours: without the other, the window is the pixel itself.
 inline Geometry geometry_of_loss(const DiceCECall& call) {
@@ -72,10 +89,10 @@ class ChunkSums {
   std::vector<double> sums_;  // [B, chunks, 2, kDiceCESums, C]
 };
 
-template <class Format, class Winner>
+template <class T>
 class TileDiceCEForward {
-  using Key = typename Format::Bits;
-  using Real = NumberOf<Format>;
+  using Key = KeyOf<T>;
+  using Real = Accumulator<T>;
 
  public:
   TileDiceCEForward(const DiceCEForwardCall& call, const Geometry& geometry, const Tile& tile)
@@ -85,7 +102,8 @@ class TileDiceCEForward {
         codes_(scratch_, call.target, geometry, tile_, layout_),
         wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
         numbers_(scratch_.array<Real>(geometry.channels * kRunPixels)),
-        winners_(scratch_.array<Winner>(layout_.own_places())) {
+        winner_size_(bytes_of(call.winner_type)),
+        winners_(scratch_.array<char>(layout_.own_places() * winner_size_)) {
     const int64_t classes = geometry.channels;
     for (int term = 0; term < 2; ++term) {
       if (term == 0 ? call.of_penalized : call.of_plain) {
@@ -96,9 +114,10 @@ class TileDiceCEForward {
     }
     if (call.of_penalized) {
       for (int64_t k = 0; k < classes; ++k) {
-        planes_.emplace_back(scratch_, geometry, tile_, layout_);
-        planes_.back().start(logits_at(k, 0, 0, 0), call.logits.axis,
-                             static_cast<uint8_t>(call.target.is_masks ? 0 : k));
+        planes_.push_back(Penalize<Key>::choose_path(scratch_, call.type, call.winner_type,
+                                                     geometry, tile_, layout_));
+        planes_.back()->start(logits_at(k, 0, 0, 0), call.logits.axis,
+                              static_cast<uint8_t>(call.target.is_masks ? 0 : k));
       }
     }
   }
@@ -130,12 +149,14 @@ class TileDiceCEForward {
   void penalize_plane(int64_t z) {
     const int64_t length = layout_.own_columns.length();
     for (size_t k = 0; k < planes_.size(); ++k) {
-      planes_[k].plane(z, codes_.of_class(k), logits_[0] + k * layout_.own_places(), winners_);
+      planes_[k]->plane(z, codes_.of_class(k), logits_[0] + k * layout_.own_places(), winners_,
+                        false);
       for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
-        Winner* out = reinterpret_cast<Winner*>(call_.winners.data) +
-                      call_.winners.offset(tile_.batch, k, z, y, layout_.own_columns.begin);
-        spread_row(winners_ + (y - layout_.own_rows.begin) * layout_.pitch, length,
-                   call_.winners.axis[kInner], out);
+        const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+        const int64_t offset =
+            call_.winners.offset(tile_.batch, k, z, y, layout_.own_columns.begin);
+        spread_elements(winners_ + place * winner_size_, length, call_.winners.axis[kInner],
+                        winner_size_, call_.winners.data + offset * winner_size_);
       }
     }
   }
@@ -206,34 +227,31 @@ class TileDiceCEForward {
       return {reinterpret_cast<const Real*>(bits), places};
     }
     for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-      const Key* of_class = bits + k * places;
-      Real* numbers = numbers_ + k * kRunPixels;
-      SCNP_VECTORIZE
-      for (int64_t i = 0; i < count; ++i) {
-        numbers[i] = number_of_bits<Format>(of_class[i]);
-      }
+      widen_row(call_.type, reinterpret_cast<const T*>(bits + k * places), 1, count,
+                numbers_ + k * kRunPixels);
     }
     return {numbers_, kRunPixels};
   }
 
-  static constexpr int64_t kRunPixels = DiceCELanes<Real>::kRun * kGroup;
+  static constexpr int64_t kRunPixels = DiceCEAccumulator<Real>::kRun * kGroup;
 
   const DiceCEForwardCall& call_;
   const Tile tile_;
   Scratch scratch_;
   const PlaneLayout layout_;
   DiceCECodes codes_;
-  MaskOf<Real>* wide_codes_;                                    // [C or 1, run]
-  Real* numbers_;                                               // [C, run], of half types
-  int64_t valid_pixels_ = 0;                                    // of the plane
-  std::deque<PenalizedPlanes<Format, Winner, Winner>> planes_;  // [C]
+  MaskOf<Real>* wide_codes_;                                   // [C or 1, run]
+  Real* numbers_;                                              // [C, run], of half types
+  int64_t valid_pixels_ = 0;                                   // of the plane
+  std::vector<std::unique_ptr<PenalizedPlanes<Key>>> planes_;  // [C]
   Key* logits_[2] = {nullptr, nullptr};  // [C, own places] of one plane: penalized, plain
-  Winner* winners_;                      // [own places], one class of one plane
-  std::optional<DiceCELanes<Real>> lanes_[2];
+  const int64_t winner_size_;            // in bytes
+  char* winners_;                        // [own places], one class of one plane
+  std::optional<DiceCEAccumulator<Real>> lanes_[2];
 };
 
-template <class Format, class Winner>
-Fault dice_ce_forward_typed(const DiceCEForwardCall& call, const Workers& workers) {
+template <class T>
+Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
   const Geometry geometry = geometry_of_loss(call);
   // Planes of up to four classes, large as those of one: the fewer tiles, the less their windows
   // reach into each other.
@@ -245,8 +263,7 @@ Fault dice_ce_forward_typed(const DiceCEForwardCall& call, const Workers& worker
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       const Tile tile = tiling.tile(number);
-      faults[number] =
-          TileDiceCEForward<Format, Winner>(call, geometry, tile).run(sums, tiling.column(tile));
+      faults[number] = TileDiceCEForward<T>(call, geometry, tile).run(sums, tiling.column(tile));
     }
   });
   sums.add_up(call.sums);
@@ -257,25 +274,5 @@ Fault dice_ce_forward_typed(const DiceCEForwardCall& call, const Workers& worker
   return first;
 }
 
-inline Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
-  Fault fault;
-  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
-    switch (call.type) {
-      case FloatType::kFloat16:
-        fault = dice_ce_forward_typed<Float16Format, Winner>(call, workers);
-        break;
-      case FloatType::kBFloat16:
-        fault = dice_ce_forward_typed<BFloat16Format, Winner>(call, workers);
-        break;
-      case FloatType::kFloat32:
-        fault = dice_ce_forward_typed<Float32Format, Winner>(call, workers);
-        break;
-      case FloatType::kFloat64:
-        fault = dice_ce_forward_typed<Float64Format, Winner>(call, workers);
-        break;
-    }
-  });
-  return fault;
-}
-
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -5,38 +5,41 @@
 // large tensor can lie so far apart that they displace each other from the caches.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../scatter/winner_offsets-inl.h"
-#include "../vector/ordered_keys-inl.h"
+#include "../scatter/winners.h"
+#include "../tiling/tiles.h"
+#include "../vector/half_floats-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-// A logit's bits as the number that probabilities are computed with.
-template <class Format>
-inline auto number_of_bits(typename Format::Bits bits) {
-  if constexpr (std::is_same_v<Format, Float16Format>) {
-    return widen(Float16{static_cast<uint16_t>(bits)});
-  } else if constexpr (std::is_same_v<Format, BFloat16Format>) {
-    return widen(BFloat16{static_cast<uint16_t>(bits)});
-  } else if constexpr (std::is_same_v<Format, Float32Format>) {
-    return std::bit_cast<float>(bits);
-  } else {
-    return std::bit_cast<double>(bits);
-  }
-}
-template <class Format>
-using NumberOf = decltype(number_of_bits<Format>({}));
-
-template <class Format, class Winner>
+template <class T>
 class LogitsAtWinners {
-  using Key = typename Format::Bits;
-  using Real = NumberOf<Format>;
+  using Real = Accumulator<T>;
 
  public:
   // pixels: those whose winners are asked for, of all classes of one image.
-  LogitsAtWinners(Scratch& scratch, const Geometry& geometry, const View<const char>& logits,
-                  int64_t image, const std::array<Span, kAxes>& pixels)
-      : geometry_(geometry), logits_(logits), image_(image), pixels_(pixels) {
+  LogitsAtWinners(Scratch& scratch, FloatType type, WinnerType winner_type,
+                  const Geometry& geometry, const View<const char>& logits, int64_t image,
+                  const std::array<Span, kAxes>& pixels)
+      : type_(type),
+        winner_type_(winner_type),
+        geometry_(geometry),
+        logits_(logits),
+        image_(image),
+        pixels_(pixels) {
     for (int axis = 0; axis < kAxes; ++axis) {
       reached_[axis] = pixels[axis].grown(geometry.reach(axis), geometry.size[axis]);
     }
@@ -47,7 +50,7 @@ class LogitsAtWinners {
     ring_ = scratch.array<Real>(geometry.channels * class_length_);
     next_ = reached_[kOuter].begin;
     if (geometry.taps() <= 1024) {
-      offsets_.emplace(scratch, geometry);
+      offsets_.emplace(scratch, geometry, winner_type);
     }
   }
 
@@ -77,27 +80,11 @@ class LogitsAtWinners {
     }
   }
 
-  // out: [pixels of a row], of class k. taps: of the same pixels.
-  void read(int64_t k, int64_t z, int64_t y, const Winner* taps, Real* out) const {
-    const Real* row = ring_ + k * class_length_ + place(y, pixels_[kInner].begin);
-    const int64_t x = pixels_[kInner].begin;
-    const int64_t count = pixels_[kInner].length();
-    // Only near the border can a tap lead out of the row.
-    const int64_t reach = geometry_.reach(kInner);
-    const int64_t first = offsets_ ? std::clamp(reach - x, int64_t{0}, count) : count;
-    const int64_t last = std::clamp(geometry_.size[kInner] - reach - x, first, count);
-    for (int64_t i = 0; i < first; ++i) {
-      out[i] = row[i + near_border(taps[i], z, y, x + i)];
-    }
-    if (first < last) {
-      each_place(taps + first, last - first, *offsets_,
-                 [row = row + first, out = out + first](int64_t i, int64_t place) {
-                   out[i] = row[place];
-                 });
-    }
-    for (int64_t i = last; i < count; ++i) {
-      out[i] = row[i + near_border(taps[i], z, y, x + i)];
-    }
+  // out: [pixels of a row], of class k. winners: of the same pixels.
+  void read(int64_t k, int64_t z, int64_t y, const void* winners, Real* out) const {
+    with_winner_type(winner_type_, [&]<class Winner>(Winner /*type*/) {
+      read_row(k, z, y, static_cast<const Winner*>(winners), out);
+    });
   }
   // The pixels' own logits: [pixels of a row].
   const Real* own(int64_t k, int64_t z, int64_t y) const {
@@ -105,20 +92,14 @@ class LogitsAtWinners {
   }
 
  private:
-  const Key* tensor_row(int64_t k, int64_t z, int64_t y) const {
-    return reinterpret_cast<const Key*>(logits_.data) +
+  const T* tensor_row(int64_t k, int64_t z, int64_t y) const {
+    return reinterpret_cast<const T*>(logits_.data) +
            logits_.offset(image_, k, z, y, reached_[kInner].begin);
   }
   void copy_row(int64_t k, int64_t z, int64_t y) {
-    const Key* from = tensor_row(k, z, y);
-    Real* to =
-        ring_ + k * class_length_ + slot(z) * plane_length_ + place(y, reached_[kInner].begin);
-    with_stride(logits_.axis[kInner], [&](auto step) {
-      SCNP_VECTORIZE
-      for (int64_t i = 0; i < row_length_; ++i) {
-        to[i] = number_of_bits<Format>(from[i * step]);
-      }
-    });
+    widen_row(
+        type_, tensor_row(k, z, y), logits_.axis[kInner], row_length_,
+        ring_ + k * class_length_ + slot(z) * plane_length_ + place(y, reached_[kInner].begin));
   }
 
   int64_t slot(int64_t z) const {
@@ -162,7 +143,30 @@ class LogitsAtWinners {
     };
     offsets_->find(of_row, own_offset_);
   }
+  template <class Winner>
+  void read_row(int64_t k, int64_t z, int64_t y, const Winner* winners, Real* out) const {
+    const Real* row = ring_ + k * class_length_ + place(y, pixels_[kInner].begin);
+    const int64_t x = pixels_[kInner].begin;
+    const int64_t count = pixels_[kInner].length();
+    // Only near the border can a tap lead out of the row.
+    const int64_t reach = geometry_.reach(kInner);
+    const int64_t first = offsets_ ? std::clamp(reach - x, int64_t{0}, count) : count;
+    const int64_t last = std::clamp(geometry_.size[kInner] - reach - x, first, count);
+    for (int64_t i = 0; i < first; ++i) {
+      out[i] = row[i + near_border(winners[i], z, y, x + i)];
+    }
+    if (first < last) {
+      each_place(winners + first, last - first, *offsets_,
+                 [row = row + first, out = out + first](int64_t i, int64_t place) {
+                   out[i] = row[place];
+                 });
+    }
+    for (int64_t i = last; i < count; ++i) {
+      out[i] = row[i + near_border(winners[i], z, y, x + i)];
+    }
+  }
   // The same where a tap can lead out of the row, or the window is too large for a table.
+  template <class Winner>
   int64_t near_border(Winner tap, int64_t z, int64_t y, int64_t x) const {
     const bool known = static_cast<uint64_t>(tap) < static_cast<uint64_t>(geometry_.taps());
     if (offsets_) {
@@ -182,6 +186,8 @@ class LogitsAtWinners {
     return offset(z, by);
   }
 
+  const FloatType type_;
+  const WinnerType winner_type_;
   const Geometry& geometry_;
   const View<const char>& logits_;
   int64_t image_;
@@ -191,12 +197,13 @@ class LogitsAtWinners {
   int64_t row_length_ = 0;
   int64_t plane_length_ = 0;
   int64_t class_length_ = 0;
-  Real* ring_ = nullptr;                          // [C, depth, reached middle, reached inner]
-  int64_t next_ = 0;                              // plane to be copied
-  std::optional<WinnerOffsets<Winner>> offsets_;  // with few taps: of rows clipped alike
-  int64_t own_offset_ = 0;                        // where a tap stands that leads nowhere
+  Real* ring_ = nullptr;                  // [C, depth, reached middle, reached inner]
+  int64_t next_ = 0;                      // plane to be copied
+  std::optional<WinnerOffsets> offsets_;  // with few taps: of rows clipped alike
+  int64_t own_offset_ = 0;                // where a tap stands that leads nowhere
   bool known_ = false;
   Span rows_;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

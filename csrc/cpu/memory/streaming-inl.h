@@ -2,7 +2,14 @@
 // it overwrites, and what is larger than the cache has left it before anybody reads it.
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Whether a result of so many bytes is to be written like that: one that fills a good part of the
 // caches that most machines have. What a system says of its own is often another machine's, where
@@ -13,10 +20,14 @@ inline bool is_streamed(int64_t bytes) {
 
 constexpr size_t kCacheLine = 64;
 
+inline bool begins_with_line(const void* address) {
+  return reinterpret_cast<uintptr_t>(address) % kCacheLine == 0;
+}
+
 #if SCNP_X86
 // One line, to an aligned one.
 inline void stream_line(const char* from, char* to) {
-#if SCNP_AVX512_BLOCKS
+#if SCNP_AVX512
   _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
 #else
   for (size_t i = 0; i < kCacheLine; i += sizeof(__m128i)) {
@@ -56,4 +67,5 @@ inline void finish_streaming() {
 #endif
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

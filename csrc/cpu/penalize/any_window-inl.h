@@ -10,20 +10,31 @@
 // the first in raster order.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../tiling/tile_codes-inl.h"
+#include "../tiling/tiles.h"
+#include "penalized_planes-inl.h"
 #include "plane_reduction-inl.h"
 #include "sliding_planes-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // The last pass over three sources of both classes, each time of the pixel's own class: the bits of
 // the winning logit, and the winner's tap. Sources of the two classes are displaced alike.
-template <class Key, class Tap, class Winner>
+template <class Key, class Tap>
 inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background)[3],
                                     const CandidateSource<Key, Tap> (&foreground)[3],
                                     const uint8_t* codes, uint8_t own_code, Tap centre_tap,
-                                    Key* logits, Winner* winners, [[maybe_unused]] bool streamed) {
-#if SCNP_AVX512_BLOCKS
+                                    Key* logits, Tap* winners, [[maybe_unused]] bool streamed) {
+#if SCNP_AVX512
   if constexpr (sizeof(Tap) == 1) {
     const OwnPlaces<Key> own(codes, own_code);
     BestOfBlock<Key> best(background[0], foreground[0], own);
@@ -55,34 +66,35 @@ inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background
     tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(own)), centre_tap,
                 lane_mask<Tap>(codes[i] == kInvalidPixel));
     logits[i] = flip_negative(best);
-    winners[i] = static_cast<Winner>(tap);
+    winners[i] = tap;
   }
 }
 
-template <class Format, class Tap, class Winner>
-class AnyWindows {
-  using Key = typename Format::Bits;
+template <class Key, class Winner>
+class AnyWindows final : public PenalizedPlanes<Key> {
+  using Tap = Winner;  // counted while a window is searched
 
  public:
   AnyWindows(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-             const PlaneLayout& layout)
+             const PlaneLayout& layout, Infinity<Key> infinity)
       : geometry_(geometry),
         tile_(tile),
         layout_(layout),
-        reduction_(scratch, geometry, layout),
+        reduction_(scratch, geometry, layout, infinity),
         sliding_(scratch, geometry.window[kOuter], geometry.reach(kOuter),
                  geometry.window[kMiddle] * geometry.window[kInner], layout.own_places()) {
   }
 
-  // See PenalizedPlanes.
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
     logits_ = logits;
     strides_ = {strides[kOuter], strides[kMiddle], strides[kInner]};
     own_code_ = own_code;
     sliding_.start(tile_.span[kOuter].grown(geometry_.reach(kOuter), geometry_.size[kOuter]).begin);
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, Winner* winners, bool streamed) {
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
+             bool streamed) override {
+    auto* winners = static_cast<Winner*>(winners_of_plane);
     const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
     // The last plane is reduced in step with the last pass, where that takes planes as they are.
     const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
@@ -114,7 +126,7 @@ class AnyWindows {
         fetch_ahead(ahead + block * stride, kBlock);
         const auto& background = sources[kBackground];
         const auto& foreground = sources[kForeground];
-        first_best_of_own_class<Key, Tap, Winner>(
+        first_best_of_own_class<Key, Tap>(
             {background[0].from(block), background[1].from(block), background[2].from(block)},
             {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
             own_codes + block, own_code, centre_tap, penalized + block, winners + block, streamed);
@@ -123,6 +135,9 @@ class AnyWindows {
     if (reduces) {
       sliding_.append();
     }
+  }
+  bool may_stream(const Key* penalized) const override {
+    return SCNP_AVX512 && sizeof(Winner) == 1 && begins_with_line(penalized);
   }
 
  private:
@@ -139,11 +154,12 @@ class AnyWindows {
   const Geometry& geometry_;
   const Tile& tile_;
   const PlaneLayout& layout_;
-  PlaneReduction<Format, Tap> reduction_;
+  PlaneReduction<Key, Tap> reduction_;
   SlidingPlanes<Key, Tap> sliding_;
   const Key* logits_ = nullptr;
   std::array<int64_t, kAxes> strides_{};
   uint8_t own_code_ = 0;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

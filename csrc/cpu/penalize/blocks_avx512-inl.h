@@ -7,11 +7,18 @@
 // The same results as the loops that serve the other capabilities, and wider taps.
 #pragma once
 
+#include "../targets/prologue_avx512.h"
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
 #include "../tiling/class_codes-inl.h"
 #include "../vector/registers_avx512-inl.h"
 #include "candidates-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 inline __mmask64 places_with(const uint8_t* codes, uint8_t code) {
   return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes),
@@ -223,10 +230,11 @@ struct KeysOfRegister {
   __m512i background;
   __m512i foreground;
 };
-template <class Format, bool kRare, class Key = typename Format::Bits>
+template <bool kRare, class Key>
 SCNP_ALWAYS_INLINE KeysOfRegister keys_of_register(__m512i bits,
                                                    typename KeyRegister<Key>::Mask own,
-                                                   typename KeyRegister<Key>::Mask own_or_invalid) {
+                                                   typename KeyRegister<Key>::Mask own_or_invalid,
+                                                   Infinity<Key> infinity) {
   using Register = KeyRegister<Key>;
   const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
   const __m512i smallest = Register::all(std::numeric_limits<Key>::min());
@@ -235,8 +243,7 @@ SCNP_ALWAYS_INLINE KeysOfRegister keys_of_register(__m512i bits,
     return {Register::where(own_or_invalid, smallest, key),
             Register::complement_where(own, key, smallest)};
   }
-  const auto nan =
-      Register::greater(_mm512_and_si512(bits, magnitude), Register::all(Format::kInfinity));
+  const auto nan = Register::greater(_mm512_and_si512(bits, magnitude), Register::all(infinity));
   const __m512i positive_zero = Register::increased_where(Register::equal(bits, smallest), key);
   // The highest key is NaN's, the lowest says "no candidate".
   const __m512i of_background = Register::where(nan, magnitude, positive_zero);
@@ -247,9 +254,9 @@ SCNP_ALWAYS_INLINE KeysOfRegister keys_of_register(__m512i bits,
 }
 
 // See make_keys.
-template <class Format, class Key = typename Format::Bits>
+template <class Key>
 inline void make_keys_of_block(const Key* logits, const uint8_t* codes, uint8_t own_code,
-                               Key* background, Key* foreground) {
+                               Infinity<Key> infinity, Key* background, Key* foreground) {
   using Register = KeyRegister<Key>;
   constexpr int registers = kRegistersPerBlock<Key>;
   const __mmask64 own = places_with(codes, own_code);
@@ -258,13 +265,14 @@ inline void make_keys_of_block(const Key* logits, const uint8_t* codes, uint8_t 
   typename Register::Mask rare[registers];
   for (int r = 0; r < registers; ++r) {
     bits[r] = _mm512_loadu_si512(logits + r * kKeysPerRegister<Key>);
-    rare[r] = Register::template rare<Format>(bits[r]);
+    rare[r] = Register::rare(bits[r], infinity);
   }
   const auto store = [&](auto may_be_rare) {
     for (int r = 0; r < registers; ++r) {
       const int64_t from = r * kKeysPerRegister<Key>;
-      const auto keys = keys_of_register<Format, may_be_rare>(
-          bits[r], mask_of_register<Key>(own, r), mask_of_register<Key>(own_or_invalid, r));
+      const auto keys =
+          keys_of_register<may_be_rare, Key>(bits[r], mask_of_register<Key>(own, r),
+                                             mask_of_register<Key>(own_or_invalid, r), infinity);
       _mm512_storeu_si512(background + from, keys.background);
       _mm512_storeu_si512(foreground + from, keys.foreground);
     }
@@ -276,4 +284,5 @@ inline void make_keys_of_block(const Key* logits, const uint8_t* codes, uint8_t 
   }
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

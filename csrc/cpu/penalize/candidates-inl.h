@@ -4,7 +4,12 @@
 // constant count and emit vector instructions alone, without a remainder.
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue.h"
+
+#include <cstdint>
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Pixels per block: what one vector of the narrowest taps holds.
 constexpr int64_t kBlock = 64;
@@ -55,4 +60,5 @@ struct CandidateSource {
   }
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -8,76 +8,46 @@
 //       .                               z-1  --'   pixel's own class
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <cstdint>
+#include <memory>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
+#include "../tiling/tiles.h"
 #include "any_window-inl.h"
-#if SCNP_AVX512_BLOCKS
+#include "penalized_planes-inl.h"
+#if SCNP_AVX512
 #include "window3_avx512-inl.h"
 #include "window5to15_2d_avx512-inl.h"
 #endif
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-template <class Format, class Tap, class Winner>
-class PenalizedPlanes {
-  using Key = typename Format::Bits;
-
- public:
-  PenalizedPlanes(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-                  const PlaneLayout& layout)
-      : passes_(choose(scratch, geometry, tile, layout)) {
-  }
-
-  // logits: of this channel; of pixel (z, y, x) at the sum of index times stride.
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
-    std::visit([&](auto& chosen) { chosen.start(logits, strides, own_code); }, passes_);
-  }
-
-  // The plane z of the tile, in ascending order of z: flat, [own rows] at the layout's pitch.
-  // codes: as far as the windows of plane z reach. streamed: penalized around the cache, if
-  // may_stream().
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, Winner* winners,
-             bool streamed = false) {
-    std::visit([&](auto& chosen) { chosen.plane(z, codes, penalized, winners, streamed); },
-               passes_);
-  }
-  // Whether it asks for the codes of the planes to come while it works on one: they are then best
-  // read step by step.
-  bool asks_for_codes() const {
-    return passes_.index() == kIn2D;
-  }
-  static bool may_stream(const Key* penalized) {
-    constexpr bool by_lines = SCNP_AVX512_BLOCKS && sizeof(Tap) == 1;
-    return by_lines && reinterpret_cast<uintptr_t>(penalized) % kCacheLine == 0;
-  }
-
- private:
-  // Alternatives of Passes.
-  static constexpr size_t kAny = 0;
-  static constexpr size_t kOfThree = 1;
-  static constexpr size_t kIn2D = 2;
-#if SCNP_AVX512_BLOCKS
-  using Passes = std::conditional_t<
-      sizeof(Tap) == 1 && sizeof(Winner) == 1,
-      std::variant<AnyWindows<Format, Tap, Winner>, WindowsOfThree<Format>, WindowsIn2D<Format>>,
-      std::variant<AnyWindows<Format, Tap, Winner>>>;
-#else
-  using Passes = std::variant<AnyWindows<Format, Tap, Winner>>;
-#endif
-  static Passes choose(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-                       const PlaneLayout& layout) {
-#if SCNP_AVX512_BLOCKS
-    if constexpr (std::variant_size_v<Passes> == 3) {
-      if (WindowsOfThree<Format>::serves(geometry, layout)) {
-        return Passes(std::in_place_index<kOfThree>, scratch, geometry, tile, layout);
-      }
-      if (WindowsIn2D<Format>::serves(geometry, layout)) {
-        return Passes(std::in_place_index<kIn2D>, scratch, geometry, tile, layout);
-      }
+template <class Key>
+std::unique_ptr<PenalizedPlanes<Key>> Penalize<Key>::choose_path(Scratch& scratch, FloatType type,
+                                                                 WinnerType winner_type,
+                                                                 const Geometry& geometry,
+                                                                 const Tile& tile,
+                                                                 const PlaneLayout& layout) {
+  const Infinity<Key> infinity(type);
+#if SCNP_AVX512
+  if (winner_type == WinnerType::kUInt8) {
+    if (WindowsOfThree<Key>::serves(geometry, layout)) {
+      return std::make_unique<WindowsOfThree<Key>>(scratch, geometry, tile, layout, infinity);
     }
-#endif
-    return Passes(std::in_place_index<kAny>, scratch, geometry, tile, layout);
+    if (WindowsIn2D<Key>::serves(geometry, layout)) {
+      return std::make_unique<WindowsIn2D<Key>>(scratch, geometry, tile, layout, infinity);
+    }
   }
+#endif
+  return with_winner_type(
+      winner_type, [&]<class Winner>(Winner /*type*/) -> std::unique_ptr<PenalizedPlanes<Key>> {
+        return std::make_unique<AnyWindows<Key, Winner>>(scratch, geometry, tile, layout, infinity);
+      });
+}
 
-  Passes passes_;
-};
-
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -14,9 +14,18 @@
 // by nobody.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <array>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
+#include "../tiling/tiles.h"
 #include "first_best-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 constexpr int kBackground = 0;
 constexpr int kForeground = 1;
@@ -102,4 +111,5 @@ class CandidatePlanes {
   Tap* taps_;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -7,12 +7,19 @@
 // A later source wins on strict `>` only, so the first of equal candidates stays.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "../tiling/tiles.h"
 #include "candidates-inl.h"
-#if SCNP_AVX512_BLOCKS
+#if SCNP_AVX512
 #include "blocks_avx512-inl.h"
 #endif
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // `b` where the mask is all ones, `a` where it is zero. Written with bits,
 // because compilers turn the conditional expression into a branch around a
@@ -40,7 +47,7 @@ inline void replace_if_better(const Source& source, int64_t i, Key& best, Tap& t
 // written.
 template <class Key, class Tap, class First, class... Rest>
 inline void first_best_of_block(Candidates<Key, Tap> out, First first, Rest... rest) {
-#if SCNP_AVX512_BLOCKS
+#if SCNP_AVX512
   if constexpr (sizeof(Tap) == 1) {
     BestOfBlock<Key> best(first);
     (best.replace_if_better(rest), ...);
@@ -98,4 +105,5 @@ void first_best_of_rows(const Source& source, Candidates<Key, Tap> rows, int64_t
   first_best(n, out, span(0), span(count - length));
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

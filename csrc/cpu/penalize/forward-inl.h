@@ -2,15 +2,26 @@
 // channel the penalized planes, copied to where the results lie.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../../contract/calls.h"
+#include "../../contract/geometry.h"
+#include "../kernels.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
-#include "choose_path-inl.h"
+#include "../tiling/tiles.h"
+#include "penalized_planes-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-template <class Format, class Tap, class Winner>
+template <class Key>
 class TileForward {
-  using Key = typename Format::Bits;
-
  public:
   TileForward(const ForwardCall& call, const Tile& tile)
       : call_(call),
@@ -20,10 +31,12 @@ class TileForward {
         codes_(scratch_, call.target, call.geometry, tile_, layout_),
         together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
         penalized_(scratch_.array<Key>(together_ * layout_.own_places())),
-        winners_(scratch_.array<Winner>(together_ * layout_.own_places())) {
+        winner_size_(bytes_of(call.winner_type)),
+        winners_(scratch_.array<char>(together_ * layout_.own_places() * winner_size_)) {
     planes_.reserve(together_);
     for (int64_t i = 0; i < together_; ++i) {
-      planes_.emplace_back(scratch_, call.geometry, tile_, layout_);
+      planes_.push_back(Penalize<Key>::choose_path(scratch_, call.type, call.winner_type,
+                                                   call.geometry, tile_, layout_));
     }
   }
 
@@ -40,15 +53,16 @@ class TileForward {
     for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
       const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
                            call_.logits.offset(tile_.batch, channel, 0, 0, 0);
-      planes_[channel - channels.begin].start(logits, call_.logits.axis,
-                                              static_cast<uint8_t>(channel - tile_.channels.begin));
+      planes_[channel - channels.begin]->start(
+          logits, call_.logits.axis, static_cast<uint8_t>(channel - tile_.channels.begin));
     }
     const int64_t length = layout_.own_columns.length();
     Scratch scratch;
-    RowsOfChannels<Key> penalized(scratch, channels.length(), length, strides_of(call_.penalized),
-                                  streamed_);
-    RowsOfChannels<Winner> winners(scratch, channels.length(), length, strides_of(call_.winners));
-    const bool step_by_step = planes_.front().asks_for_codes();
+    RowsOfChannels penalized(scratch, channels.length(), length, strides_of(call_.penalized),
+                             sizeof(Key), streamed_);
+    RowsOfChannels winners(scratch, channels.length(), length, strides_of(call_.winners),
+                           winner_size_);
+    const bool step_by_step = planes_.front()->asks_for_codes();
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
       codes_.read(step_by_step ? z + call_.geometry.reach(kOuter) + 1 : codes_.planes().end);
       if (may_compute_in_place(channels, z)) {
@@ -59,7 +73,7 @@ class TileForward {
           const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
           for (int64_t c = 0; c < channels.length(); ++c) {
             penalized.set(c, penalized_ + c * layout_.own_places() + place);
-            winners.set(c, winners_ + c * layout_.own_places() + place);
+            winners.set(c, winners_of(c) + place * winner_size_);
           }
           penalized.write(length, penalized_at(channels.begin, z, y));
           winners.write(length, winners_at(channels.begin, z, y));
@@ -77,17 +91,16 @@ class TileForward {
     return channels.length() == 1 && layout_.own_rows.length() == 1 &&
            layout_.own_places() == layout_.own_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
-           (!streamed_ || PenalizedPlanes<Format, Tap, Winner>::may_stream(row));
+           (!streamed_ || planes_.front()->may_stream(row));
   }
   void compute_in_place(int64_t channel, int64_t z) {
     const int64_t y = layout_.own_rows.begin;
-    planes_.front().plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
-                          streamed_);
+    planes_.front()->plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
+                           streamed_);
   }
   void compute_plane(Span channels, int64_t z) {
     for (int64_t c = 0; c < channels.length(); ++c) {
-      planes_[c].plane(z, codes_, penalized_ + c * layout_.own_places(),
-                       winners_ + c * layout_.own_places());
+      planes_[c]->plane(z, codes_, penalized_ + c * layout_.own_places(), winners_of(c), false);
     }
   }
 
@@ -115,9 +128,13 @@ class TileForward {
     return reinterpret_cast<Key*>(call_.penalized.data) +
            call_.penalized.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
   }
-  Winner* winners_at(int64_t channel, int64_t z, int64_t y) const {
-    return reinterpret_cast<Winner*>(call_.winners.data) +
-           call_.winners.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
+  char* winners_at(int64_t channel, int64_t z, int64_t y) const {
+    return call_.winners.data + winner_size_ * call_.winners.offset(tile_.batch, channel, z, y,
+                                                                    layout_.own_columns.begin);
+  }
+  // Of the c-th channel of those side by side.
+  char* winners_of(int64_t c) const {
+    return winners_ + c * layout_.own_places() * winner_size_;
   }
 
   const ForwardCall& call_;
@@ -126,20 +143,21 @@ class TileForward {
   Scratch scratch_;
   const PlaneLayout layout_;
   TileCodes codes_;
-  const int64_t together_;                                    // channels, side by side
-  std::vector<PenalizedPlanes<Format, Tap, Winner>> planes_;  // [together]
-  Key* penalized_;                                            // [together, own places], one plane
-  Winner* winners_;                                           // likewise
+  const int64_t together_;                                     // channels, side by side
+  std::vector<std::unique_ptr<PenalizedPlanes<Key>>> planes_;  // [together]
+  Key* penalized_;                                             // [together, own places], one plane
+  const int64_t winner_size_;                                  // in bytes
+  char* winners_;                                              // likewise
 };
 
-template <class Format, class Tap, class Winner>
-Fault forward_typed(const ForwardCall& call, const Workers& workers) {
+template <class Key>
+Fault Penalize<Key>::forward(const ForwardCall& call, const Workers& workers) {
   const Tiling tiling(call.geometry, channels_per_group(call.target),
                       channels_together(call.geometry, call.logits), workers.count);
   std::vector<Fault> faults(tiling.count());
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
-      faults[number] = TileForward<Format, Tap, Winner>(call, tiling.tile(number)).run();
+      faults[number] = TileForward<Key>(call, tiling.tile(number)).run();
     }
   });
   Fault first;
@@ -149,31 +167,5 @@ Fault forward_typed(const ForwardCall& call, const Workers& workers) {
   return first;
 }
 
-template <class Format>
-Fault forward_of_format(const ForwardCall& call, const Workers& workers) {
-  switch (call.winner_type) {
-    case WinnerType::kUInt8:
-      return forward_typed<Format, uint8_t, uint8_t>(call, workers);
-    case WinnerType::kInt16:
-      return forward_typed<Format, int16_t, int16_t>(call, workers);
-    case WinnerType::kInt32:
-      return forward_typed<Format, int32_t, int32_t>(call, workers);
-  }
-  return {};
-}
-
-inline Fault forward(const ForwardCall& call, const Workers& workers) {
-  switch (call.type) {
-    case FloatType::kFloat16:
-      return forward_of_format<Float16Format>(call, workers);
-    case FloatType::kBFloat16:
-      return forward_of_format<BFloat16Format>(call, workers);
-    case FloatType::kFloat32:
-      return forward_of_format<Float32Format>(call, workers);
-    case FloatType::kFloat64:
-      return forward_of_format<Float64Format>(call, workers);
-  }
-  return {};
-}
-
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

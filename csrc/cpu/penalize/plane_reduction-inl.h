@@ -15,27 +15,36 @@
 //     reduced   ############                                  two rows less
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../tiling/class_codes-inl.h"
 #include "../vector/ordered_keys-inl.h"
 #include "class_candidates-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // From the bits of one block of logits to its candidates: a key for the pixel's
 // own class, "no candidate" for the other; an invalid pixel is nobody's
 // candidate.
-template <class Format, class Key = typename Format::Bits>
-inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code, Key* background,
-                      Key* foreground) {
-#if SCNP_AVX512_BLOCKS
-  return make_keys_of_block<Format>(logits, codes, own_code, background, foreground);
+template <class Key>
+inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code,
+                      Infinity<Key> infinity, Key* background, Key* foreground) {
+#if SCNP_AVX512
+  return make_keys_of_block(logits, codes, own_code, infinity, background, foreground);
 #endif
   SCNP_VECTORIZE
   for (int64_t i = 0; i < kBlock; ++i) {
     const bool own = codes[i] == own_code;
     const bool invalid = codes[i] == kInvalidPixel;
-    const bool nan = is_nan<Format>(logits[i]);
+    const bool nan = is_nan(logits[i], infinity);
     const Key key = ordered_key(logits[i]);
     const Key background_key = nan ? kNanKey<Key> : key;
     const Key foreground_key = nan ? kNanKey<Key> : static_cast<Key>(~key);
@@ -45,15 +54,16 @@ inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code,
   }
 }
 
-template <class Format, class Tap>
+template <class Key, class Tap>
 class PlaneReduction {
-  using Key = typename Format::Bits;
   using Both = BothClasses<Key, Tap>;
 
  public:
-  PlaneReduction(Scratch& scratch, const Geometry& geometry, const PlaneLayout& layout)
+  PlaneReduction(Scratch& scratch, const Geometry& geometry, const PlaneLayout& layout,
+                 Infinity<Key> infinity)
       : geometry_(geometry),
         layout_(layout),
+        infinity_(infinity),
         row_(scratch.array<Key>(whole_blocks(layout.columns.length()))),
         keys_{scratch.array<Key>(layout.allocated()), scratch.array<Key>(layout.allocated())},
         reduced_rows_(scratch, 1, has_middle_pass() ? layout.allocated() : 0),
@@ -144,12 +154,13 @@ class PlaneReduction {
     }
   }
   void make_keys_at(const Key* logits, int64_t place) {
-    make_keys<Format>(logits, codes_ + place, own_code_, keys_[kBackground] + place,
-                      keys_[kForeground] + place);
+    make_keys(logits, codes_ + place, own_code_, infinity_, keys_[kBackground] + place,
+              keys_[kForeground] + place);
   }
 
   const Geometry& geometry_;
   const PlaneLayout& layout_;
+  const Infinity<Key> infinity_;
   Key* row_;                                // [columns], where logits are not contiguous or end
   std::array<Key*, kClasses> keys_;         // [places], of single pixels
   CandidatePlanes<Key, Tap> reduced_rows_;  // 1 plane, after the row pass (3D)
@@ -166,4 +177,5 @@ class PlaneReduction {
   int64_t own_places_ = 0;  // in `out`
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -13,9 +13,18 @@
 //   When the window has left the front, the back becomes the front: about two merges per plane.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "../memory/scratch.h"
+#include "../tiling/tiles.h"
 #include "class_candidates-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 template <class Key, class Tap>
 class SlidingPlanes {
@@ -123,4 +132,5 @@ class SlidingPlanes {
   int64_t front_end_ = 0;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -2,11 +2,20 @@
 // windows of three begin with, and those for larger ones in 2D.
 #pragma once
 
+#include "../targets/prologue_avx512.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../vector/ordered_keys-inl.h"
 #include "class_candidates-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Along a row, the best of every place and the two behind it, of both classes.
 //
@@ -15,9 +24,8 @@ namespace scnp::cpu::SCNP_CAPABILITY {
 //              c d e' e"
 //
 // kMayBeRare: whether there may be a NaN or a negative zero among the logits.
-template <class Format, bool kMayBeRare = true>
+template <class Key, bool kMayBeRare = true>
 class ThreeColumns {
-  using Key = typename Format::Bits;
   using Register = KeyRegister<Key>;
   static constexpr int kRegisters = kRegistersPerBlock<Key>;
   static constexpr int kLanes = kKeysPerRegister<Key>;
@@ -26,20 +34,22 @@ class ThreeColumns {
   // logits: [length] of the places from `lead` on, which is less than a register's lanes; in front
   // of them and behind them there is no candidate. codes: from place 0 on.
   SCNP_ALWAYS_INLINE ThreeColumns(const Key* logits, int64_t lead, int64_t length,
-                                  const uint8_t* codes, uint8_t own_code, uint8_t first_tap)
+                                  const uint8_t* codes, uint8_t own_code, uint8_t first_tap,
+                                  Infinity<Key> infinity)
       : logits_(logits - lead),
         end_(lead + length),
         codes_(codes),
         own_code_(own_code),
-        first_tap_(first_tap) {
+        first_tap_(first_tap),
+        infinity_(infinity) {
     const __mmask64 inside = first_places(end_) & (~uint64_t{0} << lead);
     const __mmask64 own = places_with(codes, own_code) & inside;
     const __mmask64 nobodys = places_with(codes, kInvalidPixel) | ~inside;
     const __m512i bits =
         Register::load_where(mask_of_register<Key>(inside, 0), logits_, _mm512_setzero_si512());
-    found_rare_ = Register::template rare<Format>(bits) != 0;
-    const auto keys = keys_of_register<Format, kMayBeRare>(bits, mask_of_register<Key>(own, 0),
-                                                           mask_of_register<Key>(own | nobodys, 0));
+    found_rare_ = Register::rare(bits, infinity) != 0;
+    const auto keys = keys_of_register<kMayBeRare, Key>(
+        bits, mask_of_register<Key>(own, 0), mask_of_register<Key>(own | nobodys, 0), infinity);
     first_[kBackground] = keys.background;
     first_[kForeground] = keys.foreground;
   }
@@ -70,13 +80,13 @@ class ThreeColumns {
   }
 
  private:
-  static SCNP_ALWAYS_INLINE bool has_rare(const __m512i* bits) {
+  SCNP_ALWAYS_INLINE bool has_rare(const __m512i* bits) const {
     if constexpr (!kMayBeRare) {
       return false;
     }
     typename Register::Mask rare[kRegisters];
     for (int r = 0; r < kRegisters; ++r) {
-      rare[r] = Register::template rare<Format>(bits[r]);
+      rare[r] = Register::rare(bits[r], infinity_);
     }
     return Register::joined(rare) != 0;
   }
@@ -96,12 +106,12 @@ class ThreeColumns {
     }
   }
   template <bool kRare>
-  static SCNP_ALWAYS_INLINE void make_keys(const __m512i* bits, __mmask64 own,
-                                           __mmask64 own_or_invalid,
-                                           __m512i (&keys)[kClasses][kRegisters + 1]) {
+  SCNP_ALWAYS_INLINE void make_keys(const __m512i* bits, __mmask64 own, __mmask64 own_or_invalid,
+                                    __m512i (&keys)[kClasses][kRegisters + 1]) const {
     for (int r = 0; r < kRegisters; ++r) {
-      const auto both = keys_of_register<Format, kRare>(bits[r], mask_of_register<Key>(own, r),
-                                                        mask_of_register<Key>(own_or_invalid, r));
+      const auto both =
+          keys_of_register<kRare, Key>(bits[r], mask_of_register<Key>(own, r),
+                                       mask_of_register<Key>(own_or_invalid, r), infinity_);
       keys[kBackground][r + 1] = both.background;
       keys[kForeground][r + 1] = both.foreground;
     }
@@ -128,20 +138,21 @@ class ThreeColumns {
   const uint8_t* codes_;
   uint8_t own_code_;
   uint8_t first_tap_;
+  Infinity<Key> infinity_;
   __m512i first_[kClasses];  // keys of the first register of the next block
   bool found_rare_;
 };
 
 // The rows of a tile's channel.
-template <class Format>
+template <class Key>
 class LogitRows {
-  using Key = typename Format::Bits;
-
  public:
-  LogitRows(Scratch& scratch, const Geometry& geometry, const PlaneLayout& layout)
+  LogitRows(Scratch& scratch, const Geometry& geometry, const PlaneLayout& layout,
+            Infinity<Key> infinity)
       : layout_(layout),
         lead_(layout.columns.begin + layout.reach[1] - layout.own_columns.begin),
         first_tap_(static_cast<uint8_t>(layout.first_tap(geometry))),
+        infinity_(infinity),
         row_(scratch.array<Key>(layout.columns.length())) {
   }
   // See PenalizedPlanes.
@@ -156,14 +167,14 @@ class LogitRows {
   }
   // codes: of the row's places. One row at a time: the next may overwrite a copy of its logits.
   template <bool kMayBeRare = true>
-  ThreeColumns<Format, kMayBeRare> three_columns(int64_t z, int64_t y, const uint8_t* codes) {
+  ThreeColumns<Key, kMayBeRare> three_columns(int64_t z, int64_t y, const uint8_t* codes) {
     const Key* logits = at(z, y, layout_.columns.begin);
     const int64_t length = layout_.columns.length();
     if (strides_[kInner] != 1) {
       gather_row(logits, strides_[kInner], length, row_);
       logits = row_;
     }
-    return {logits, lead_, length, codes, own_code_, first_tap_};
+    return {logits, lead_, length, codes, own_code_, first_tap_, infinity_};
   }
   // Asks for the logits of 64 pixels of a plane that is read soon, `place` places behind the tile's
   // first one. A copy for the loop: a store to bytes may change anything else.
@@ -187,10 +198,12 @@ class LogitRows {
   const PlaneLayout& layout_;
   const int64_t lead_;
   const uint8_t first_tap_;
+  const Infinity<Key> infinity_;
   Key* row_;  // [columns], where logits are not contiguous
   const Key* logits_ = nullptr;
   std::array<int64_t, kAxes> strides_{};
   uint8_t own_code_ = 0;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

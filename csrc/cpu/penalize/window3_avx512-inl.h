@@ -10,14 +10,23 @@
 //                                             '-> stored where z-1 was: nobody reads that again
 #pragma once
 
+#include "../targets/prologue_avx512.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../tiling/tile_codes-inl.h"
+#include "../tiling/tiles.h"
+#include "penalized_planes-inl.h"
 #include "three_columns_avx512-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-template <class Format>
-class WindowsOfThree {
-  using Key = typename Format::Bits;
+template <class Key>
+class WindowsOfThree final : public PenalizedPlanes<Key> {
   using Best = BestOfBlock<Key>;
   using Source = CandidateSource<Key, uint8_t>;
 
@@ -29,11 +38,11 @@ class WindowsOfThree {
   }
 
   WindowsOfThree(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-                 const PlaneLayout& layout)
+                 const PlaneLayout& layout, Infinity<Key> infinity)
       : geometry_(geometry),
         layout_(layout),
         first_plane_(tile.span[kOuter].grown(1, geometry.size[kOuter]).begin),
-        logits_(scratch, geometry, layout),
+        logits_(scratch, geometry, layout, infinity),
         rows_(scratch, 1, has_rows() ? layout.allocated() : 0),
         planes_(scratch, 2, layout.own_places()) {
     if (has_rows()) {
@@ -41,13 +50,14 @@ class WindowsOfThree {
     }
   }
 
-  // See PenalizedPlanes.
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
     logits_.start(logits, strides, own_code);
     next_ = first_plane_;
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, uint8_t* winners, bool streamed) {
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
+             bool streamed) override {
+    auto* winners = static_cast<uint8_t*>(winners_of_plane);
     for (; next_ <= z; ++next_) {
       reduce(codes, Keep{planes_.plane(next_ % 2)});
     }
@@ -69,6 +79,9 @@ class WindowsOfThree {
     }
     reduce(codes, KeepAndChoose{planes_.plane(next_ % 2), displacement(z + 1, z), choose});
     ++next_;
+  }
+  bool may_stream(const Key* penalized) const override {
+    return begins_with_line(penalized);
   }
 
  private:
@@ -196,7 +209,7 @@ class WindowsOfThree {
     return next_row;
   }
 
-  ThreeColumns<Format> columns_of(const uint8_t* codes, int64_t y) {
+  ThreeColumns<Key> columns_of(const uint8_t* codes, int64_t y) {
     return logits_.three_columns(next_, y, codes + start_of_row(y));
   }
 
@@ -224,10 +237,11 @@ class WindowsOfThree {
   const Geometry& geometry_;
   const PlaneLayout& layout_;
   const int64_t first_plane_;
-  LogitRows<Format> logits_;
+  LogitRows<Key> logits_;
   CandidatePlanes<Key, uint8_t> rows_;    // 1 plane, after the row pass (3D)
   CandidatePlanes<Key, uint8_t> planes_;  // 2 planes: the last that were reduced
   int64_t next_ = 0;                      // plane to be reduced
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -18,10 +18,21 @@
 //                                    012
 #pragma once
 
+#include "../targets/prologue_avx512.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../tiling/tile_codes-inl.h"
+#include "../tiling/tiles.h"
+#include "penalized_planes-inl.h"
 #include "three_columns_avx512-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // How many spans of three cover a window, and where the k-th begins.
 constexpr int64_t spans_of_window(int64_t window) {
@@ -31,21 +42,22 @@ constexpr int64_t start_of_span(int64_t window, int64_t k) {
   return std::min(3 * k, window - 3);
 }
 
-// Along a row, of one class: the best of every place and the kWindow - 1 behind it.
-template <class Format, bool kMayBeRare, int kClass, int kWindow>
+// Along a row, of one class: the best of every place and the window - 1 behind it. kWindow: the
+// window where it is a constant, or 0.
+template <class Key, bool kMayBeRare, int kClass, int kWindow>
 class WindowOfColumns {
-  using Best = BestOfBlock<typename Format::Bits>;
-  using Columns = ThreeColumns<Format, kMayBeRare>;
+  using Best = BestOfBlock<Key>;
+  using Columns = ThreeColumns<Key, kMayBeRare>;
 
  public:
-  SCNP_ALWAYS_INLINE explicit WindowOfColumns(const Columns& columns)
-      : columns_(columns), here_(next_spans(0)) {
+  SCNP_ALWAYS_INLINE WindowOfColumns(const Columns& columns, int64_t window)
+      : columns_(columns), window_(kWindow > 0 ? kWindow : window), here_(next_spans(0)) {
   }
   // Of the 64 places from `place` on; blocks in ascending order, from 0 on.
   SCNP_ALWAYS_INLINE Best next_block(int64_t place) {
     const Best next = next_spans(place + kBlock);
     Best best = here_;
-    join_spans(best, next, std::make_integer_sequence<int, spans_of_window(kWindow) - 1>());
+    join_spans(best, next);
     here_ = next;
     return best;
   }
@@ -59,20 +71,46 @@ class WindowOfColumns {
     columns_.next_block(place, of_class[kBackground], of_class[kForeground]);
     return of_class[kClass];
   }
-  template <int... k>
-  SCNP_ALWAYS_INLINE void join_spans(Best& best, const Best& next,
-                                     std::integer_sequence<int, k...> /*all but the first*/) {
-    (best.template replace_by_later_if_better<start_of_span(kWindow, k + 1)>(here_, next), ...);
+  // Joins all spans but the first, in ascending order: those at 3, 6 and 9, as far as they are not
+  // the last, and the last one.
+  SCNP_ALWAYS_INLINE void join_spans(Best& best, const Best& next) const {
+    if (window_ >= 7) {
+      join<3>(best, next);
+    }
+    if (window_ >= 11) {
+      join<6>(best, next);
+    }
+    if (window_ >= 13) {
+      join<9>(best, next);
+    }
+    switch (window_) {
+      case 5:
+        return join<2>(best, next);
+      case 7:
+        return join<4>(best, next);
+      case 9:
+        return join<6>(best, next);
+      case 11:
+        return join<8>(best, next);
+      case 13:
+        return join<10>(best, next);
+      default:
+        return join<12>(best, next);
+    }
+  }
+  template <int kStart>
+  SCNP_ALWAYS_INLINE void join(Best& best, const Best& next) const {
+    best.template replace_by_later_if_better<kStart>(here_, next);
   }
 
   Columns columns_;
+  const int64_t window_;
   Best here_;  // spans of the block that comes next
 };
 
 // In 3D, too, of images one row high: their planes are what rows are here.
-template <class Format>
-class WindowsIn2D {
-  using Key = typename Format::Bits;
+template <class Key>
+class WindowsIn2D final : public PenalizedPlanes<Key> {
   using Best = BestOfBlock<Key>;
   using Source = CandidateSource<Key, uint8_t>;
 
@@ -84,18 +122,17 @@ class WindowsIn2D {
   }
 
   WindowsIn2D(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-              const PlaneLayout& layout)
+              const PlaneLayout& layout, Infinity<Key> infinity)
       : geometry_(geometry),
         layout_(layout),
         reach_(geometry.reach(kOuter)),
         first_row_(tile.span[kOuter].grown(reach_, geometry.size[kOuter]).begin),
-        logits_(scratch, geometry, layout),
+        logits_(scratch, geometry, layout, infinity),
         rows_(scratch, 2, layout.own_places()),
         spans_(scratch, 2 * reach_ - 1, layout.own_places()) {
   }
 
-  // See PenalizedPlanes.
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) {
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
     logits_.start(logits, strides, own_code);
     next_ = first_row_;
     for (int row = 0; row < 2; ++row) {
@@ -105,7 +142,9 @@ class WindowsIn2D {
     }
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, uint8_t* winners, bool streamed) {
+  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
+             bool streamed) override {
+    auto* winners = static_cast<uint8_t*>(winners_of_plane);
     const int64_t rows = geometry_.size[kOuter];
     // Spans begin with rows of the image, and end up to two rows behind it.
     for (; next_ <= std::min(z + reach_, rows + 1); ++next_) {
@@ -116,6 +155,12 @@ class WindowsIn2D {
       }
     }
     choose(z, codes(z) + layout_.centre(), penalized, winners, streamed);
+  }
+  bool asks_for_codes() const override {
+    return true;
+  }
+  bool may_stream(const Key* penalized) const override {
+    return begins_with_line(penalized);
   }
 
  private:
@@ -140,7 +185,7 @@ class WindowsIn2D {
   template <int kWindow>
   void reduce(const TileCodes& codes) {
     if (reduce<true, kBackground, kWindow>(codes)) {
-      reduce<true, kForeground, kWindow>(codes);
+      reduce<true, kForeground, 0>(codes);  // rare: one for all windows is enough
     } else {
       reduce<false, kForeground, kWindow>(codes);
     }
@@ -148,8 +193,9 @@ class WindowsIn2D {
   // Returns whether there was a NaN or a negative zero in the row.
   template <bool kMayBeRare, int kClass, int kWindow>
   bool reduce(const TileCodes& codes) {
-    WindowOfColumns<Format, kMayBeRare, kClass, kWindow> columns(
-        logits_.template three_columns<kMayBeRare>(next_, layout_.own_rows.begin, codes(next_)));
+    WindowOfColumns<Key, kMayBeRare, kClass, kWindow> columns(
+        logits_.template three_columns<kMayBeRare>(next_, layout_.own_rows.begin, codes(next_)),
+        2 * layout_.reach[1] + 1);
     const auto two_before = rows_.plane(next_ % 2)[kClass];
     const auto before = rows_.plane((next_ + 1) % 2)[kClass];
     const auto span = span_that_ends(next_)[kClass];
@@ -225,10 +271,11 @@ class WindowsIn2D {
   const PlaneLayout& layout_;
   const int64_t reach_;
   const int64_t first_row_;
-  LogitRows<Format> logits_;
+  LogitRows<Key> logits_;
   CandidatePlanes<Key, uint8_t> rows_;   // the last two rows
   CandidatePlanes<Key, uint8_t> spans_;  // of three rows
   int64_t next_ = 0;                     // row to be reduced
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -15,16 +15,33 @@
 //   branch; what lands there is dropped (the neighbour computes it itself).
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <limits>
+#include <optional>
+#include <type_traits>
+
+#include "../../contract/calls.h"
+#include "../../contract/geometry.h"
+#include "../kernels.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
+#include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
 #include "winner_offsets-inl.h"
-#if SCNP_AVX512_BLOCKS
+#include "winners.h"
+#if SCNP_AVX512
 #include "window3_2d_avx512-inl.h"
 #endif
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-template <class T, class Winner>
+template <class T>
 class TileScatter {
  public:
   TileScatter(const ScatterCall& call, const Tile& tile, int64_t channel)
@@ -41,7 +58,7 @@ class TileScatter {
     accumulators_ = scratch_.array<Accumulator<T>>((ring_depth_ + 1) * plane_length_);
     std::fill_n(accumulators_, (ring_depth_ + 1) * plane_length_, Accumulator<T>{0});
     row_values_ = scratch_.array<Accumulator<T>>(sources_[kInner].length());
-    row_winners_ = scratch_.array<Winner>(sources_[kInner].length());
+    row_winners_ = scratch_.array<char>(sources_[kInner].length() * bytes_of(call.winner_type));
     plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
     plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
     // While a table of taps, made anew for every plane, is less work than using it.
@@ -50,7 +67,7 @@ class TileScatter {
             std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length()) &&
         (ring_depth_ + 1) * plane_length_ <= std::numeric_limits<int32_t>::max();
     if (few_taps) {
-      offsets_.emplace(scratch_, geometry_);
+      offsets_.emplace(scratch_, geometry_, call.winner_type);
     } else {
       find_places_of_taps();
     }
@@ -81,18 +98,11 @@ class TileScatter {
   }
   // The same of other values, [columns].
   void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
-    const int64_t count = sources_[kInner].length();
-    const Winner* taps = winners_of_row(z, y);
+    const void* winners = winners_of_row(z, y);
     Accumulator<T>* row = row_of_accumulators(y);
-    if (offsets_) {
-      each_place(taps, count, *offsets_,
-                 [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
-    } else {
-      for (int64_t i = 0; i < count; ++i) {
-        const Place place = places_[entry_of_tap(taps[i], places_length_)];
-        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
-      }
-    }
+    with_winner_type(call_.winner_type, [&]<class Winner>(Winner /*type*/) {
+      add_to_winners(static_cast<const Winner*>(winners), row_values, row);
+    });
   }
   // row_values: likewise; each stays with its own pixel.
   void add_row_in_place(int64_t z, int64_t y, const Accumulator<T>* row_values) {
@@ -106,15 +116,11 @@ class TileScatter {
 
   // Of the visited pixels of row (z, y), until the next call. Contiguous: sixteen of them are
   // looked up at once.
-  const Winner* winners_of_row(int64_t z, int64_t y) {
-    const View<const char>& winners = call_.winners;
-    const Winner* row = reinterpret_cast<const Winner*>(winners.data) +
-                        winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
-    if (winners.axis[kInner] == 1) {
-      return row;
-    }
-    gather_row(row, winners.axis[kInner], sources_[kInner].length(), row_winners_);
-    return row_winners_;
+  const void* winners_of_row(int64_t z, int64_t y) {
+    const int64_t offset =
+        call_.winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
+    return winners_of_pixels(call_.winners, call_.winner_type, offset, sources_[kInner].length(),
+                             row_winners_);
   }
 
   // What this tile owns of plane z, complete when no later pixel adds to it: its first row's first
@@ -181,6 +187,21 @@ class TileScatter {
     }
   }
 
+  template <class Winner>
+  void add_to_winners(const Winner* winners, const Accumulator<T>* row_values,
+                      Accumulator<T>* row) const {
+    const int64_t count = sources_[kInner].length();
+    if (offsets_) {
+      each_place(winners, count, *offsets_,
+                 [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
+    } else {
+      for (int64_t i = 0; i < count; ++i) {
+        const Place place = places_[entry_of_tap(winners[i], places_length_)];
+        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
+      }
+    }
+  }
+
   // Where the first visited pixel of row y has its accumulator in the ring's first plane.
   Accumulator<T>* row_of_accumulators(int64_t y) const {
     return accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
@@ -194,12 +215,7 @@ class TileScatter {
         return values;
       }
     }
-    with_stride(stride, [&](auto step) {
-      SCNP_VECTORIZE
-      for (int64_t i = 0; i < count; ++i) {
-        row_values_[i] = widen(values[i * step]);
-      }
-    });
+    widen_row(call_.type, values, stride, count, row_values_);
     return row_values_;
   }
 
@@ -213,25 +229,25 @@ class TileScatter {
   int64_t plane_length_ = 0;
   int64_t ring_depth_ = 0;
   Scratch scratch_;
-  Accumulator<T>* accumulators_ = nullptr;        // [ring_depth + 1, targets middle, targets inner]
-  Accumulator<T>* row_values_ = nullptr;          // [sources inner]
-  Winner* row_winners_ = nullptr;                 // [sources inner]
-  int64_t* plane_starts_ = nullptr;               // [ring_depth + 1]
-  std::optional<WinnerOffsets<Winner>> offsets_;  // with few taps: from a row's first accumulator
-  Place* places_ = nullptr;                       // [places_length], with many
+  Accumulator<T>* accumulators_ = nullptr;  // [ring_depth + 1, targets middle, targets inner]
+  Accumulator<T>* row_values_ = nullptr;    // [sources inner]
+  char* row_winners_ = nullptr;             // [sources inner]
+  int64_t* plane_starts_ = nullptr;         // [ring_depth + 1]
+  std::optional<WinnerOffsets> offsets_;    // with few taps: from a row's first accumulator
+  Place* places_ = nullptr;                 // [places_length], with many
   int64_t places_length_ = 0;
 };
 
 // All channels of a tile. Of each plane: begin_plane(z), add rows to the channels, end_plane(z);
 // and in the end finish().
-template <class T, class Winner>
+template <class T>
 class ScatterChannels {
  public:
   ScatterChannels(const ScatterCall& call, const Tile& tile)
       : call_(call),
         tile_(tile),
         rows_(scratch_, tile.channels.length(), tile.span[kInner].length(),
-              strides_of(call.logits_gradient), streams()),
+              strides_of(call.logits_gradient), sizeof(T), streams()),
         own_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
     for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
       channels_.emplace_back(call, tile, channel);
@@ -250,7 +266,7 @@ class ScatterChannels {
   Span columns() const {
     return channels_.front().columns();
   }
-  TileScatter<T, Winner>& operator[](int64_t channel) {
+  TileScatter<T>& operator[](int64_t channel) {
     return channels_[channel];
   }
   // Whether results go around the cache: then nothing of theirs should be asked into it.
@@ -307,7 +323,7 @@ class ScatterChannels {
       if constexpr (kNarrows) {
         const bool at_once = result.axis[kInner] == 1;
         T* narrowed = at_once ? out + c * result.channel : narrow_rows_ + c * count;
-        narrow_row(row, count, narrowed);
+        narrow_row(call_.type, row, count, narrowed);
         rows_.set(c, narrowed);
       } else {
         rows_.set(c, row);
@@ -321,22 +337,22 @@ class ScatterChannels {
   const ScatterCall& call_;
   const Tile tile_;
   Scratch scratch_;
-  std::deque<TileScatter<T, Winner>> channels_;
-  RowsOfChannels<T> rows_;
+  std::deque<TileScatter<T>> channels_;
+  RowsOfChannels rows_;
   const Accumulator<T>** own_planes_;  // [channels], of the plane that is stored
   T* narrow_rows_ = nullptr;           // [channels, own columns], of half types
 };
 
-template <class T, class Winner>
+template <class T>
 void scatter_tile(const ScatterCall& call, const Tile& tile) {
-#if SCNP_AVX512_BLOCKS
+#if SCNP_AVX512
   if constexpr (std::is_same_v<Accumulator<T>, float>) {
     if (CollectedGradient<T>::serves(call)) {
       return CollectedGradient<T>(call, tile).run();
     }
   }
 #endif
-  ScatterChannels<T, Winner> channels(call, tile);
+  ScatterChannels<T> channels(call, tile);
   for (int64_t z = channels.planes().begin; z < channels.planes().end; ++z) {
     channels.begin_plane(z);
     for (int64_t c = 0; c < tile.channels.length(); ++c) {
@@ -350,29 +366,15 @@ void scatter_tile(const ScatterCall& call, const Tile& tile) {
 }
 
 template <class T>
-void scatter_typed(const ScatterCall& call, const Workers& workers) {
+void scatter(const ScatterCall& call, const Workers& workers) {
   const int64_t together = channels_together(call.geometry, call.winners);
   const Tiling tiling(call.geometry, together, together, workers.count);
-  with_winner_type(call.winner_type, [&]<class Winner>(Winner /*type*/) {
-    workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
-      for (int64_t number = begin; number < end; ++number) {
-        scatter_tile<T, Winner>(call, tiling.tile(number));
-      }
-    });
+  workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      scatter_tile<T>(call, tiling.tile(number));
+    }
   });
 }
 
-inline void scatter(const ScatterCall& call, const Workers& workers) {
-  switch (call.type) {
-    case FloatType::kFloat16:
-      return scatter_typed<Float16>(call, workers);
-    case FloatType::kBFloat16:
-      return scatter_typed<BFloat16>(call, workers);
-    case FloatType::kFloat32:
-      return scatter_typed<float>(call, workers);
-    case FloatType::kFloat64:
-      return scatter_typed<double>(call, workers);
-  }
-}
-
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -12,12 +12,23 @@
 // more work than going where winners lead.
 #pragma once
 
+#include "../targets/prologue_avx512.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "../../contract/calls.h"
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
+#include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
-// T: float, or a half type, which is added up as float.
+// T: float, or Half, which is added up as float.
 template <class T>
 class CollectedGradient {
   static constexpr int kLanes = 16;
@@ -44,7 +55,8 @@ class CollectedGradient {
         winners_(scratch_.array<uint8_t>(kRows * channels_ * columns_.length())),
         sums_(scratch_.array<float>(own_columns())),
         results_(scratch_.array<T>(channels_ * own_columns())),
-        written_(scratch_, channels_, own_columns(), strides_of(call.logits_gradient), streamed_) {
+        written_(scratch_, channels_, own_columns(), strides_of(call.logits_gradient), sizeof(T),
+                 streamed_) {
   }
 
   void run() {
@@ -113,7 +125,7 @@ class CollectedGradient {
       return {values, winners};
     } else {
       float* wide = gradient_ + slot;
-      widen_row(values, n, wide);
+      widen_row(call_.type, values, 1, n, wide);
       return {wide, winners};
     }
   }
@@ -131,7 +143,7 @@ class CollectedGradient {
       add_up(z, c, at_once && streamed_, row);
     } else {
       add_up(z, c, false, sums_);
-      narrow_row(sums_, own_columns(), row);
+      narrow_row(call_.type, sums_, own_columns(), row);
     }
     written_.set(c, row);
   }
@@ -209,7 +221,8 @@ class CollectedGradient {
   uint8_t* winners_;  // [C, 3, columns], likewise
   float* sums_;       // [own columns], of half types
   T* results_;        // [C, own columns], where they are not written at once
-  RowsOfChannels<T> written_;
+  RowsOfChannels written_;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -7,24 +7,53 @@
 // The pixels come one by one: what one adds, a later one may read.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
+#include "../memory/strided-inl.h"
 #include "winners.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
+
+// The winners of [count] pixels from the `offset`-th element on, contiguous: as they lie in memory,
+// or copied to `to`.
+inline const void* winners_of_pixels(const View<const char>& winners, WinnerType type,
+                                     int64_t offset, int64_t count, void* to) {
+  const int64_t stride = winners.axis[kInner];
+  const char* row = winners.data + offset * bytes_of(type);
+  if (stride == 1) {
+    return row;
+  }
+  gather_elements(row, stride, count, bytes_of(type), to);
+  return to;
+}
+
+// Asks for the winners of pixels that are looked up soon.
+inline void fetch_winners_ahead(const View<const char>& winners, WinnerType type, int64_t offset,
+                                int64_t count) {
+  const int64_t bytes = bytes_of(type);
+  fetch_ahead(winners.data + bytes * offset, count * bytes, winners.axis[kInner]);
+}
 
 // Where the winners of a row lie, seen from their pixels: of every number that a winner can be,
 // whoever wrote it.
-template <class Winner>
 class WinnerOffsets {
  public:
   // Looked up sixteen at a time, in one or two registers of window rows.
   static constexpr int64_t kMostRows = 32;
 
-  WinnerOffsets(Scratch& scratch, const Geometry& geometry)
+  WinnerOffsets(Scratch& scratch, const Geometry& geometry, WinnerType type)
       : geometry_(geometry),
         width_(geometry.window[kInner]),
         rows_(geometry.window[kOuter] * geometry.window[kMiddle]),
         taps_(geometry.taps()),
-        in_registers_(may_be_in_registers(geometry)),
+        in_registers_(may_be_in_registers(geometry, type)),
         length_(in_registers_ ? kMostRows : std::max<int64_t>(taps_ + 1, 256)),
         table_(scratch.array<int32_t>(length_)) {
   }
@@ -50,6 +79,7 @@ class WinnerOffsets {
     });
   }
 
+  template <class Winner>
   int64_t operator[](Winner winner) const {
     if (!in_registers_) {
       return table_[entry_of_tap(winner, length_)];
@@ -75,10 +105,12 @@ class WinnerOffsets {
   }
 
  private:
-  static bool may_be_in_registers([[maybe_unused]] const Geometry& geometry) {
-#if SCNP_AVX512_BLOCKS
+  static bool may_be_in_registers([[maybe_unused]] const Geometry& geometry,
+                                  [[maybe_unused]] WinnerType type) {
+#if SCNP_AVX512
     // In a narrower image, some taps of a row lead elsewhere than the others.
-    return sizeof(Winner) == 1 && geometry.taps() <= 255 && geometry.window[kInner] > 1 &&
+    return type == WinnerType::kUInt8 && geometry.taps() <= kMostTapsOfUInt8 &&
+           geometry.window[kInner] > 1 &&
            geometry.window[kOuter] * geometry.window[kMiddle] < kMostRows &&
            geometry.reach(kInner) == geometry.window[kInner] / 2;
 #else
@@ -109,7 +141,7 @@ class WinnerOffsets {
   int32_t* table_;  // [32] of rows, or [taps and more] of taps
 };
 
-#if SCNP_AVX512_BLOCKS
+#if SCNP_AVX512
 
 // Sixteen at a time: a tap's row is found by multiplication, and that row's offset in registers.
 template <int kRegisters>
@@ -117,7 +149,7 @@ class OffsetsInRegisters {
  public:
   static constexpr int64_t kPlaces = 64;
 
-  explicit OffsetsInRegisters(const WinnerOffsets<uint8_t>& offsets)
+  explicit OffsetsInRegisters(const WinnerOffsets& offsets)
       : taps_(_mm_set1_epi8(static_cast<char>(offsets.taps()))),
         row_of_tap_(_mm512_set1_epi32(static_cast<int32_t>(65536 / offsets.width() + 1))) {
     for (int i = 0; i < kRegisters; ++i) {
@@ -164,8 +196,7 @@ class OffsetsInRegisters {
 // at once: loads are what such loops wait for.
 template <int kRegisters, class Body>
 SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* winners, int64_t count,
-                                                const WinnerOffsets<uint8_t>& offsets,
-                                                const Body& body) {
+                                                const WinnerOffsets& offsets, const Body& body) {
   using Registers = OffsetsInRegisters<kRegisters>;
   const Registers registers(offsets);
   alignas(64) int32_t places[Registers::kPlaces];
@@ -192,8 +223,8 @@ SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* winners, int64_t 
 // Calls body(i, place) for every pixel i in [0, count), in ascending order.
 template <class Winner, class Body>
 SCNP_ALWAYS_INLINE void each_place(const Winner* winners, int64_t count,
-                                   const WinnerOffsets<Winner>& offsets, const Body& body) {
-#if SCNP_AVX512_BLOCKS
+                                   const WinnerOffsets& offsets, const Body& body) {
+#if SCNP_AVX512
   if constexpr (sizeof(Winner) == 1) {
     if (offsets.in_registers()) {
       return offsets.rows() < 16 ? each_place_of_registers<1>(winners, count, offsets, body)
@@ -206,4 +237,5 @@ SCNP_ALWAYS_INLINE void each_place(const Winner* winners, int64_t count,
   }
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

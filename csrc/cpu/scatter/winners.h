@@ -45,17 +45,4 @@ int64_t entry_of_tap(Winner tap, int64_t table_length) {
   }
 }
 
-// Calls body with a value of the C++ type that holds the winners.
-template <class Body>
-void with_winner_type(WinnerType type, const Body& body) {
-  switch (type) {
-    case WinnerType::kUInt8:
-      return body(uint8_t{});
-    case WinnerType::kInt16:
-      return body(int16_t{});
-    case WinnerType::kInt32:
-      return body(int32_t{});
-  }
-}
-
 }  // namespace scnp::cpu

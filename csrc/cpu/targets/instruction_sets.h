@@ -11,14 +11,14 @@
 
 #define SCNP_PRAGMA(text) _Pragma(#text)
 #if SCNP_X86 && defined(__clang__)
-#define SCNP_X86_CAPABILITIES 1
-#define SCNP_TARGET_BEGIN(set) \
+#define SCNP_X86_TARGETS 1
+#define SCNP_RAISE_INSTRUCTION_SET(set) \
   SCNP_PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
-#define SCNP_TARGET_END _Pragma("clang attribute pop")
+#define SCNP_LOWER_INSTRUCTION_SET _Pragma("clang attribute pop")
 #elif SCNP_X86 && defined(__GNUC__)
-#define SCNP_X86_CAPABILITIES 1
-#define SCNP_TARGET_BEGIN(set) _Pragma("GCC push_options") SCNP_PRAGMA(GCC target(set))
-#define SCNP_TARGET_END _Pragma("GCC pop_options")
+#define SCNP_X86_TARGETS 1
+#define SCNP_RAISE_INSTRUCTION_SET(set) _Pragma("GCC push_options") SCNP_PRAGMA(GCC target(set))
+#define SCNP_LOWER_INSTRUCTION_SET _Pragma("GCC pop_options")
 #else
-#define SCNP_X86_CAPABILITIES 0
+#define SCNP_X86_TARGETS 0
 #endif

@@ -1,29 +1,77 @@
-// Everything the kernels use from outside, included before the instruction set is raised: what is
-// shared with the rest of the program must stay runnable on every machine.
+// What every file that ends in -inl.h begins with: the target that it is compiled for.
+//
+// Such a file is compiled once for each target (portable, avx2, avx512), every time into a
+// namespace of its own, so that no function of one target is ever taken for that of another:
+//
+//     #include "../targets/prologue.h"
+//
+//     #include ...                            whatever it uses, in any order
+//
+//     SCNP_TARGET_BEGIN                       from here on the target's instructions are allowed
+//     namespace scnp::cpu::SCNP_TARGET {
+//     }  // namespace scnp::cpu::SCNP_TARGET
+//     SCNP_TARGET_END
+//
+// Includes stand in front of SCNP_TARGET_BEGIN: what is shared with the rest of the program has to
+// run on every machine.
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <bit>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <deque>
-#include <limits>
-#include <optional>
-#include <type_traits>
-#include <utility>
-#include <variant>
-#include <vector>
-
-#include "../dispatch.h"
 #include "instruction_sets.h"
-#define SCNP_AVX512_BLOCKS (SCNP_X86_CAPABILITIES && SCNP_VECTOR_BYTES == 64)
-#if SCNP_X86
-#include <immintrin.h>
-#endif
-#include "../kernels.h"
-#include "../memory/scratch.h"
-#include "../scatter/winners.h"
-#include "../tiling/tiles.h"
 #include "vectorize.h"
+
+// The unit that is compiled defines SCNP_TARGET. An editor reads a header alone, and sees it as the
+// portable target does.
+#if !defined(SCNP_TARGET)
+#define SCNP_TARGET portable
+#endif
+
+#define SCNP_JOIN_EXPANDED(a, b) a##b
+#define SCNP_JOIN(a, b) SCNP_JOIN_EXPANDED(a, b)
+#define SCNP_TEXT_EXPANDED(x) #x
+#define SCNP_TEXT(x) SCNP_TEXT_EXPANDED(x)
+
+#define SCNP_NUMBER_OF_portable 1
+#define SCNP_NUMBER_OF_avx2 2
+#define SCNP_NUMBER_OF_avx512 3
+#define SCNP_TARGET_NUMBER SCNP_JOIN(SCNP_NUMBER_OF_, SCNP_TARGET)
+
+// SCNP_HAS_TARGET: whether this compiler and machine can compile the target at all.
+// SCNP_AVX512: whether code written for AVX-512 is compiled, which the other targets do without.
+#if SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_portable
+#define SCNP_HAS_TARGET 1
+#define SCNP_AVX512 0
+#define SCNP_VECTOR_BYTES 16
+#define SCNP_TARGET_BEGIN
+#define SCNP_TARGET_END
+#elif SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_avx2
+#define SCNP_HAS_TARGET SCNP_X86_TARGETS
+#define SCNP_AVX512 0
+#define SCNP_VECTOR_BYTES 32
+#define SCNP_TARGET_BEGIN SCNP_RAISE_INSTRUCTION_SET("avx2,f16c,bmi,bmi2,lzcnt")
+#define SCNP_TARGET_END SCNP_LOWER_INSTRUCTION_SET
+#elif SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_avx512
+#define SCNP_HAS_TARGET SCNP_X86_TARGETS
+#define SCNP_AVX512 SCNP_X86_TARGETS
+#define SCNP_VECTOR_BYTES 64
+#define SCNP_TARGET_BEGIN \
+  SCNP_RAISE_INSTRUCTION_SET("avx2,f16c,bmi,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl")
+#define SCNP_TARGET_END SCNP_LOWER_INSTRUCTION_SET
+#else
+#error "SCNP_TARGET: takes portable, avx2 or avx512"
+#endif
+
+#if SCNP_AVX512
+// GCC 12's header initialises what _mm512_undefined_*() returns with itself, and then warns of it
+// wherever one of its functions is used, thousands of times.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+#elif SCNP_X86
+#include <emmintrin.h>  // a fifth of the time that <immintrin.h> takes
+#endif

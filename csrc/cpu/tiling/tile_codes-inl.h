@@ -4,10 +4,19 @@
 // marches: memory then works while the passes compute, where they are what takes long.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "../../contract/geometry.h"
+#include "../memory/scratch.h"
 #include "../penalize/class_candidates-inl.h"
 #include "class_codes-inl.h"
+#include "tiles.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 class TileCodes {
  public:
@@ -89,4 +98,5 @@ class TileCodes {
   Fault fault_;
 };
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

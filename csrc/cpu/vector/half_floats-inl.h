@@ -2,7 +2,17 @@
 // instruction set. Rounds to nearest, ties to even, as torch does; NaN stays NaN.
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue.h"
+
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+
+#include "../../contract/geometry.h"
+#include "../memory/strided-inl.h"
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 inline float float_of_bits(uint32_t bits) {
   return std::bit_cast<float>(bits);
@@ -11,10 +21,11 @@ inline uint32_t bits_of_float(float value) {
   return std::bit_cast<uint32_t>(value);
 }
 
-struct BFloat16 {
+// The half types as they lie in memory.
+struct Float16 {
   uint16_t bits;
 };
-struct Float16 {
+struct BFloat16 {
   uint16_t bits;
 };
 
@@ -28,12 +39,6 @@ SCNP_ALWAYS_INLINE float widen(Float16 value) {
   const uint32_t finite = bits_of_float(float_of_bits(magnitude) * float_of_bits(0x77800000));
   const uint32_t special = magnitude | 0x7f800000;
   return float_of_bits((magnitude >= 0x0f800000 ? special : finite) | sign);
-}
-inline float widen(float value) {
-  return value;
-}
-inline double widen(double value) {
-  return value;
 }
 
 SCNP_ALWAYS_INLINE void narrow(float value, BFloat16& result) {
@@ -56,30 +61,30 @@ SCNP_ALWAYS_INLINE void narrow(float value, Float16& result) {
   result_bits = magnitude > 0x7f800000 ? 0x7e00 : result_bits;
   result.bits = static_cast<uint16_t>(result_bits | sign);
 }
-inline void narrow(float value, float& result) {
-  result = value;
-}
-inline void narrow(double value, double& result) {
-  result = value;
-}
+
+// A logit or gradient of a half type, whichever of the two it is: kernels move it, and convert it
+// row by row.
+using Half = uint16_t;
 
 // The type in which values are added up: half types in float32, rounded once at the end.
 template <class T>
-using Accumulator = decltype(widen(T{}));
+using Accumulator = std::conditional_t<std::is_same_v<T, Half>, float, T>;
 
+// The integer of a number's width, in which its bits are compared and moved.
 template <class T>
-inline void widen_row(const T* from, int64_t n, Accumulator<T>* to) {
-  SCNP_VECTORIZE
-  for (int64_t i = 0; i < n; ++i) {
-    to[i] = widen(from[i]);
-  }
-}
+using KeyOf = std::conditional_t<sizeof(T) == 2, int16_t,
+                                 std::conditional_t<sizeof(T) == 4, int32_t, int64_t>>;
+
+// Converts every stride-th of `from`, or [n] numbers. Defined in half_rows-inl.h, and compiled once
+// for all kernels. type: which of the half types.
+void widen_row(FloatType type, const Half* from, int64_t stride, int64_t n, float* to);
+void narrow_row(FloatType type, const float* from, int64_t n, Half* to);
+
+// Copies numbers that are wide already.
 template <class T>
-inline void narrow_row(const Accumulator<T>* from, int64_t n, T* to) {
-  SCNP_VECTORIZE
-  for (int64_t i = 0; i < n; ++i) {
-    narrow(from[i], to[i]);
-  }
+inline void widen_row(FloatType /*type*/, const T* from, int64_t stride, int64_t n, T* to) {
+  gather_row(from, stride, n, to);
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

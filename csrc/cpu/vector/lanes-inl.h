@@ -7,7 +7,15 @@
 // every capability computes the same bits.
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue.h"
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Pixels per group.
 constexpr int64_t kGroup = 16;
@@ -122,4 +130,5 @@ SCNP_ALWAYS_INLINE Lanes<float> to_float(const Lanes<int32_t>& lanes) {
   });
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -7,9 +7,15 @@
 // Both are a polynomial on a small interval, within 2 units in the last place. NaN gives NaN.
 #pragma once
 
+#include "../targets/prologue.h"
+
+#include <cmath>
+#include <cstdint>
+
 #include "lanes-inl.h"
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // e^x for x <= 0; 0 where the result would be denormal, or little above.
 SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
@@ -80,4 +86,5 @@ inline Lanes<double> log_of_positive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::log(value); });
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -12,30 +12,16 @@
 // candidate" keep their place. Keys of the two classes are never compared with each other.
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue.h"
 
-// Bits: the signed integer of the float's width. kInfinity: the bits of +inf.
-struct Float16Format {
-  using Bits = int16_t;
-  static constexpr Bits kInfinity = 0x7c00;
-};
-struct BFloat16Format {
-  using Bits = int16_t;
-  static constexpr Bits kInfinity = 0x7f80;
-};
-struct Float32Format {
-  using Bits = int32_t;
-  static constexpr Bits kInfinity = 0x7f800000;
-};
-struct Float64Format {
-  using Bits = int64_t;
-  static constexpr Bits kInfinity = 0x7ff0000000000000;
-};
+#include <cstdint>
+#include <limits>
 
-template <class Bits>
-constexpr Bits kNoCandidate = std::numeric_limits<Bits>::min();
-template <class Bits>
-constexpr Bits kNanKey = std::numeric_limits<Bits>::max();
+#include "../../contract/float_formats.h"
+#include "../../contract/geometry.h"
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
 
 // Negative floats are stored as sign and magnitude: flipping the magnitude of
 // the negative ones gives two's complement order. The map is its own inverse.
@@ -46,10 +32,34 @@ inline Bits flip_negative(Bits bits) {
   return static_cast<Bits>(bits ^ ((bits >> sign_shift) & magnitude));
 }
 
-template <class Format>
-inline bool is_nan(typename Format::Bits bits) {
-  using Bits = typename Format::Bits;
-  return static_cast<Bits>(bits & std::numeric_limits<Bits>::max()) > Format::kInfinity;
+// The bits of +inf, above which only NaN's are: a constant, but where two types are of one width.
+template <class Key>
+class Infinity {
+ public:
+  explicit constexpr Infinity(FloatType /*type*/) {
+  }
+  constexpr operator Key() const {
+    return sizeof(Key) == 4 ? static_cast<Key>(Float32Format::kInfinity)
+                            : static_cast<Key>(Float64Format::kInfinity);
+  }
+};
+template <>
+class Infinity<int16_t> {
+ public:
+  explicit constexpr Infinity(FloatType type)
+      : bits_(type == FloatType::kFloat16 ? Float16Format::kInfinity : BFloat16Format::kInfinity) {
+  }
+  constexpr operator int16_t() const {
+    return bits_;
+  }
+
+ private:
+  int16_t bits_;
+};
+
+template <class Bits>
+inline bool is_nan(Bits bits, Infinity<Bits> infinity) {
+  return static_cast<Bits>(bits & std::numeric_limits<Bits>::max()) > infinity;
 }
 
 // The key of a number. The two zeros differ by one after flip_negative: -0
@@ -59,4 +69,5 @@ inline Bits ordered_key(Bits bits) {
   return static_cast<Bits>(flip_negative(bits) + (bits == std::numeric_limits<Bits>::min()));
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

@@ -5,41 +5,66 @@
 //               8 registers of 8 (float64)          8 masks of 8
 #pragma once
 
-namespace scnp::cpu::SCNP_CAPABILITY {
+#include "../targets/prologue_avx512.h"
+
+#include <array>
+#include <cstdint>
+
+#include "ordered_keys-inl.h"
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
+
+// What differs between the widths in nothing but the instructions' suffix.
+template <class Key>
+struct KeyInstructions;
+#define SCNP_KEY_INSTRUCTIONS(bits, lanes)                                     \
+  template <>                                                                  \
+  struct KeyInstructions<int##bits##_t> {                                      \
+    using Key = int##bits##_t;                                                 \
+    using Mask = __mmask##lanes;                                               \
+    static __m512i all(Key key) {                                              \
+      return _mm512_set1_epi##bits(key);                                       \
+    }                                                                          \
+    static __m512i larger(__m512i a, __m512i b) {                              \
+      return _mm512_max_epi##bits(a, b);                                       \
+    }                                                                          \
+    static Mask greater(__m512i a, __m512i b) {                                \
+      return _mm512_cmpgt_epi##bits##_mask(a, b);                              \
+    }                                                                          \
+    static Mask equal(__m512i a, __m512i b) {                                  \
+      return _mm512_cmpeq_epi##bits##_mask(a, b);                              \
+    }                                                                          \
+    static __m512i signs(__m512i a) {                                          \
+      return _mm512_srai_epi##bits(a, bits - 1);                               \
+    }                                                                          \
+    static __m512i increased_where(Mask mask, __m512i a) {                     \
+      return _mm512_mask_sub_epi##bits(a, mask, a, _mm512_set1_epi##bits(-1)); \
+    }                                                                          \
+    static __m512i where(Mask mask, __m512i a, __m512i otherwise) {            \
+      return _mm512_mask_mov_epi##bits(otherwise, mask, a);                    \
+    }                                                                          \
+    static __m512i load_where(Mask mask, const Key* a, __m512i otherwise) {    \
+      return _mm512_mask_loadu_epi##bits(otherwise, mask, a);                  \
+    }                                                                          \
+    static __m512i ones_where(Mask mask) {                                     \
+      return _mm512_movm_epi##bits(mask);                                      \
+    }                                                                          \
+  };
+SCNP_KEY_INSTRUCTIONS(16, 32)
+SCNP_KEY_INSTRUCTIONS(32, 16)
+SCNP_KEY_INSTRUCTIONS(64, 8)
+#undef SCNP_KEY_INSTRUCTIONS
 
 template <class Key>
 struct KeyRegister;
 
 template <>
-struct KeyRegister<int16_t> {
-  using Mask = __mmask32;
-  static __m512i all(int16_t key) {
-    return _mm512_set1_epi16(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi16(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi16_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi16_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi16(a, 15);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi16(a, mask, a, _mm512_set1_epi16(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi16(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int16_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi16(otherwise, mask, a);
-  }
+struct KeyRegister<int16_t> : KeyInstructions<int16_t> {
   static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
     return where(mask, _mm512_ternarylogic_epi64(a, a, a, 0x55), otherwise);
   }
+  // The lanes from number n on, of two registers one behind the other.
   template <int n>
   static __m512i shifted(__m512i low, __m512i high) {
     alignas(64) static constexpr std::array<int16_t, 32> lanes = [] {
@@ -51,13 +76,9 @@ struct KeyRegister<int16_t> {
     }();
     return _mm512_permutex2var_epi16(low, _mm512_load_si512(lanes.data()), high);
   }
-  template <class Format>
-  static Mask rare(__m512i bits) {
-    return greater(_mm512_and_si512(bits, all(0x7fff)), all(Format::kInfinity)) |
-           equal(bits, all(-0x8000));
-  }
-  static __m512i ones_where(Mask mask) {
-    return _mm512_movm_epi16(mask);
+  // Where there is a NaN or a negative zero.
+  static Mask rare(__m512i bits, Infinity<int16_t> infinity) {
+    return greater(_mm512_and_si512(bits, all(0x7fff)), all(infinity)) | equal(bits, all(-0x8000));
   }
   static __mmask64 joined(const Mask* masks) {
     return _mm512_kunpackd(masks[1], masks[0]);
@@ -65,32 +86,7 @@ struct KeyRegister<int16_t> {
 };
 
 template <>
-struct KeyRegister<int32_t> {
-  using Mask = __mmask16;
-  static __m512i all(int32_t key) {
-    return _mm512_set1_epi32(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi32(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi32_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi32_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi32(a, 31);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi32(a, mask, a, _mm512_set1_epi32(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi32(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int32_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi32(otherwise, mask, a);
-  }
+struct KeyRegister<int32_t> : KeyInstructions<int32_t> {
   static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
     return _mm512_mask_ternarylogic_epi32(otherwise, mask, a, a, 0x33);
   }
@@ -98,12 +94,8 @@ struct KeyRegister<int32_t> {
   static __m512i shifted(__m512i low, __m512i high) {
     return _mm512_alignr_epi32(high, low, n);
   }
-  template <class Format>
-  static Mask rare(__m512i bits) {
+  static Mask rare(__m512i bits, Infinity<int32_t> /*infinity*/) {
     return _mm512_fpclass_ps_mask(_mm512_castsi512_ps(bits), 0x01 | 0x04 | 0x80);
-  }
-  static __m512i ones_where(Mask mask) {
-    return _mm512_movm_epi32(mask);
   }
   static __mmask64 joined(const Mask* masks) {
     return _mm512_kunpackd(_mm512_kunpackw(masks[3], masks[2]),
@@ -112,32 +104,7 @@ struct KeyRegister<int32_t> {
 };
 
 template <>
-struct KeyRegister<int64_t> {
-  using Mask = __mmask8;
-  static __m512i all(int64_t key) {
-    return _mm512_set1_epi64(key);
-  }
-  static __m512i larger(__m512i a, __m512i b) {
-    return _mm512_max_epi64(a, b);
-  }
-  static Mask greater(__m512i a, __m512i b) {
-    return _mm512_cmpgt_epi64_mask(a, b);
-  }
-  static Mask equal(__m512i a, __m512i b) {
-    return _mm512_cmpeq_epi64_mask(a, b);
-  }
-  static __m512i signs(__m512i a) {
-    return _mm512_srai_epi64(a, 63);
-  }
-  static __m512i increased_where(Mask mask, __m512i a) {
-    return _mm512_mask_sub_epi64(a, mask, a, _mm512_set1_epi64(-1));
-  }
-  static __m512i where(Mask mask, __m512i a, __m512i otherwise) {
-    return _mm512_mask_mov_epi64(otherwise, mask, a);
-  }
-  static __m512i load_where(Mask mask, const int64_t* a, __m512i otherwise) {
-    return _mm512_mask_loadu_epi64(otherwise, mask, a);
-  }
+struct KeyRegister<int64_t> : KeyInstructions<int64_t> {
   static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
     return _mm512_mask_ternarylogic_epi64(otherwise, mask, a, a, 0x33);
   }
@@ -145,12 +112,8 @@ struct KeyRegister<int64_t> {
   static __m512i shifted(__m512i low, __m512i high) {
     return _mm512_alignr_epi64(high, low, n);
   }
-  template <class Format>
-  static Mask rare(__m512i bits) {
+  static Mask rare(__m512i bits, Infinity<int64_t> /*infinity*/) {
     return _mm512_fpclass_pd_mask(_mm512_castsi512_pd(bits), 0x01 | 0x04 | 0x80);
-  }
-  static __m512i ones_where(Mask mask) {
-    return _mm512_movm_epi64(mask);
   }
   static __mmask64 joined(const Mask* masks) {
     const __mmask32 low =
@@ -172,4 +135,5 @@ inline typename KeyRegister<Key>::Mask mask_of_register(__mmask64 mask, int inde
   return static_cast<typename KeyRegister<Key>::Mask>(mask >> (index * kKeysPerRegister<Key>));
 }
 
-}  // namespace scnp::cpu::SCNP_CAPABILITY
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

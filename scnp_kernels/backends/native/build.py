@@ -1,14 +1,18 @@
-"""What gets compiled and how: the choice, the flags, and the file that tells ninja.
+"""What gets compiled and how: the choice, the flags, and ninja, which knows what is out of date.
 
 setup.py reads this file before there is a package or a torch, so it imports neither.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +22,6 @@ CHOICES = ("auto", "none", "cpu", "cuda")
 
 def build_choice() -> str:
     """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``.
-
-    - ``auto``: compile what can be compiled; otherwise go without, and say so.
-    - ``none``: compile nothing.
-    - ``cpu``: the CPU kernels alone, or fail.
-    - ``cuda``: the CPU and the CUDA kernels, or fail.
 
     Raises:
         ValueError: The variable holds something else, or the two contradict each other.
@@ -52,24 +51,12 @@ def compiler() -> list[str]:
 
 
 def compile_flags() -> list[str]:
-    """Flags for the C++ compiler; ``CXXFLAGS`` last.
-
-    Nothing else here depends on the machine that compiles: the binary runs on every machine of its
-    architecture.
-    """
+    """Flags for the C++ compiler, for every machine of its architecture; ``CXXFLAGS`` last."""
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
     flags = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", *rounding, *_openmp()]
     return [*flags, *shlex.split(os.environ.get("CXXFLAGS", ""))]
-
-
-def link_flags() -> list[str]:
-    """Flags that make a module for Python of objects; ``LDFLAGS`` last."""
-    module = (
-        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    )
-    return [*module, *_openmp(), *shlex.split(os.environ.get("LDFLAGS", ""))]
 
 
 def _openmp() -> list[str]:
@@ -87,7 +74,13 @@ def nvcc_flags(architectures: Sequence[str]) -> list[str]:
     return flags
 
 
-def ninja_file(csrc: Path, module: Path, includes: Sequence[str], toolkit: Any = None) -> str:
+def sources(csrc: Path, with_cuda: bool) -> list[Path]:
+    """The translation units of the module ``_C``."""
+    units = sorted((*csrc.rglob("*.cpp"), *csrc.rglob("*.cu")))
+    return [unit for unit in units if with_cuda or "cuda" not in str(unit.relative_to(csrc))]
+
+
+def ninja_file(csrc: Path, module: str, includes: Sequence[str], toolkit: Any = None) -> str:
     """What ninja makes: ``module``, of objects that know which files they depend on.
 
     The kernels' objects serve every Python. Those of ``csrc/python``, which read the headers of
@@ -96,43 +89,61 @@ def ninja_file(csrc: Path, module: Path, includes: Sequence[str], toolkit: Any =
     """
     kernels = [*compiler(), *compile_flags()]
     binding = [*kernels, *(word for folder in includes for word in ("-isystem", folder))]
+    bundle = (
+        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
+    )
+    link = [*compiler(), *bundle, *_openmp(), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    libraries: list[str] = []
     rules = {"kernels": kernels, "binding": binding}
-    link = [*compiler(), *link_flags()]
-    libraries = []
     if toolkit is not None:
         rules["cuda"] = [str(toolkit.nvcc), *nvcc_flags(toolkit.architectures)]
         binding += ["-isystem", str(toolkit.include), f"-DSCNP_WITH_CUDA={toolkit.version}"]
         # Inside the module, and hidden: torch has a runtime of its own, maybe of another version.
-        link += ["-Wl,--exclude-libs,ALL"]
         libraries = [str(toolkit.static_runtime), "-ldl", "-lrt", "-lpthread"]
-    lines = []
-    for name, command in rules.items():
-        lines += [
-            f"rule {name}",
-            f"  command = {_escaped(shlex.join(command))} -MMD -MF $out.d -c $in -o $out",
-            "  depfile = $out.d",
-            "  deps = gcc",
-        ]
-    lines += ["rule link", f"  command = {_escaped(shlex.join(link))} -o $out $in $libraries"]
+        link.append("-Wl,--exclude-libs,ALL")
+    lines = [f"rule link\n  command = {_text(link)} -o $out $in {_text(libraries)}"]
+    for rule, command in rules.items():
+        lines.append(f"rule {rule}\n  deps = gcc\n  depfile = $out.d")
+        lines.append(f"  command = {_text(command)} -MMD -MF $out.d -c $in -o $out")
     objects = []
-    for source in sorted(file for file in csrc.rglob("*") if file.suffix in (".cpp", ".cu")):
-        name = source.relative_to(csrc)
-        if toolkit is None and "cuda" in name.as_posix():
-            continue
-        rule = {"python": "binding"}.get(
-            name.parts[0], "cuda" if source.suffix == ".cu" else "kernels"
-        )
-        place = module.with_suffix("") if rule == "binding" else Path("kernels")
-        objects.append(_path(place / f"{name}.o"))
-        lines.append(f"build {objects[-1]}: {rule} {_path(source)}")
-    lines.append(f"build {_path(module)}: link {' '.join(objects)}")
-    lines.append(f"  libraries = {_escaped(shlex.join(libraries))}")
-    return "\n".join(lines) + "\n"
+    for source in sources(csrc, toolkit is not None):
+        name = source.relative_to(csrc).as_posix()
+        rule = "cuda" if source.suffix == ".cu" else "kernels"
+        if name.startswith("python/"):
+            rule, name = "binding", f"{Path(module).stem}/{name}"
+        objects.append(f"{name}.o")
+        path = str(source).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+        lines.append(f"build {objects[-1]}: {rule} {path}")
+    return "\n".join((*lines, f"build {module}: link {' '.join(objects)}", ""))
 
 
-def _path(path: Path) -> str:
-    return _escaped(str(path)).replace(" ", "$ ").replace(":", "$:")
+def _text(command: Sequence[str]) -> str:
+    return shlex.join(command).replace("$", "$$")
 
 
-def _escaped(words: str) -> str:
-    return words.replace("$", "$$")
+def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -> None:
+    """Make ``module`` in ``folder``, where the objects stay, for the Python that runs.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: It cannot be made; the compiler's words are printed.
+    """
+    import fcntl
+
+    import pybind11
+
+    includes = [sysconfig.get_path("include"), pybind11.get_include()]
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
+    command = [shutil.which("ninja", path=path) or "ninja", "-C", str(folder)]
+    if os.environ.get("MAX_JOBS"):
+        command.append(f"-j{os.environ['MAX_JOBS']}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
+        (folder / "build.ninja").write_text(ninja_file(csrc, module, includes, toolkit))
+        subprocess.run(command, check=True, preexec_fn=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent has ended, by whatever it was ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -54,13 +54,12 @@ def find_toolkit() -> Path | None:
     A folder that was named by a variable is the only candidate: another is never taken instead.
     """
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    if named:
-        candidates = [Path(named)]
-    else:
-        on_path = shutil.which("nvcc")
-        # What is on PATH may be a link, or a script that calls the real one from elsewhere.
-        beside = [Path(on_path), Path(on_path).resolve()] if on_path else []
-        candidates = [*(nvcc.parent.parent for nvcc in beside), Path("/usr/local/cuda")]
+    candidates = [Path(named)] if named else [Path("/usr/local/cuda")]
+    on_path = shutil.which("nvcc")
+    if on_path and not named:
+        # It may be a link, or a script that calls the real one from elsewhere.
+        beside = (Path(on_path), Path(on_path).resolve())
+        candidates = [*(nvcc.parent.parent for nvcc in beside), *candidates]
     for candidate in candidates:
         header = candidate / "include" / "cuda_runtime_api.h"
         if (candidate / "bin" / "nvcc").exists() and header.exists():
@@ -69,25 +68,16 @@ def find_toolkit() -> Path | None:
 
 
 def architectures(nvcc: Path) -> list[str]:
-    """``["7.5", "8.0", ..., "12.0+PTX"]``: machine code for each, and PTX for what comes later.
-
-    ``TORCH_CUDA_ARCH_LIST`` counts when it is set; else ``ARCHITECTURES``, as far as this nvcc
-    knows them.
-
-    Raises:
-        ValueError: The variable holds something else than compute capabilities.
-    """
+    """Those of ``TORCH_CUDA_ARCH_LIST``, else ``ARCHITECTURES`` as far as this nvcc knows them."""
     asked_for = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
     for name in asked_for:
         if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name):
             raise ValueError(
                 f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities (8.0;9.0+PTX)"
             )
-    if asked_for:
-        return asked_for
     known = set(re.findall(r"compute_(\d+)", _ask(nvcc, "--list-gpu-arch")))
     chosen = [name for name in ARCHITECTURES if name.replace(".", "") in known]
-    return [*chosen[:-1], f"{chosen[-1]}+PTX"] if chosen else []
+    return asked_for or [*chosen[:-1], *(f"{newest}+PTX" for newest in chosen[-1:])]
 
 
 def _ask(nvcc: Path, option: str) -> str:

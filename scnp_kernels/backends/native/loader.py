@@ -14,6 +14,7 @@ import torch
 
 OK = "ok"
 _PACKAGE = Path(__file__).parents[2]
+_IS_CHECKOUT = (_PACKAGE.parent / "csrc").exists()
 
 kernels: Any = None  # the module, once it is loaded
 _reason: str | None = None  # why it cannot be
@@ -39,11 +40,6 @@ def load() -> str | None:
     return _reason
 
 
-def status() -> str:
-    """``"ok"``, or the reason why the kernels cannot run."""
-    return load() or OK
-
-
 def load_cuda() -> str | None:
     """As :func:`load`, and the reason where there are no CUDA kernels, or none that can run."""
     reason = load()
@@ -57,16 +53,16 @@ def load_cuda() -> str | None:
         )
     driver = kernels.cuda_driver_version()  # as 12040, for CUDA 12.4
     if driver // 1000 < int(built.split(".")[0]):
+        knows = f"CUDA {driver // 1000}.{driver % 1000 // 10}" if driver else "none: it is missing"
         return (
             f"the CUDA kernels were compiled with CUDA {built}, but this machine's driver knows "
-            f"CUDA {driver // 1000}.{driver % 1000 // 10} (0.0: there is none); update it, or "
-            f"reinstall scnp_kernels with an older toolkit: {_reinstall()}"
+            f"{knows} (update it, or reinstall with an older toolkit: {_reinstall()})"
         )
     return None
 
 
 def cuda_status() -> str:
-    """As :func:`status`, of the CUDA kernels on this machine's GPU."""
+    """``"ok"``, or the reason why the CUDA kernels cannot run on this machine's GPU."""
     if torch.version.cuda is None:
         return "this torch is built without CUDA"
     if not torch.cuda.is_available():
@@ -86,28 +82,18 @@ def build_record() -> dict[str, Any] | None:
 
 
 def _why_not(error: ImportError) -> str:
-    found = sorted(file.name for file in _PACKAGE.glob("_C*") if file.suffix in (".so", ".pyd"))
-    checkout = _checkout()
+    found = [file.name for file in sorted(_PACKAGE.glob("_C*")) if file.suffix in (".so", ".pyd")]
     if found:
         return f"{', '.join(found)} does not load: {error} (to build it anew: {_reinstall()})"
-    if checkout is None:
-        return f"no kernels were compiled at installation (to compile them: {_reinstall()})"
-    # Python looks into the current folder first: the checkout hides what was installed from it.
-    return (
-        f"no kernels were compiled in the checkout {checkout}, from where scnp_kernels is imported "
-        f"(leave it for an installation elsewhere, or compile them here: {_reinstall()})"
-    )
-
-
-def _checkout() -> Path | None:
-    """The checkout that this package is imported from; None for an installation."""
-    parent = _PACKAGE.parent
-    return parent if (parent / "setup.py").exists() and (parent / "csrc").exists() else None
+    place = "at installation"
+    if _IS_CHECKOUT:
+        # Python looks into the current folder first: it hides what was installed from it.
+        place = f"in the checkout {_PACKAGE.parent}, from where scnp_kernels is imported"
+    return f"no kernels were compiled {place} (to compile them: {_reinstall()})"
 
 
 def _reinstall() -> str:
     """The command that compiles the kernels anew."""
-    checkout = _checkout()
-    if checkout is not None:
-        return f"pip install --no-deps -e {checkout}"
+    if _IS_CHECKOUT:
+        return f"pip install --no-deps -e {_PACKAGE.parent}"
     return "pip install --force-reinstall --no-deps ., in its checkout"

@@ -1,0 +1,121 @@
+// The statistics that Dice and cross entropy are made of, taken from rows of pixels sixteen at a
+// time with all their classes, and the gradient that these statistics send back to the logits.
+//
+//     pixels          0 1 2 ... 15  16 ...
+//     class 0         . . .      .          a group's logits are read once; until its statistics or
+//     class 1         . . .      .          its gradient are there, everything stays in registers
+//
+// A pixel's code says for each class whether it is foreground, background or invalid; invalid
+// pixels (and those behind the last one) count for nothing, whatever their logits hold.
+//
+// The arithmetic itself stands in arithmetic-inl.h, and is compiled once for all kernels.
+#pragma once
+
+#include "../targets/prologue.h"
+
+#include <cstdint>
+
+#include "../../contract/calls.h"
+#include "../memory/scratch.h"
+#include "../vector/lanes-inl.h"
+
+SCNP_TARGET_BEGIN
+namespace scnp::cpu::SCNP_TARGET {
+
+// The codes of pixels for every class, as wide as the numbers that they choose from: a label map's
+// are the same for all classes.
+template <class Real>
+struct PixelCodes {
+  const MaskOf<Real>* codes = nullptr;  // of class 0
+  int64_t per_class = 0;                // from a class's codes to the next one's; 0: a label map
+
+  Lanes<MaskOf<Real>> of(int64_t k, int64_t i) const {
+    return Lanes<MaskOf<Real>>::load(codes + k * per_class + i);
+  }
+  // The code of class k's foreground.
+  Lanes<MaskOf<Real>> foreground(int64_t k) const {
+    return Lanes<MaskOf<Real>>::all(static_cast<MaskOf<Real>>(per_class == 0 ? k : 0));
+  }
+};
+
+// Logits of one term: [n] of class k at logits + k * per_class.
+template <class Real>
+struct PixelLogits {
+  const Real* logits = nullptr;
+  int64_t per_class = 0;
+
+  Lanes<Real> of(int64_t k, int64_t i) const {
+    return Lanes<Real>::load(logits + k * per_class + i);
+  }
+};
+
+// The statistics of one term (the penalized logits, or the plain ones) over a chunk of pixels: a
+// few groups are added up lane by lane, then added to the lanes in double precision.
+template <class Real>
+class DiceCEAccumulator {
+ public:
+  // Groups that are added up in single precision. At most 16: their totals' product stays finite.
+  static constexpr int64_t kRun = 16;
+
+  DiceCEAccumulator(Scratch& scratch, int64_t classes);
+
+  // groups: of pixels, at most kRun.
+  void add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
+           bool softmax);
+  // Adds pixels of class k that were counted elsewhere.
+  void count(int64_t k, int64_t foreground, int64_t valid) {
+    foreground_[k] += foreground;
+    valid_[k] += valid;
+  }
+  // Adds the chunk's statistics to those of an image, [kDiceCESums, C], and begins a new chunk.
+  void finish_chunk(double* sums);
+
+ private:
+  enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, positive, negative
+
+  template <int kFixed>
+  void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
+  void add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
+  void add_to(int64_t k, int row, const Lanes<Real>& lanes);
+  void clear();
+
+  int64_t classes_;
+  Lanes<Real>* memory_;  // [2 + kRows, C], where the number of classes is no constant
+  double* totals_;       // [C, kRows, 16]
+  int64_t* foreground_;  // [C], pixels
+  int64_t* valid_;       // [C], pixels
+};
+
+// The statistics' gradient for one image and term, and what it makes of pixels' logits.
+template <class Real>
+class DiceCEGradient {
+ public:
+  DiceCEGradient(Scratch& scratch, int64_t classes);
+
+  // sums_gradient: [2, kDiceCESums, B, C].
+  void start(const double* sums_gradient, const Geometry& geometry, int term, int64_t image);
+  // result: [groups * 16] of class k at result + k * stride.
+  void find(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
+            bool softmax, Real* result, int64_t stride) const;
+
+ private:
+  template <int kFixed>
+  void of_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
+                  int64_t stride) const;
+  void of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
+                  int64_t stride) const;
+  Lanes<Real> of(DiceCESum sum, int64_t k) const {
+    return Lanes<Real>::all(gradient_[sum * classes_ + k]);
+  }
+  // Of a pixel's probability of class k.
+  Lanes<Real> of_probability(int64_t k, const typename Lanes<Real>::Mask& own) const {
+    return of(kProbability, k) + keep_where(own, of(kIntersection, k));
+  }
+
+  int64_t classes_;
+  Lanes<Real>* memory_;  // [5, C], where the number of classes is no constant
+  Real* gradient_;       // [kDiceCESums, C]
+};
+
+}  // namespace scnp::cpu::SCNP_TARGET
+SCNP_TARGET_END

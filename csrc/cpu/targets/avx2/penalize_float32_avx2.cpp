@@ -1,0 +1,4 @@
+// Eq. 1 for float32 logits on x86-64 machines with AVX2.
+#define SCNP_TARGET avx2
+#define SCNP_KEY int32_t
+#include "../penalize_kernels-inl.h"
