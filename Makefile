@@ -12,11 +12,7 @@
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
 # make wheels      the wheels that can be built and repaired here, in dist/
 # make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
-<<<<<<< HEAD
 # make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
-=======
-# make lint   ruff, mypy, clang-format; every C++ header compiles alone
->>>>>>> h2-torchfree
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
 #

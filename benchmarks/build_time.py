@@ -22,11 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-<<<<<<< HEAD
-from scnp_kernels.backends.native.build import compile_flags, compiler
-=======
 from scnp_kernels.backends.native.build import compile_flags, compiler, sources
->>>>>>> h2-torchfree
 from tests.headers import outside_headers
 
 CSRC = Path(__file__).parent.parent / "csrc"
@@ -49,12 +45,8 @@ def compile_unit(source: Path, folder: Path) -> Unit:
     base = folder / source.relative_to(CSRC).with_suffix("").as_posix().replace("/", "-")
     includes = [word for path in outside_headers() for word in ("-isystem", path)]
     command = [
-<<<<<<< HEAD
-        *(*compiler(), *compile_flags(), *includes),
-=======
         *compiler(),
         *("-Wall", *includes, *compile_flags()),
->>>>>>> h2-torchfree
         *("-MMD", "-MF", f"{base}.d", "-c", str(source), "-o", f"{base}.o"),
     ]
     with Path(f"{base}.log").open("wb") as log:
@@ -96,8 +88,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="print every unit and every header")
     options = parser.parse_args()
     start = time.perf_counter()
-    sources = sorted(file for file in CSRC.rglob("*.cpp") if "cuda" not in file.name)
-    units = compile_all(sources, options.jobs)
+    units = compile_all(sources(CSRC, with_cuda=False), options.jobs)
     wall = time.perf_counter() - start
     if options.all:
         for unit in sorted(units, key=lambda unit: -unit.seconds):

@@ -14,10 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-<<<<<<< HEAD
 from torch.utils import deterministic
-=======
->>>>>>> h2-torchfree
 from torch.utils.dlpack import from_dlpack
 
 from ...rules.dice_ce import STATISTICS, Wanted, new_winners, statistics_dtype
@@ -236,13 +233,7 @@ def _result_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         return torch.empty_like(tensor, dtype=dtype)
     result: Tensor = from_dlpack(capsule)
     # As torch does with all fresh memory, where that is asked for.
-    if (
-<<<<<<< HEAD
-        torch.are_deterministic_algorithms_enabled() and deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-=======
-        torch.are_deterministic_algorithms_enabled()
-        and torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
->>>>>>> h2-torchfree
-    ):
+    fills = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if torch.are_deterministic_algorithms_enabled() and fills:
         result.fill_(math.nan if dtype.is_floating_point else torch.iinfo(dtype).max)
     return result
