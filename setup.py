@@ -74,7 +74,6 @@ class BuildKernels(build_ext):
     """
 
     def run(self) -> None:
-        BUILD.end_with_parent()
         try:
             super().run()
         except (OSError, subprocess.CalledProcessError) as error:

@@ -1,11 +1,11 @@
-// What the three operators are called with, on every device: pointers, strides and types.
+// What the operators are called with, on every device: pointers, strides and types.
 #pragma once
 
 #include "geometry.h"
 
 namespace scnp {
 
-// Eq. 1: every logit becomes its worst same-class neighbour; winners say which one that was.
+// Eq. 1: every logit becomes its worst same-class neighbour; winners say which neighbour that was.
 struct ForwardCall {
   Geometry geometry;
   FloatType type = FloatType::kFloat32;
@@ -36,8 +36,12 @@ struct GatherCall {
   View<char> result;         // [B, C, *spatial], `type`
 };
 
-// Dice + cross entropy, of the penalized logits, the plain ones, or both: what both passes are
-// told.
+// The fused loss takes at most so many classes: the CPU's kernels read a pixel's class, or that it
+// has none or is invalid, from one byte.
+constexpr int64_t kMostClasses = 250;
+
+// What both passes of Dice + cross entropy are called with. The loss is taken of the penalized
+// logits, of the plain ones, or of both.
 struct DiceCECall {
   Geometry geometry;
   FloatType type = FloatType::kFloat32;
@@ -49,31 +53,34 @@ struct DiceCECall {
   bool of_plain = false;
 };
 
-// The sums over an image's valid pixels, for every class: p is the probability, y the mask.
-enum DiceCESum {
+// The statistics of an image that the loss is made of: sums over its valid pixels, for every class.
+// p is the probability, y the mask.
+enum DiceCEStatistic {
   kIntersection,  // p * y
   kProbability,   // p
   kForegroundPixels,
-  kPositive,  // cross entropy where y = 1
-  kNegative,  // and, with sigmoid, where y = 0
+  kForegroundEntropy,  // cross entropy where y = 1
+  kBackgroundEntropy,  // and, with sigmoid, where y = 0
   kValidPixels,
-  kDiceCESums
+  kDiceCEStatistics  // their number
 };
 
-// Their place in [2, kDiceCESums, B, C]; term 0 is of the penalized logits, 1 of the plain ones.
-inline int64_t place_of_sum(const Geometry& geometry, int term, int sum, int64_t b, int64_t c) {
-  return ((term * kDiceCESums + sum) * geometry.batch + b) * geometry.channels + c;
+// The index of a statistic in [2, kDiceCEStatistics, B, C]. Term 0 stands for the penalized logits,
+// term 1 for the plain ones.
+inline int64_t index_of_statistic(const Geometry& geometry, int term, int statistic, int64_t b,
+                                  int64_t c) {
+  return ((term * kDiceCEStatistics + statistic) * geometry.batch + b) * geometry.channels + c;
 }
 
 struct DiceCEForwardCall : DiceCECall {
-  View<char> winners;      // [B, C, *spatial], `winner_type`; only with of_penalized
-  double* sums = nullptr;  // [2, kDiceCESums, B, C]
+  View<char> winners;            // [B, C, *spatial], `winner_type`; only with of_penalized
+  double* statistics = nullptr;  // [2, kDiceCEStatistics, B, C]
 };
 
 struct DiceCEBackwardCall : DiceCECall {
-  const double* sums_gradient = nullptr;  // [2, kDiceCESums, B, C]
-  View<const char> winners;               // [B, C, *spatial], `winner_type`; with of_penalized
-  View<char> logits_gradient;             // [B, C, *spatial], `type`
+  const double* statistics_gradient = nullptr;  // [2, kDiceCEStatistics, B, C]
+  View<const char> winners;    // [B, C, *spatial], `winner_type`; only with of_penalized
+  View<char> logits_gradient;  // [B, C, *spatial], `type`
 };
 
 }  // namespace scnp

@@ -1,7 +1,7 @@
 // The contract that every native backend shares: how an image is laid out as three axes, how the
 // taps of a window are numbered, and how a target says which pixels are foreground.
 //
-// No torch headers here, so that kernels compile in a second and run under any host.
+// It includes no torch header, so that kernels compile quickly and run under any host.
 //
 //   an image is always seen as three axes, outer, middle, inner:
 //
@@ -18,7 +18,7 @@
 
 #include <cstdint>
 
-// What both the host and a GPU's kernels call.
+// Marks functions that both the host and a GPU's kernels call.
 #if defined(__CUDACC__)
 #define SCNP_HOST_DEVICE __host__ __device__
 #else
@@ -36,8 +36,8 @@ struct Geometry {
   int64_t size[kAxes] = {1, 1, 1};    // pixels along each axis
   int64_t window[kAxes] = {1, 1, 1};  // odd; may be larger than the image
 
-  // How far a window can reach without leaving the image everywhere: the part of a window beyond
-  // it never holds a neighbour, so no kernel needs to look there.
+  // How far a window reaches without leaving the image for every pixel. Beyond that it never holds
+  // a neighbour, so no kernel looks there.
   SCNP_HOST_DEVICE int64_t reach(int axis) const {
     const int64_t half = window[axis] / 2;
     const int64_t farthest = size[axis] - 1;
@@ -46,15 +46,19 @@ struct Geometry {
   SCNP_HOST_DEVICE int64_t taps() const {
     return window[kOuter] * window[kMiddle] * window[kInner];
   }
-  // The number of the tap that is displaced by (outer, middle, inner) pixels from the centre.
+  // The taps of each of the window's planes.
+  SCNP_HOST_DEVICE int64_t taps_of_plane() const {
+    return window[kMiddle] * window[kInner];
+  }
+  // The number of the tap (outer, middle, inner) pixels from the centre.
   SCNP_HOST_DEVICE int64_t tap(int64_t outer, int64_t middle, int64_t inner) const {
     return ((outer + window[kOuter] / 2) * window[kMiddle] + middle + window[kMiddle] / 2) *
                window[kInner] +
            inner + window[kInner] / 2;
   }
-  // The taps of the plane that is displaced like that begin with this one.
+  // The number of the first tap in the plane `outer` pixels from the centre.
   SCNP_HOST_DEVICE int64_t first_tap_of_plane(int64_t outer) const {
-    return (outer + window[kOuter] / 2) * window[kMiddle] * window[kInner];
+    return (outer + window[kOuter] / 2) * taps_of_plane();
   }
   SCNP_HOST_DEVICE int64_t centre_tap() const {
     return taps() / 2;
@@ -136,11 +140,11 @@ auto with_winner_type(WinnerType type, const Body& body) {
   return body(int32_t{});
 }
 
-// How the target is to be read. Python decides all of it from global shapes; kernels never infer.
+// How the target is read. Python decides all of it from global shapes; kernels never infer it.
 struct Target {
   const void* data = nullptr;
   TargetType type = TargetType::kInt64;
-  View<const uint8_t> strides;  // data unused: strides only, in elements of `type`
+  View<const uint8_t> strides;  // only the strides are used, in elements of `type`
   bool is_masks = false;        // one binary mask per channel; otherwise a label map (channel = 0)
   int64_t first_class = 0;      // label map: channel k is foreground where label == first_class + k
   int64_t label_count = 0;      // label map: permitted labels are [0, label_count)

@@ -1,5 +1,5 @@
-// The CPU kernels' entrances. Free of torch headers: the binding hands in pointers, strides and a
-// way to run work in parallel.
+// The CPU kernels' entrances. They know nothing of torch: the binding hands in pointers, strides
+// and a way to run work in parallel.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ struct Workers {
   std::function<void(int64_t items, const std::function<void(int64_t, int64_t)>& body)> run;
 };
 
-// The first pixel whose target is not permitted, if the call asks for that.
+// Returns the first pixel whose target is not permitted, if the call asks for validation.
 Fault forward(const ForwardCall& call, const Workers& workers);
 void scatter(const ScatterCall& call, const Workers& workers);
 void gather(const GatherCall& call, const Workers& workers);
-// Up to 250 classes: a pixel's code has to name each of them.
+// Both take at most kMostClasses classes.
 Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers);
 void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers);
 

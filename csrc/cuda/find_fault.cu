@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
-    if (is_fault(arguments.target, place_of(n, space.channels, space.size))) {
+    if (is_fault(arguments.target, pixel_of(n, space.channels, space.size))) {
       atomicMin(arguments.first, static_cast<unsigned long long>(n));
       return;  // the thread's later pixels come later in memory
     }

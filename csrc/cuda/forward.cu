@@ -100,7 +100,7 @@ class TileForward {
     ring_classes_ = shared + at.ring_classes;
   }
 
-  __device__ void march(const Place& first) {
+  __device__ void march(const Pixel& first) {
     const int64_t reach = tiling_.reach[kOuter];
     const int64_t begin = first.at[kOuter];
     const int64_t end = smaller(begin + tiling_.tile[kOuter], space_.size[kOuter]);
@@ -153,19 +153,19 @@ class TileForward {
     return (cls * rows_ + row) * tiling_.tile[kInner] + i;
   }
 
-  // Keys and classes of one plane of the tile and its halo. Beyond the border nobody is valid.
-  __device__ void load(const Place& first, int64_t plane) {
+  // Keys and classes of one plane of the tile and its halo. Beyond the border, pixels are invalid.
+  __device__ void load(const Pixel& first, int64_t plane) {
     const Target& target = arguments_.target;
     const View<const char>& logits = arguments_.logits;
     const int64_t begin = first.at[kInner] - tiling_.reach[kInner];
-    Place place = first;
-    place.at[kOuter] = plane;
+    Pixel pixel = first;
+    pixel.at[kOuter] = plane;
     for (int32_t row = threadIdx.y; row < rows_; row += blockDim.y) {
-      place.at[kMiddle] = first.at[kMiddle] + row - tiling_.reach[kMiddle];
-      place.at[kInner] = begin + threadIdx.x;
-      const bool row_inside = space_.contains(kMiddle, place.at[kMiddle]);
-      int64_t logit_at = offset_of(logits, place);
-      PixelOffsets label_at(target, place);
+      pixel.at[kMiddle] = first.at[kMiddle] + row - tiling_.reach[kMiddle];
+      pixel.at[kInner] = begin + threadIdx.x;
+      const bool row_inside = space_.contains(kMiddle, pixel.at[kMiddle]);
+      int64_t logit_at = offset_of(logits, pixel);
+      PixelOffsets label_at(target, pixel);
       for (int32_t column = threadIdx.x; column < columns_; column += blockDim.x) {
         PixelClass cls = kInvalid;
         Key key = kNoCandidate;
@@ -255,13 +255,13 @@ class TileForward {
     return best;
   }
 
-  __device__ void emit(const Place& first, int64_t plane, int32_t m, int32_t i) const {
-    Place place = first;
-    place.at[kOuter] = plane;
-    place.at[kMiddle] += m;
-    place.at[kInner] += i;
-    if (!space_.contains(kMiddle, place.at[kMiddle]) ||
-        !space_.contains(kInner, place.at[kInner])) {
+  __device__ void emit(const Pixel& first, int64_t plane, int32_t m, int32_t i) const {
+    Pixel pixel = first;
+    pixel.at[kOuter] = plane;
+    pixel.at[kMiddle] += m;
+    pixel.at[kInner] += i;
+    if (!space_.contains(kMiddle, pixel.at[kMiddle]) ||
+        !space_.contains(kInner, pixel.at[kInner])) {
       return;
     }
     Key* penalized = reinterpret_cast<Key*>(arguments_.penalized.data);
@@ -271,7 +271,7 @@ class TileForward {
     Winner tap;
     if (cls == kInvalid) {
       const Key* logits = reinterpret_cast<const Key*>(arguments_.logits.data);
-      bits = logits[offset_of(arguments_.logits, place)];
+      bits = logits[offset_of(arguments_.logits, pixel)];
       tap = static_cast<Winner>(space_.centre_tap());
     } else {
       Best best =
@@ -282,8 +282,8 @@ class TileForward {
       bits = Keys<Format>::to_bits(best.key, cls == kForeground);
       tap = best.tap;
     }
-    penalized[offset_of(arguments_.penalized, place)] = bits;
-    winners[offset_of(arguments_.winners, place)] = tap;
+    penalized[offset_of(arguments_.penalized, pixel)] = bits;
+    winners[offset_of(arguments_.winners, pixel)] = tap;
   }
 
   const ForwardArguments& arguments_;
@@ -322,13 +322,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
-    const Place here = place_of(n, space.channels, space.size);
+    const Pixel here = pixel_of(n, space.channels, space.size);
     const PixelClass cls = class_of_pixel(arguments.target, here);
     Key bits = logits[offset_of(arguments.logits, here)];
     int64_t winner = space.centre_tap();
     if (cls != kInvalid) {
       Candidate<Key, int64_t> best{Keys<Format>::kNoCandidate, 0};
-      Place there = here;
+      Pixel there = here;
       const int64_t first = space.window_first(kInner, here.at[kInner]);
       for (int64_t z = space.window_first(kOuter, here.at[kOuter]);
            z < space.window_end(kOuter, here.at[kOuter]); ++z) {

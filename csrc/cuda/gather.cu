@@ -15,10 +15,10 @@ struct GatherArguments {
   View<char> result;         // [B, C, *spatial]
 };
 
-// The place of the winner. Winners of a forward pass never leave the image; anybody else's must
+// Returns the winner's pixel. Winners of a forward pass never leave the image; other numbers must
 // not leave memory.
-__device__ Place winner_of(const Space& space, const Place& here, int64_t tap) {
-  Place there = here;
+__device__ Pixel winner_of(const Space& space, const Pixel& here, int64_t tap) {
+  Pixel there = here;
   const auto number = static_cast<uint64_t>(tap);
   const auto last = static_cast<uint64_t>(space.taps - 1);
   int64_t rest = static_cast<int64_t>(number < last ? number : last);
@@ -31,7 +31,7 @@ __device__ Place winner_of(const Space& space, const Place& here, int64_t tap) {
   return there;
 }
 
-// Values are moved, never computed with: any type of the right width will do.
+// Bits: an integer of the values' width, since values are moved and never computed with.
 template <class Bits, class Winner>
 __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     gather_pixels(const GatherArguments arguments) {
@@ -42,8 +42,8 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
-    const Place here = place_of(n, space.channels, space.size);
-    const Place there = winner_of(space, here, winners[offset_of(arguments.winners, here)]);
+    const Pixel here = pixel_of(n, space.channels, space.size);
+    const Pixel there = winner_of(space, here, winners[offset_of(arguments.winners, here)]);
     result[offset_of(arguments.result, here)] = values[offset_of(arguments.values, there)];
   }
 }

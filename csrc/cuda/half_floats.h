@@ -1,6 +1,6 @@
 // The four floating types: widened to what sums and comparisons use, and rounded back once.
 //
-// By intrinsics and not by conversion operators, which torch's compiler flags take away.
+// By intrinsics and not by conversion operators, which the host's stand-ins need not have.
 #pragma once
 
 #include <cuda_bf16.h>

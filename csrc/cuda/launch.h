@@ -1,4 +1,4 @@
-// How kernels are launched and where their shared memory is.
+// How kernels are launched, and where their shared memory is.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -3,8 +3,8 @@
 //   no candidate < -inf < negative < -0 = +0 < positive < +inf < NaN
 //
 // A real -inf beats "no candidate"; among NaNs, being equal, the first stays. Foreground takes the
-// minimum, so its keys are complemented; NaN and "no candidate" keep their place. Keys of the two
-// classes are never compared with each other.
+// minimum, so its keys are complemented; NaN and "no candidate" are the same in both classes. Keys
+// of the two classes are never compared with each other.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ template <class Format>
 struct Keys {
   using Key = typename Format::Key;
   static constexpr Key kNan = kNanKey<Key>;
+  static constexpr Key kNoCandidate = scnp::kNoCandidate<Key>;
 
   // Sign and magnitude to two's complement, and back: flips the magnitude of negative numbers.
   SCNP_HOST_DEVICE static Key flip_negative(Key bits) {

@@ -6,7 +6,7 @@
 
 namespace scnp::cuda {
 
-// Of a pixel in one channel. An invalid pixel is nobody's neighbour.
+// The class of a pixel in one channel. An invalid pixel counts as no neighbour.
 enum PixelClass : uint8_t { kBackground = 0, kForeground = 1, kInvalid = 2 };
 
 // A value of the target, as the mathematical number that it is: an integer, or a double (every
@@ -78,7 +78,7 @@ __device__ inline Label read_label(const Target& target, int64_t offset) {
     case TargetType::kFloat64:
       return real_label(static_cast<const double*>(target.data)[offset]);
   }
-  return real_label(0.5);  // nobody's class; never reached
+  return real_label(0.5);  // no class; never reached
 }
 
 // Where a pixel's label and its byte of the mask are, in elements. Along a row both advance by
@@ -87,8 +87,8 @@ struct PixelOffsets {
   int64_t label = 0;
   int64_t mask = 0;
 
-  __device__ PixelOffsets(const Target& target, const Place& place)
-      : label(offset_of(target.strides, place)), mask(offset_of(target.mask, place)) {
+  __device__ PixelOffsets(const Target& target, const Pixel& pixel)
+      : label(offset_of(target.strides, pixel)), mask(offset_of(target.mask, pixel)) {
   }
   __device__ void advance(const Target& target, int32_t pixels) {
     label += pixels * target.strides.axis[kInner];
@@ -114,13 +114,14 @@ __device__ inline PixelClass class_of_pixel(const Target& target, int64_t channe
   return foreground ? kForeground : kBackground;
 }
 
-__device__ inline PixelClass class_of_pixel(const Target& target, const Place& place) {
-  return class_of_pixel(target, place.channel, PixelOffsets(target, place));
+__device__ inline PixelClass class_of_pixel(const Target& target, const Pixel& pixel) {
+  return class_of_pixel(target, pixel.channel, PixelOffsets(target, pixel));
 }
 
-// Is its value one that the target may not hold? Invalid pixels hold nothing that anybody reads.
-__device__ inline bool is_fault(const Target& target, const Place& place) {
-  const PixelOffsets at(target, place);
+// Whether the target holds a value there that is not permitted. An invalid pixel's value is never
+// read.
+__device__ inline bool is_fault(const Target& target, const Pixel& pixel) {
+  const PixelOffsets at(target, pixel);
   const Label label = read_label(target, at.label);
   const bool permitted = label.is_below(target.is_masks ? 2 : target.label_count);
   return !permitted && !is_invalid(target, label, at.mask);

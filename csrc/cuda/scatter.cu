@@ -1,5 +1,5 @@
 // Eq. 2 on a GPU: every gradient goes to the winner of its pixel. Turned around, so that no two
-// threads add to the same place: every winner asks its neighbours, in raster order, whether they
+// threads add to the same pixel: every winner asks its neighbours, in raster order, whether they
 // chose it, and adds their gradients one by one, which makes the result bit-exact.
 //
 //   One tile of one channel, marching along the outer axis (window 3):
@@ -25,9 +25,9 @@ struct ScatterArguments {
   View<char> logits_gradient;  // [B, C, *spatial]
 };
 
-// The winner of nobody: no tap has this number.
+// Stands for no winner: no tap has this number.
 template <class Winner>
-constexpr Winner kNobody = static_cast<Winner>(-1);
+constexpr Winner kNoWinner = static_cast<Winner>(-1);
 
 // Where the parts of a block's shared memory begin, in bytes.
 template <class T, class Winner>
@@ -60,7 +60,7 @@ class TileScatter {
     winners_ = reinterpret_cast<Winner*>(shared + at.winners);
   }
 
-  __device__ void march(const Place& first) {
+  __device__ void march(const Pixel& first) {
     const int64_t reach = tiling_.reach[kOuter];
     const int64_t begin = first.at[kOuter];
     const int64_t end = begin + tiling_.tile[kOuter] < space_.size[kOuter]
@@ -87,27 +87,28 @@ class TileScatter {
                                 static_cast<uint32_t>(tiling_.depth()));
   }
 
-  // Gradients and winners of one plane of the tile and its halo. Beyond the border nobody chooses.
-  __device__ void load(const Place& first, int64_t plane) {
+  // Gradients and winners of one plane of the tile and its halo. Beyond the border, pixels have no
+  // winner.
+  __device__ void load(const Pixel& first, int64_t plane) {
     const T* gradients = reinterpret_cast<const T*>(arguments_.gradient.data);
     const Winner* winners = reinterpret_cast<const Winner*>(arguments_.winners.data);
     const int32_t plane_begin = slot_of(plane) * rows_ * columns_;
     const int64_t begin = first.at[kInner] - tiling_.reach[kInner];
-    Place place = first;
-    place.at[kOuter] = plane;
+    Pixel pixel = first;
+    pixel.at[kOuter] = plane;
     for (int32_t row = threadIdx.y; row < rows_; row += blockDim.y) {
-      place.at[kMiddle] = first.at[kMiddle] + row - tiling_.reach[kMiddle];
-      place.at[kInner] = begin + threadIdx.x;
-      const bool row_inside = space_.contains(kMiddle, place.at[kMiddle]);
-      int64_t gradient_at = offset_of(arguments_.gradient, place);
-      int64_t winner_at = offset_of(arguments_.winners, place);
+      pixel.at[kMiddle] = first.at[kMiddle] + row - tiling_.reach[kMiddle];
+      pixel.at[kInner] = begin + threadIdx.x;
+      const bool row_inside = space_.contains(kMiddle, pixel.at[kMiddle]);
+      int64_t gradient_at = offset_of(arguments_.gradient, pixel);
+      int64_t winner_at = offset_of(arguments_.winners, pixel);
       for (int32_t column = threadIdx.x; column < columns_; column += blockDim.x) {
         const int32_t at = plane_begin + row * columns_ + column;
         if (row_inside && space_.contains(kInner, begin + column)) {
           gradients_[at] = gradients[gradient_at];
           winners_[at] = winners[winner_at];
         } else {
-          winners_[at] = kNobody<Winner>;
+          winners_[at] = kNoWinner<Winner>;
         }
         gradient_at += blockDim.x * arguments_.gradient.axis[kInner];
         winner_at += blockDim.x * arguments_.winners.axis[kInner];
@@ -115,23 +116,24 @@ class TileScatter {
     }
   }
 
-  __device__ void emit(const Place& first, int64_t plane) const {
+  __device__ void emit(const Pixel& first, int64_t plane) const {
     T* result = reinterpret_cast<T*>(arguments_.logits_gradient.data);
-    Place place = first;
-    place.at[kOuter] = plane;
+    Pixel pixel = first;
+    pixel.at[kOuter] = plane;
     for (int32_t m = threadIdx.y; m < tiling_.tile[kMiddle]; m += blockDim.y) {
-      place.at[kMiddle] = first.at[kMiddle] + m;
+      pixel.at[kMiddle] = first.at[kMiddle] + m;
       for (int32_t i = threadIdx.x; i < tiling_.tile[kInner]; i += blockDim.x) {
-        place.at[kInner] = first.at[kInner] + i;
-        if (space_.contains(kMiddle, place.at[kMiddle]) &&
-            space_.contains(kInner, place.at[kInner])) {
-          narrow(sum_at(plane, m, i), result[offset_of(arguments_.logits_gradient, place)]);
+        pixel.at[kInner] = first.at[kInner] + i;
+        if (space_.contains(kMiddle, pixel.at[kMiddle]) &&
+            space_.contains(kInner, pixel.at[kInner])) {
+          narrow(sum_at(plane, m, i), result[offset_of(arguments_.logits_gradient, pixel)]);
         }
       }
     }
   }
 
-  // Of all pixels j whose window holds the pixel (plane, m, i): those that chose it.
+  // Adds up the gradients of those pixels j, of all whose window holds pixel (plane, m, i), that
+  // name it as their winner.
   __device__ Accumulator<T> sum_at(int64_t plane, int32_t m, int32_t i) const {
     const int64_t begin = space_.window_first(kOuter, plane);
     const int64_t end = space_.window_end(kOuter, plane);
@@ -188,9 +190,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   const int64_t pixels = space.pixels();
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
   for (int64_t n = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; n < pixels; n += stride) {
-    const Place here = place_of(n, space.channels, space.size);
+    const Pixel here = pixel_of(n, space.channels, space.size);
     Accumulator<T> sum = 0;
-    Place there = here;
+    Pixel there = here;
     const int64_t first = space.window_first(kInner, here.at[kInner]);
     for (int64_t z = space.window_first(kOuter, here.at[kOuter]);
          z < space.window_end(kOuter, here.at[kOuter]); ++z) {

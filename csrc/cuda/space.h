@@ -57,7 +57,7 @@ struct Space {
     const int64_t end = at + reach[axis] + 1;
     return end < size[axis] ? end : size[axis];
   }
-  // Of all channels of all images.
+  // The pixels of all channels of all images.
   SCNP_HOST_DEVICE int64_t pixels() const {
     return batch * channels * size[kOuter] * size[kMiddle] * size[kInner];
   }
@@ -70,7 +70,7 @@ void exchange(T& a, T& b) {
   b = before;
 }
 
-// Where there is no middle axis, puts the outer one in its place, in the space and in every view.
+// If there is no middle axis, makes the outer axis the middle one, in the space and in every view.
 template <class... Views>
 void march_along_planes(Space& space, Views&... views) {
   if (space.size[kMiddle] != 1) {
@@ -83,17 +83,17 @@ void march_along_planes(Space& space, Views&... views) {
   (exchange(views.axis[kOuter], views.axis[kMiddle]), ...);
 }
 
-// Where a pixel of a channel of an image stands.
-struct Place {
+// The coordinates of a pixel.
+struct Pixel {
   int64_t batch = 0;
   int64_t channel = 0;
   int64_t at[kAxes] = {0, 0, 0};
 };
 
 template <class T>
-SCNP_HOST_DEVICE int64_t offset_of(const View<T>& view, const Place& place) {
-  return view.offset(place.batch, place.channel, place.at[kOuter], place.at[kMiddle],
-                     place.at[kInner]);
+SCNP_HOST_DEVICE int64_t offset_of(const View<T>& view, const Pixel& pixel) {
+  return view.offset(pixel.batch, pixel.channel, pixel.at[kOuter], pixel.at[kMiddle],
+                     pixel.at[kInner]);
 }
 
 // The `number`-th box of a box of boxes: divides with 32 bits where they suffice, since a GPU
@@ -110,15 +110,15 @@ SCNP_HOST_DEVICE inline int64_t split_off(int64_t& number, int64_t count) {
   return rest;
 }
 
-// The place of the `number`-th pixel over [batch, channels, outer, middle, inner].
-SCNP_HOST_DEVICE inline Place place_of(int64_t number, int64_t channels, const int64_t* size) {
-  Place place;
+// Returns the `number`-th pixel over [batch, channels, outer, middle, inner].
+SCNP_HOST_DEVICE inline Pixel pixel_of(int64_t number, int64_t channels, const int64_t* size) {
+  Pixel pixel;
   for (int axis = kInner; axis >= kOuter; --axis) {
-    place.at[axis] = split_off(number, size[axis]);
+    pixel.at[axis] = split_off(number, size[axis]);
   }
-  place.channel = split_off(number, channels);
-  place.batch = number;
-  return place;
+  pixel.channel = split_off(number, channels);
+  pixel.batch = number;
+  return pixel;
 }
 
 struct Tiling {
@@ -139,14 +139,14 @@ struct Tiling {
   }
   // The first pixel of the `number`-th tile. Channels vary fastest, so that blocks that read the
   // same labels (and, with channels last, the same sectors of logits) run at the same time.
-  SCNP_HOST_DEVICE Place first_of(int64_t number, int64_t channels) const {
-    Place place;
-    place.channel = split_off(number, channels);
+  SCNP_HOST_DEVICE Pixel first_of(int64_t number, int64_t channels) const {
+    Pixel pixel;
+    pixel.channel = split_off(number, channels);
     for (int axis = kInner; axis >= kOuter; --axis) {
-      place.at[axis] = split_off(number, parts[axis]) * tile[axis];
+      pixel.at[axis] = split_off(number, parts[axis]) * tile[axis];
     }
-    place.batch = number;
-    return place;
+    pixel.batch = number;
+    return pixel;
   }
 };
 

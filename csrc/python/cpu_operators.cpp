@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <mutex>
 
 #include "../cpu/kernels.h"
 #include "operators.h"
@@ -23,6 +24,7 @@ using Body = std::function<void(int64_t, int64_t)>;
 // number changes from one region to the next.
 void run_in_parallel(int threads, int64_t items, const Body& body) {
   std::exception_ptr failure;
+  std::mutex failing;  // a named critical section would be a symbol of the whole program
 #pragma omp parallel num_threads(threads)
   {
     const int64_t team = omp_get_num_threads();
@@ -32,7 +34,7 @@ void run_in_parallel(int threads, int64_t items, const Body& body) {
       try {
         body(begin, std::min(items, begin + share));
       } catch (...) {
-#pragma omp critical(scnp_failure)
+        const std::lock_guard lock(failing);
         failure = std::current_exception();
       }
     }
@@ -92,8 +94,8 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
                         const Labels& labels, bool softmax, bool of_penalized, bool of_plain) {
   DiceCECall call;
   call.geometry = geometry_of(logits, kernel_size);
-  check_value(call.geometry.channels <= 250, "logits: got ", call.geometry.channels,
-              " classes, takes at most 250 here");
+  check_value(call.geometry.channels <= kMostClasses, "logits: got ", call.geometry.channels,
+              " classes, takes at most ", kMostClasses, " here");
   call.type = float_type(logits);
   call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
@@ -104,29 +106,30 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
   return call;
 }
 
-// Contiguous, float64: [2, kDiceCESums, B, C].
-double* sums_of(const Tensor& sums, const Geometry& geometry) {
-  const int64_t sizes[] = {2, kDiceCESums, geometry.batch, geometry.channels};
-  bool good = sums.axes == 4 && sums.type == TargetType::kFloat64;
+// Contiguous, float64: [2, kDiceCEStatistics, B, C].
+double* statistics_of(const Tensor& statistics, const Geometry& geometry) {
+  const int64_t sizes[] = {2, kDiceCEStatistics, geometry.batch, geometry.channels};
+  bool good = statistics.axes == 4 && statistics.type == TargetType::kFloat64;
   int64_t stride = 1;
   for (int axis = 3; good && axis >= 0; --axis) {
-    good = sums.size[axis] == sizes[axis] &&
-           (sums.size[axis] == 1 || sums.stride[axis] == stride || sums.is_empty());
+    good =
+        statistics.size[axis] == sizes[axis] &&
+        (statistics.size[axis] == 1 || statistics.stride[axis] == stride || statistics.is_empty());
     stride *= sizes[axis];
   }
   if (!good) {
-    check_value(false, sums.name, ": got ", sums.dtype().name, " of shape ", sums.shape(),
-                ", takes float64, contiguous, [2, 6, B, C]");
+    check_value(false, statistics.name, ": got ", statistics.dtype().name, " of shape ",
+                statistics.shape(), ", takes float64, contiguous, [2, 6, B, C]");
   }
-  check_storage(sums);
-  return reinterpret_cast<double*>(sums.data);
+  check_storage(statistics);
+  return reinterpret_cast<double*>(statistics.data);
 }
 
 bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
                      const std::optional<py::tuple>& mask, const Window& kernel_size,
                      bool target_is_masks, int64_t first_class, int64_t label_count,
                      std::optional<int64_t> ignore_index, bool validate, bool softmax,
-                     bool of_penalized, bool of_plain, const py::tuple& sums,
+                     bool of_penalized, bool of_plain, const py::tuple& statistics,
                      const py::tuple& winners, int threads) {
   const Tensor logits("logits", logits_facts);
   DiceCEForwardCall call;
@@ -137,12 +140,12 @@ bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
   if (of_penalized) {
     call.winners = write_winners({"winners", winners}, logits, call.winner_type);
   }
-  call.sums = sums_of({"statistics", sums}, call.geometry);
+  call.statistics = statistics_of({"statistics", statistics}, call.geometry);
   const py::gil_scoped_release release;
   return logits.is_empty() || !cpu::dice_ce_forward(call, workers(threads)).found;
 }
 
-void dice_ce_backward(const py::tuple& sums_gradient, const py::tuple& winners,
+void dice_ce_backward(const py::tuple& statistics_gradient, const py::tuple& winners,
                       const py::tuple& logits_facts, const py::tuple& target,
                       const std::optional<py::tuple>& mask, const Window& kernel_size,
                       bool target_is_masks, int64_t first_class, int64_t label_count,
@@ -155,7 +158,8 @@ void dice_ce_backward(const py::tuple& sums_gradient, const py::tuple& winners,
       dice_ce_call(logits, target, mask, kernel_size,
                    {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
                    of_penalized, of_plain);
-  call.sums_gradient = sums_of({"statistics_gradient", sums_gradient}, call.geometry);
+  call.statistics_gradient =
+      statistics_of({"statistics_gradient", statistics_gradient}, call.geometry);
   if (of_penalized) {
     call.winners = read_winners({"winners", winners}, logits, call.winner_type);
   }

@@ -19,8 +19,8 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Calls body with the number of classes as a constant where it is a common one: what is kept for
-// each class then stays in registers. 0 stands for any other number.
+// Calls body with the number of classes as a constant where it is a common one, so that what is
+// kept for each class stays in registers. 0 stands for any other number.
 template <class Body>
 inline void with_class_count(int64_t classes, const Body& body) {
   switch (classes) {
@@ -47,7 +47,7 @@ inline void each_class([[maybe_unused]] int64_t classes, const Body& body) {
   }
 }
 
-// Something for each class: in registers, or where their number is no constant, in `memory`.
+// One T for each class: in registers, or where the number of classes is no constant, in `memory`.
 template <int kFixed, class T>
 struct OfClasses {
   std::array<T, kFixed> values;
@@ -67,11 +67,11 @@ struct OfClasses<0, T> {
   }
 };
 
-// What a group's softmax is made of.
+// The parts of a group's softmax.
 template <int kFixed, class Real>
 struct Softmax {
-  OfClasses<kFixed, Lanes<Real>> logit;        // less the pixel's largest
-  OfClasses<kFixed, Lanes<Real>> exponential;  // of these
+  OfClasses<kFixed, Lanes<Real>> logit;        // minus the pixel's largest
+  OfClasses<kFixed, Lanes<Real>> exponential;  // of `logit`
   Lanes<Real> total;                           // of the exponentials
 
   // memory: [2, C].
@@ -91,7 +91,7 @@ struct Softmax {
   }
 };
 
-// What a sigmoid is made of: e^-|z|, so that nothing overflows.
+// Returns e^-|z|, of which a sigmoid is made so that nothing overflows.
 template <class Real>
 inline Lanes<Real> sigmoid_exponential(const Lanes<Real>& z) {
   const Lanes<Real> zero = Lanes<Real>::all(0);
@@ -103,7 +103,7 @@ inline Lanes<Real> sigmoid(const Lanes<Real>& z, const Lanes<Real>& exponential)
   return select(z < Lanes<Real>::all(0), exponential, one) / (one + exponential);
 }
 
-// log(1 + e) for e in [0, 1], without losing a small e.
+// Returns log(1 + e) for e in [0, 1], without losing a small e.
 template <class Real>
 inline Lanes<Real> log_of_one_plus(const Lanes<Real>& e) {
   const Lanes<Real> one = Lanes<Real>::all(1);
@@ -132,8 +132,9 @@ void DiceCEAccumulator<Real>::add(const PixelLogits<Real>& logits, const PixelCo
 }
 
 template <class Real>
-void DiceCEAccumulator<Real>::finish_chunk(double* sums) {
-  constexpr DiceCESum of_row[kRows] = {kIntersection, kProbability, kPositive, kNegative};
+void DiceCEAccumulator<Real>::finish_chunk(double* statistics) {
+  constexpr DiceCEStatistic of_row[kRows] = {kIntersection, kProbability, kForegroundEntropy,
+                                             kBackgroundEntropy};
   for (int64_t k = 0; k < classes_; ++k) {
     for (int row = 0; row < kRows; ++row) {
       const double* lanes = totals_ + (k * kRows + row) * kGroup;
@@ -141,15 +142,15 @@ void DiceCEAccumulator<Real>::finish_chunk(double* sums) {
       for (int64_t i = 0; i < kGroup; ++i) {
         total += lanes[i];
       }
-      sums[of_row[row] * classes_ + k] += total;
+      statistics[of_row[row] * classes_ + k] += total;
     }
-    sums[kForegroundPixels * classes_ + k] += static_cast<double>(foreground_[k]);
-    sums[kValidPixels * classes_ + k] += static_cast<double>(valid_[k]);
+    statistics[kForegroundPixels * classes_ + k] += static_cast<double>(foreground_[k]);
+    statistics[kValidPixels * classes_ + k] += static_cast<double>(valid_[k]);
   }
   clear();
 }
 
-// The logarithm of a product is the sum of the logarithms: one for a run of groups.
+// The logarithm of a product is the sum of the logarithms, so a run of groups takes only one.
 template <class Real>
 template <int kFixed>
 void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
@@ -158,32 +159,33 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
   L* memory = memory_ + 2 * classes_;
   OfClasses<kFixed, L> intersection(memory);
   OfClasses<kFixed, L> probability(memory + classes_);
-  OfClasses<kFixed, L> own_logit(memory + 2 * classes_);
-  OfClasses<kFixed, L> own_total(memory + 3 * classes_);  // a product
+  OfClasses<kFixed, L> foreground_logit(memory + 2 * classes_);
+  OfClasses<kFixed, L> foreground_total(memory + 3 * classes_);  // a product
   const L one = L::all(1);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
   each_class<kFixed>(classes_, [&](auto k) {
-    intersection[k] = probability[k] = own_logit[k] = L::all(0);
-    own_total[k] = one;
+    intersection[k] = probability[k] = foreground_logit[k] = L::all(0);
+    foreground_total[k] = one;
   });
   for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
     Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
     const L reciprocal = one / softmax.total;
     each_class<kFixed>(classes_, [&](auto k) {
       const auto code = codes.of(k, i);
-      const auto own = code == codes.foreground(k);
+      const auto is_foreground = code == codes.foreground(k);
       const L p = softmax.exponential[k] * reciprocal;
-      intersection[k] = add_where(own, intersection[k], p);
+      intersection[k] = add_where(is_foreground, intersection[k], p);
       probability[k] = add_where(code != invalid, probability[k], p);
-      own_logit[k] = add_where(own, own_logit[k], softmax.logit[k]);
-      own_total[k] = select(own, own_total[k] * softmax.total, own_total[k]);
+      foreground_logit[k] = add_where(is_foreground, foreground_logit[k], softmax.logit[k]);
+      foreground_total[k] =
+          select(is_foreground, foreground_total[k] * softmax.total, foreground_total[k]);
     });
   }
   each_class<kFixed>(classes_, [&](auto k) {
     add_to(k, kI, intersection[k]);
     add_to(k, kP, probability[k]);
-    add_to(k, kE, L::all(0) - own_logit[k]);
-    add_to(k, kE, log_of_positive(own_total[k]));
+    add_to(k, kE, L::all(0) - foreground_logit[k]);
+    add_to(k, kE, log_of_positive(foreground_total[k]));
   });
 }
 
@@ -193,26 +195,28 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
   using L = Lanes<Real>;
   const L zero = L::all(0);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
-  const auto nobody = Lanes<MaskOf<Real>>::all(0);
+  const auto none = Lanes<MaskOf<Real>>::all(0);
   for (int64_t k = 0; k < classes_; ++k) {
-    L sums[kRows] = {zero, zero, zero, zero};
+    L statistics[kRows] = {zero, zero, zero, zero};
     for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
       const auto code = codes.of(k, i);
-      const auto own = code == codes.foreground(k);
+      const auto is_foreground = code == codes.foreground(k);
       const auto valid = code != invalid;
-      const auto other = select(own, nobody, valid);
+      const auto is_background = select(is_foreground, none, valid);
       const L z = logits.of(k, i);
       const L e = sigmoid_exponential(z);
       const L p = sigmoid(z, e);
       const L log_of_total = log_of_one_plus(e);
       const auto negative = z < zero;
-      sums[kI] = sums[kI] + keep_where(own, p);
-      sums[kP] = sums[kP] + keep_where(valid, p);
-      sums[kE] = sums[kE] + keep_where(own, keep_where(negative, zero - z) + log_of_total);
-      sums[kN] = sums[kN] + keep_where(other, select(negative, zero, z) + log_of_total);
+      statistics[kI] = statistics[kI] + keep_where(is_foreground, p);
+      statistics[kP] = statistics[kP] + keep_where(valid, p);
+      statistics[kE] =
+          statistics[kE] + keep_where(is_foreground, keep_where(negative, zero - z) + log_of_total);
+      statistics[kN] =
+          statistics[kN] + keep_where(is_background, select(negative, zero, z) + log_of_total);
     }
     for (int row = 0; row < kRows; ++row) {
-      add_to(k, row, sums[row]);
+      add_to(k, row, statistics[row]);
     }
   }
 }
@@ -239,16 +243,16 @@ template <class Real>
 DiceCEGradient<Real>::DiceCEGradient(Scratch& scratch, int64_t classes)
     : classes_(classes),
       memory_(scratch.array<Lanes<Real>>(5 * classes)),
-      gradient_(scratch.array<Real>(kDiceCESums * classes)) {
+      gradient_(scratch.array<Real>(kDiceCEStatistics * classes)) {
 }
 
 template <class Real>
-void DiceCEGradient<Real>::start(const double* sums_gradient, const Geometry& geometry, int term,
-                                 int64_t image) {
-  for (int sum = 0; sum < kDiceCESums; ++sum) {
+void DiceCEGradient<Real>::start(const double* statistics_gradient, const Geometry& geometry,
+                                 int term, int64_t image) {
+  for (int statistic = 0; statistic < kDiceCEStatistics; ++statistic) {
     for (int64_t k = 0; k < classes_; ++k) {
-      gradient_[sum * classes_ + k] =
-          static_cast<Real>(sums_gradient[place_of_sum(geometry, term, sum, image, k)]);
+      gradient_[statistic * classes_ + k] = static_cast<Real>(
+          statistics_gradient[index_of_statistic(geometry, term, statistic, image, k)]);
     }
   }
 }
@@ -277,7 +281,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
   each_class<kFixed>(classes_, [&](auto k) {
     of_background[k] = of(kProbability, k);
     of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
-    of_positive[k] = of(kPositive, k);
+    of_positive[k] = of(kForegroundEntropy, k);
   });
   for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
     Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
@@ -285,18 +289,18 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
     L shared = L::all(0);    // sum of y * dE - sum of p * a
     L weighted = L::all(0);  // sum of e * a
     each_class<kFixed>(classes_, [&](auto k) {
-      const auto own = codes.of(k, i) == codes.foreground(k);
-      weighted =
-          weighted + softmax.exponential[k] * select(own, of_foreground[k], of_background[k]);
-      shared = shared + keep_where(own, of_positive[k]);
+      const auto is_foreground = codes.of(k, i) == codes.foreground(k);
+      weighted = weighted +
+                 softmax.exponential[k] * select(is_foreground, of_foreground[k], of_background[k]);
+      shared = shared + keep_where(is_foreground, of_positive[k]);
     });
     shared = shared - weighted * reciprocal;
     each_class<kFixed>(classes_, [&](auto k) {
       const auto code = codes.of(k, i);
-      const auto own = code == codes.foreground(k);
+      const auto is_foreground = code == codes.foreground(k);
       const L gradient = softmax.exponential[k] * reciprocal *
-                             (select(own, of_foreground[k], of_background[k]) + shared) -
-                         keep_where(own, of_positive[k]);
+                             (select(is_foreground, of_foreground[k], of_background[k]) + shared) -
+                         keep_where(is_foreground, of_positive[k]);
       keep_where(code != invalid, gradient).store(result + k * stride + i);
     });
   }
@@ -311,13 +315,14 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
   for (int64_t k = 0; k < classes_; ++k) {
     for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
       const auto code = codes.of(k, i);
-      const auto own = code == codes.foreground(k);
+      const auto is_foreground = code == codes.foreground(k);
       const L z = logits.of(k, i);
       const L e = sigmoid_exponential(z);
       const L p = sigmoid(z, e);
       const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
-      const L gradient = p * q * of_probability(k, own) - q * keep_where(own, of(kPositive, k)) +
-                         p * select(own, zero, of(kNegative, k));
+      const L gradient = p * q * of_probability(k, is_foreground) -
+                         q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
+                         p * select(is_foreground, zero, of(kBackgroundEntropy, k));
       keep_where(code != invalid, gradient).store(result + k * stride + i);
     }
   }

@@ -1,11 +1,11 @@
-// The gradient of Dice + cross entropy's sums, back to the logits of one tile.
+// The gradient of Dice + cross entropy's statistics, back to the logits of one tile.
 //
 //   The pixels j of a tile (and of what its windows reach) are visited in raster order, as in
-//   tile_scatter.h. For a row of them and all classes at once:
+//   scatter-inl.h. For a row of them and all classes at once:
 //
 //     winners of j   ->  the logits there: j's penalized logits, so its probabilities
-//     codes, sums' gradient  ->  j's gradient with respect to them
-//     scatter: each goes to j's winner; of the plain term, to j itself
+//     codes, statistics' gradient  ->  j's gradient with respect to them
+//     scatter: it goes to j's winner; the plain term's, to j itself
 //
 //   Penalized logits and probabilities are computed again rather than kept: that costs less than
 //   memory does.
@@ -27,7 +27,7 @@
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"
 #include "forward-inl.h"
-#include "penalized_again-inl.h"
+#include "logits_at_winners-inl.h"
 #include "pixel_loss-inl.h"
 
 SCNP_TARGET_BEGIN
@@ -47,17 +47,17 @@ class TileDiceCEBackward {
     const int64_t classes = geometry_.channels;
     at_winners_.emplace(scratch_, call.type, call.winner_type, geometry_, call.logits, tile_.batch,
                         std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_});
-    places_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
+    padded_columns_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
     const int64_t code_rows = call.target.is_masks ? classes : 1;
-    codes_ = scratch_.array<uint8_t>(code_rows * places_);
-    wide_codes_ = scratch_.array<MaskOf<Real>>(code_rows * places_);
-    std::fill_n(codes_, code_rows * places_, kInvalidPixel);
-    logits_ = scratch_.array<Real>(classes * places_);
-    std::fill_n(logits_, classes * places_, Real{0});
-    row_gradient_ = scratch_.array<Real>(classes * places_);
+    codes_ = scratch_.array<uint8_t>(code_rows * padded_columns_);
+    wide_codes_ = scratch_.array<MaskOf<Real>>(code_rows * padded_columns_);
+    std::fill_n(codes_, code_rows * padded_columns_, kInvalidPixel);
+    logits_ = scratch_.array<Real>(classes * padded_columns_);
+    std::fill_n(logits_, classes * padded_columns_, Real{0});
+    row_gradient_ = scratch_.array<Real>(classes * padded_columns_);
     for (int term = 0; term < 2; ++term) {
-      sums_gradient_.emplace_back(scratch_, classes);
-      sums_gradient_[term].start(call.sums_gradient, geometry_, term, tile_.batch);
+      statistics_gradient_.emplace_back(scratch_, classes);
+      statistics_gradient_[term].start(call.statistics_gradient, geometry_, term, tile_.batch);
     }
   }
 
@@ -82,31 +82,31 @@ class TileDiceCEBackward {
     const PixelCodes<Real> codes = read_codes(z, y);
     if (call_.of_penalized) {
       read_penalized_logits(z, y);
-      find_gradient(sums_gradient_[0], codes);
+      find_gradient(statistics_gradient_[0], codes);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        classes_[k].add_row(z, y, row_gradient_ + k * places_);
+        classes_[k].add_row(z, y, row_gradient_ + k * padded_columns_);
       }
     }
-    // A plain logit's gradient is its own pixel's, so another tile's pixels are of no interest.
-    const bool own = tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end &&
-                     tile_.span[kMiddle].begin <= y && y < tile_.span[kMiddle].end;
-    if (call_.of_plain && own) {
+    // The plain term's gradient stays with its pixel, so only this tile's pixels count.
+    const bool in_tile = tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end &&
+                         tile_.span[kMiddle].begin <= y && y < tile_.span[kMiddle].end;
+    if (call_.of_plain && in_tile) {
       read_plain_logits(z, y);
-      find_gradient(sums_gradient_[1], codes);
+      find_gradient(statistics_gradient_[1], codes);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        classes_[k].add_row_in_place(z, y, row_gradient_ + k * places_);
+        classes_[k].add_row_in_place(z, y, row_gradient_ + k * padded_columns_);
       }
     }
   }
 
-  // What this row of the next plane needs, and where the one will be stored that is complete by
-  // then.
+  // Prefetches what this row of the next plane needs, and where the row will be stored that is
+  // complete by then.
   void fetch_row_ahead(int64_t z, int64_t y) {
     const View<char>& gradient = call_.logits_gradient;
     const int64_t x = columns_.begin;
     const int64_t count = columns_.length();
     for (int64_t k = 0; k < (call_.target.is_masks ? geometry_.channels : 1); ++k) {
-      fetch_pixel_codes(call_.target, {k, k + 1}, {tile_.batch, z + 1, y, x, count});
+      fetch_class_codes(call_.target, {k, k + 1}, {tile_.batch, z + 1, y, x, count});
     }
     at_winners_->fetch_row_ahead(z, y);
     for (int64_t k = 0; k < geometry_.channels; ++k) {
@@ -125,40 +125,42 @@ class TileDiceCEBackward {
 
   PixelCodes<Real> read_codes(int64_t z, int64_t y) {
     Target target = call_.target;
-    target.validate = false;  // the forward pass has done it
+    target.validate = false;  // the forward pass has validated it
     Fault none;
-    const RowPlace place{tile_.batch, z, y, columns_.begin, columns_.length()};
+    const PixelRow row{tile_.batch, z, y, columns_.begin, columns_.length()};
     if (!target.is_masks) {
-      read_pixel_codes(target, geometry_, tile_.channels, place, codes_, none);
+      read_class_codes(target, geometry_, tile_.channels, row, codes_, none);
       widen_codes(1);
       return {wide_codes_, 0};
     }
     for (int64_t k = 0; k < geometry_.channels; ++k) {
-      read_pixel_codes(target, geometry_, {k, k + 1}, place, codes_ + k * places_, none);
+      read_class_codes(target, geometry_, {k, k + 1}, row, codes_ + k * padded_columns_, none);
     }
     widen_codes(geometry_.channels);
-    return {wide_codes_, places_};
+    return {wide_codes_, padded_columns_};
   }
   void widen_codes(int64_t rows) {
     SCNP_VECTORIZE
-    for (int64_t i = 0; i < rows * places_; ++i) {
+    for (int64_t i = 0; i < rows * padded_columns_; ++i) {
       wide_codes_[i] = codes_[i];
     }
   }
 
   void read_penalized_logits(int64_t z, int64_t y) {
     for (int64_t k = 0; k < geometry_.channels; ++k) {
-      at_winners_->read(k, z, y, classes_[k].winners_of_row(z, y), logits_ + k * places_);
+      at_winners_->read(k, z, y, classes_[k].winners_of_row(z, y), logits_ + k * padded_columns_);
     }
   }
   void read_plain_logits(int64_t z, int64_t y) {
     for (int64_t k = 0; k < geometry_.channels; ++k) {
-      std::copy_n(at_winners_->own(k, z, y), columns_.length(), logits_ + k * places_);
+      std::copy_n(at_winners_->at_pixels(k, z, y), columns_.length(),
+                  logits_ + k * padded_columns_);
     }
   }
-  void find_gradient(const DiceCEGradient<Real>& sums_gradient, const PixelCodes<Real>& codes) {
-    sums_gradient.find({logits_, places_}, codes, places_ / kGroup, call_.softmax, row_gradient_,
-                       places_);
+  void find_gradient(const DiceCEGradient<Real>& statistics_gradient,
+                     const PixelCodes<Real>& codes) {
+    statistics_gradient.find({logits_, padded_columns_}, codes, padded_columns_ / kGroup,
+                             call_.softmax, row_gradient_, padded_columns_);
   }
 
   const DiceCEBackwardCall& call_;
@@ -168,12 +170,12 @@ class TileDiceCEBackward {
   ScatterChannels<T> classes_;
   const Span columns_;  // pixels of a row
   std::optional<LogitsAtWinners<T>> at_winners_;
-  std::vector<DiceCEGradient<Real>> sums_gradient_;  // penalized, plain
-  int64_t places_ = 0;                               // of them, in whole groups
-  uint8_t* codes_ = nullptr;                         // [C or 1, places]
-  MaskOf<Real>* wide_codes_ = nullptr;               // likewise
-  Real* logits_ = nullptr;                           // [C, places]
-  Real* row_gradient_ = nullptr;                     // [C, places]
+  std::vector<DiceCEGradient<Real>> statistics_gradient_;  // penalized, plain
+  int64_t padded_columns_ = 0;                             // in whole groups
+  uint8_t* codes_ = nullptr;                               // [C or 1, padded columns]
+  MaskOf<Real>* wide_codes_ = nullptr;                     // likewise
+  Real* logits_ = nullptr;                                 // [C, padded columns]
+  Real* row_gradient_ = nullptr;                           // [C, padded columns]
 };
 
 template <class T>
@@ -185,8 +187,7 @@ void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
   scatter.winners = call.winners;
   scatter.logits_gradient = call.logits_gradient;
   const int64_t classes = scatter.geometry.channels;
-  // Larger planes than a class's share: the fewer tiles, the less their windows reach into each
-  // other.
+  // Planes are larger than a class's share: with fewer tiles, less is read twice at their edges.
   const Tiling tiling(scatter.geometry, classes, (classes + 1) / 2, workers.count);
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {

@@ -1,5 +1,5 @@
-// The codes of a tile's own pixels for every class, as the loss reads them: flat like the penalized
-// planes, with every place that is no pixel of the tile invalid, so that it counts for nothing.
+// The codes of a tile's interior for every class, as the loss reads them: flat like the penalized
+// planes. Indices between the rows are invalid, so that they count for nothing.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -18,13 +18,13 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// The codes of a plane for every class: a label map's are the same for all.
-struct OwnCodes {
+// The codes of a plane for every class. A label map's are the same for all classes.
+struct InteriorCodes {
   const uint8_t* codes = nullptr;  // of class 0
   int64_t per_class = 0;           // from a class's codes to the next one's; 0: a label map
 };
 
-// How many of [n] codes, in whole blocks, are this one.
+// Returns how many of [n] codes, in whole blocks, equal `wanted`.
 inline int64_t count_codes(const uint8_t* codes, int64_t n, uint8_t wanted) {
   constexpr int64_t most = 255 * kBlock;  // counted in bytes, lane by lane
   int64_t total = 0;
@@ -47,7 +47,7 @@ class DiceCECodes {
  public:
   DiceCECodes(Scratch& scratch, const Target& target, const Geometry& geometry, const Tile& tile,
               const PlaneLayout& layout)
-      : layout_(layout), places_(layout.own_places()) {
+      : layout_(layout), size_(layout.interior_size()) {
     const Span classes = target.is_masks ? tile.channels : Span{0, 1};
     for (int64_t k = classes.begin; k < classes.end; ++k) {
       Tile of_class = tile;
@@ -57,26 +57,26 @@ class DiceCECodes {
       TileCodes& codes = of_class_.emplace_back(scratch, target, geometry, of_class, layout);
       codes.read(codes.planes().end);
     }
-    own_ = scratch.array<uint8_t>(classes.length() * places_);
-    std::fill_n(own_, classes.length() * places_, kInvalidPixel);
+    interior_ = scratch.array<uint8_t>(classes.length() * size_);
+    std::fill_n(interior_, classes.length() * size_, kInvalidPixel);
   }
 
-  // Of class k, as Eq. 1 reads them: planes with what the windows reach.
+  // Returns the codes for class k as Eq. 1 reads them: planes with what the windows reach.
   const TileCodes& of_class(int64_t k) const {
     return of_class_[of_class_.size() == 1 ? 0 : k];
   }
-  // Of plane z, as the loss reads them; until the next call.
-  OwnCodes own_places(int64_t z) {
-    const int64_t length = layout_.own_columns.length();
+  // Returns plane z as the loss reads it, valid until the next call.
+  InteriorCodes interior(int64_t z) {
+    const int64_t length = layout_.interior_columns.length();
     for (size_t k = 0; k < of_class_.size(); ++k) {
       const uint8_t* codes = of_class_[k](z) + layout_.centre();
-      for (int64_t y = 0; y < layout_.own_rows.length(); ++y) {
-        std::copy_n(codes + y * layout_.pitch, length, own_ + k * places_ + y * layout_.pitch);
+      for (int64_t y = 0; y < layout_.interior_rows.length(); ++y) {
+        std::copy_n(codes + y * layout_.pitch, length, interior_ + k * size_ + y * layout_.pitch);
       }
     }
-    return {own_, of_class_.size() == 1 ? 0 : places_};
+    return {interior_, of_class_.size() == 1 ? 0 : size_};
   }
-  // As many as there are classes with masks of their own.
+  // The number of classes with masks of their own, or 1 for a label map.
   int64_t rows() const {
     return static_cast<int64_t>(of_class_.size());
   }
@@ -90,9 +90,9 @@ class DiceCECodes {
 
  private:
   const PlaneLayout& layout_;
-  int64_t places_;
+  int64_t size_;
   std::deque<TileCodes> of_class_;  // [C] masks, or one label map
-  uint8_t* own_ = nullptr;          // likewise, [own places] each
+  uint8_t* interior_ = nullptr;     // likewise, [interior] each
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

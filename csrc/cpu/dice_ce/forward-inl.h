@@ -1,11 +1,11 @@
-// Dice + cross entropy's sums over one tile: the penalized logits of all classes of a plane, at
-// once their probabilities, and the sums of these. Neither is stored, only the winners are.
+// The statistics of Dice + cross entropy over one tile. The penalized logits of all classes of a
+// plane become probabilities at once, and these statistics; only the winners are stored.
 //
 //     class 0   march -> penalized plane z \                        winners -> memory
-//     class 1   march -> penalized plane z  >  probabilities  ->  sums of the chunk
+//     class 1   march -> penalized plane z  >  probabilities  ->  statistics of the chunk
 //     class 2   march -> penalized plane z /   (16 pixels at a time)
 //
-// Sums are added up chunk by chunk of planes, and chunks in ascending order. Neither depends on
+// Statistics are added up over chunks of planes, and chunks in ascending order. Neither depends on
 // the number of threads, so the result does not.
 #pragma once
 
@@ -28,12 +28,13 @@
 #include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
 #include "codes-inl.h"
-#include "penalized_again-inl.h"
+#include "logits_at_winners-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// The plain term sees no neighbours: without the other, the window is the pixel itself.
+// Returns the geometry with the window that the loss needs: the pixel itself, if there is only the
+// plain term, which has no neighbours.
 inline Geometry geometry_of_loss(const DiceCECall& call) {
   Geometry geometry = call.geometry;
   if (!call.of_penalized) {
@@ -42,15 +43,15 @@ inline Geometry geometry_of_loss(const DiceCECall& call) {
   return geometry;
 }
 
-// The sums of every chunk of every image: [2, kDiceCESums, C] each.
-class ChunkSums {
+// The statistics of every chunk of every image: [2, kDiceCEStatistics, C] each.
+class ChunkStatistics {
  public:
-  ChunkSums(const Geometry& geometry, int64_t columns, int64_t planes_per_chunk)
+  ChunkStatistics(const Geometry& geometry, int64_t columns, int64_t planes_per_chunk)
       : geometry_(geometry),
         chunks_per_column_((geometry.size[kOuter] + planes_per_chunk - 1) / planes_per_chunk),
         planes_per_chunk_(planes_per_chunk),
         chunks_(columns * chunks_per_column_),
-        sums_(geometry.batch * chunks_ * length()) {
+        statistics_(geometry.batch * chunks_ * length()) {
   }
 
   bool is_last_of_chunk(int64_t z) const {
@@ -59,17 +60,17 @@ class ChunkSums {
   double* of_chunk(int64_t image, int64_t column, int64_t z, int term) {
     const int64_t chunk =
         (image * chunks_ + column * chunks_per_column_ + z / planes_per_chunk_) * 2 + term;
-    return sums_.data() + chunk * kDiceCESums * geometry_.channels;
+    return statistics_.data() + chunk * kDiceCEStatistics * geometry_.channels;
   }
-  // sums: [2, kDiceCESums, B, C].
-  void add_up(double* sums) const {
-    const double* chunk_sums = sums_.data();
+  // statistics: [2, kDiceCEStatistics, B, C].
+  void add_up(double* statistics) const {
+    const double* chunk_sums = statistics_.data();
     for (int64_t image = 0; image < geometry_.batch; ++image) {
       for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
         for (int term = 0; term < 2; ++term) {
-          for (int sum = 0; sum < kDiceCESums; ++sum) {
+          for (int statistic = 0; statistic < kDiceCEStatistics; ++statistic) {
             for (int64_t k = 0; k < geometry_.channels; ++k) {
-              sums[place_of_sum(geometry_, term, sum, image, k)] += *chunk_sums++;
+              statistics[index_of_statistic(geometry_, term, statistic, image, k)] += *chunk_sums++;
             }
           }
         }
@@ -79,14 +80,14 @@ class ChunkSums {
 
  private:
   int64_t length() const {
-    return 2 * kDiceCESums * geometry_.channels;
+    return 2 * kDiceCEStatistics * geometry_.channels;
   }
 
   const Geometry& geometry_;
   int64_t chunks_per_column_;
   int64_t planes_per_chunk_;
-  int64_t chunks_;            // per image
-  std::vector<double> sums_;  // [B, chunks, 2, kDiceCESums, C]
+  int64_t chunks_;                  // per image
+  std::vector<double> statistics_;  // [B, chunks, 2, kDiceCEStatistics, C]
 };
 
 template <class T>
@@ -103,13 +104,13 @@ class TileDiceCEForward {
         wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
         numbers_(scratch_.array<Real>(geometry.channels * kRunPixels)),
         winner_size_(bytes_of(call.winner_type)),
-        winners_(scratch_.array<char>(layout_.own_places() * winner_size_)) {
+        winners_(scratch_.array<char>(layout_.interior_size() * winner_size_)) {
     const int64_t classes = geometry.channels;
     for (int term = 0; term < 2; ++term) {
       if (term == 0 ? call.of_penalized : call.of_plain) {
-        logits_[term] = scratch_.array<Key>(classes * layout_.own_places());
-        std::fill_n(logits_[term], classes * layout_.own_places(), Key{0});
-        lanes_[term].emplace(scratch_, classes);
+        logits_[term] = scratch_.array<Key>(classes * layout_.interior_size());
+        std::fill_n(logits_[term], classes * layout_.interior_size(), Key{0});
+        accumulators_[term].emplace(scratch_, classes);
       }
     }
     if (call.of_penalized) {
@@ -122,7 +123,7 @@ class TileDiceCEForward {
     }
   }
 
-  Fault run(ChunkSums& sums, int64_t column) {
+  Fault run(ChunkStatistics& statistics, int64_t column) {
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
       if (call_.of_penalized) {
         penalize_plane(z);
@@ -132,8 +133,8 @@ class TileDiceCEForward {
       }
       add_plane(z);
       for (int term = 0; term < 2; ++term) {
-        if (lanes_[term] && sums.is_last_of_chunk(z)) {
-          lanes_[term]->finish_chunk(sums.of_chunk(tile_.batch, column, z, term));
+        if (accumulators_[term] && statistics.is_last_of_chunk(z)) {
+          accumulators_[term]->finish_chunk(statistics.of_chunk(tile_.batch, column, z, term));
         }
       }
     }
@@ -147,33 +148,34 @@ class TileDiceCEForward {
   }
 
   void penalize_plane(int64_t z) {
-    const int64_t length = layout_.own_columns.length();
+    const int64_t length = layout_.interior_columns.length();
     for (size_t k = 0; k < planes_.size(); ++k) {
-      planes_[k]->plane(z, codes_.of_class(k), logits_[0] + k * layout_.own_places(), winners_,
+      planes_[k]->plane(z, codes_.of_class(k), logits_[0] + k * layout_.interior_size(), winners_,
                         false);
-      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
-        const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+      for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
+        const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
         const int64_t offset =
-            call_.winners.offset(tile_.batch, k, z, y, layout_.own_columns.begin);
-        spread_elements(winners_ + place * winner_size_, length, call_.winners.axis[kInner],
+            call_.winners.offset(tile_.batch, k, z, y, layout_.interior_columns.begin);
+        spread_elements(winners_ + index * winner_size_, length, call_.winners.axis[kInner],
                         winner_size_, call_.winners.data + offset * winner_size_);
       }
     }
   }
   void copy_plane(int64_t z) {
     for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
-        const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
-        gather_row(logits_at(k, z, y, layout_.own_columns.begin), call_.logits.axis[kInner],
-                   layout_.own_columns.length(), logits_[1] + k * layout_.own_places() + place);
+      for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
+        const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
+        gather_row(logits_at(k, z, y, layout_.interior_columns.begin), call_.logits.axis[kInner],
+                   layout_.interior_columns.length(),
+                   logits_[1] + k * layout_.interior_size() + index);
       }
     }
   }
   void add_plane(int64_t z) {
-    const OwnCodes codes = codes_.own_places(z);
-    const int64_t places = layout_.own_places();
-    for (int64_t begin = 0; begin < places; begin += kRunPixels) {
-      const int64_t count = std::min(kRunPixels, places - begin);
+    const InteriorCodes codes = codes_.interior(z);
+    const int64_t size = layout_.interior_size();
+    for (int64_t begin = 0; begin < size; begin += kRunPixels) {
+      const int64_t count = std::min(kRunPixels, size - begin);
       if (!call_.of_penalized) {
         fetch_rows_ahead(z, begin, count);
       }
@@ -187,47 +189,48 @@ class TileDiceCEForward {
       }
       const PixelCodes<Real> wide{wide_codes_, codes.per_class == 0 ? 0 : kRunPixels};
       for (int term = 0; term < 2; ++term) {
-        if (lanes_[term]) {
-          lanes_[term]->add(numbers(logits_[term] + begin, count), wide, count / kGroup,
-                            call_.softmax);
+        if (accumulators_[term]) {
+          accumulators_[term]->add(numbers(logits_[term] + begin, count), wide, count / kGroup,
+                                   call_.softmax);
         }
       }
     }
     for (int64_t k = 0; k < tile_.channels.length(); ++k) {
       const uint8_t* row = codes.codes + k * codes.per_class;
       const int64_t foreground =
-          count_codes(row, places, static_cast<uint8_t>(codes.per_class == 0 ? k : 0));
+          count_codes(row, size, static_cast<uint8_t>(codes.per_class == 0 ? k : 0));
       if (k == 0 || codes.per_class != 0) {
-        valid_pixels_ = places - count_codes(row, places, kInvalidPixel);
+        valid_pixels_ = size - count_codes(row, size, kInvalidPixel);
       }
-      for (auto& lanes : lanes_) {
-        if (lanes) {
-          lanes->count(k, foreground, valid_pixels_);
+      for (auto& accumulator : accumulators_) {
+        if (accumulator) {
+          accumulator->count(k, foreground, valid_pixels_);
         }
       }
     }
   }
-  // While [count] pixels of plane z are worked on: their share of the plane that is read next. With
-  // a penalized term, its passes ask for it.
+  // Prefetches, while [count] pixels of plane z are worked on, their share of the next plane. With
+  // a penalized term, its passes do.
   void fetch_rows_ahead(int64_t z, int64_t begin, int64_t count) const {
-    const auto rows_before = [&](int64_t place) {
-      return std::min((place + layout_.pitch - 1) / layout_.pitch, layout_.own_rows.length());
+    const auto rows_before = [&](int64_t index) {
+      return std::min((index + layout_.pitch - 1) / layout_.pitch, layout_.interior_rows.length());
     };
     for (int64_t row = rows_before(begin); row < rows_before(begin + count); ++row) {
       for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-        fetch_ahead(logits_at(k, z + 1, layout_.own_rows.begin + row, layout_.own_columns.begin),
-                    layout_.own_columns.length(), call_.logits.axis[kInner]);
+        fetch_ahead(
+            logits_at(k, z + 1, layout_.interior_rows.begin + row, layout_.interior_columns.begin),
+            layout_.interior_columns.length(), call_.logits.axis[kInner]);
       }
     }
   }
-  // bits: [count] of class k at bits + k * own places.
+  // Returns the numbers of bits, [count] of class k at bits + k * interior size.
   PixelLogits<Real> numbers(const Key* bits, int64_t count) {
-    const int64_t places = layout_.own_places();
+    const int64_t size = layout_.interior_size();
     if constexpr (sizeof(Key) == sizeof(Real)) {
-      return {reinterpret_cast<const Real*>(bits), places};
+      return {reinterpret_cast<const Real*>(bits), size};
     }
     for (int64_t k = 0; k < tile_.channels.length(); ++k) {
-      widen_row(call_.type, reinterpret_cast<const T*>(bits + k * places), 1, count,
+      widen_row(call_.type, reinterpret_cast<const T*>(bits + k * size), 1, count,
                 numbers_ + k * kRunPixels);
     }
     return {numbers_, kRunPixels};
@@ -241,32 +244,33 @@ class TileDiceCEForward {
   const PlaneLayout layout_;
   DiceCECodes codes_;
   MaskOf<Real>* wide_codes_;                                   // [C or 1, run]
-  Real* numbers_;                                              // [C, run], of half types
+  Real* numbers_;                                              // [C, run], for half types
   int64_t valid_pixels_ = 0;                                   // of the plane
   std::vector<std::unique_ptr<PenalizedPlanes<Key>>> planes_;  // [C]
-  Key* logits_[2] = {nullptr, nullptr};  // [C, own places] of one plane: penalized, plain
+  Key* logits_[2] = {nullptr, nullptr};  // [C, interior] of one plane: penalized, plain
   const int64_t winner_size_;            // in bytes
-  char* winners_;                        // [own places], one class of one plane
-  std::optional<DiceCEAccumulator<Real>> lanes_[2];
+  char* winners_;                        // [interior], one class of one plane
+  std::optional<DiceCEAccumulator<Real>> accumulators_[2];
 };
 
 template <class T>
 Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
   const Geometry geometry = geometry_of_loss(call);
-  // Planes of up to four classes, large as those of one: the fewer tiles, the less their windows
-  // reach into each other.
+  // Planes of up to four classes are as large as those of one: with fewer tiles, less is read twice
+  // at their edges.
   const int64_t together = (geometry.channels + 3) / 4;
   Tiling tiling(geometry, geometry.channels, together, workers.count);
   const int64_t planes_per_chunk = tiling.cut_between_chunks();
-  ChunkSums sums(geometry, tiling.columns(), planes_per_chunk);
+  ChunkStatistics statistics(geometry, tiling.columns(), planes_per_chunk);
   std::vector<Fault> faults(tiling.count());
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       const Tile tile = tiling.tile(number);
-      faults[number] = TileDiceCEForward<T>(call, geometry, tile).run(sums, tiling.column(tile));
+      faults[number] =
+          TileDiceCEForward<T>(call, geometry, tile).run(statistics, tiling.column(tile));
     }
   });
-  sums.add_up(call.sums);
+  statistics.add_up(call.statistics);
   Fault first;
   for (const Fault& fault : faults) {
     first.merge(fault);

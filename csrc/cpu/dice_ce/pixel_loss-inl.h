@@ -54,12 +54,12 @@ struct PixelLogits {
 template <class Real>
 class DiceCEAccumulator {
  public:
-  // Groups that are added up in single precision. At most 16: their totals' product stays finite.
+  // The most groups that are added up in single precision: the product of 16 totals stays finite.
   static constexpr int64_t kRun = 16;
 
   DiceCEAccumulator(Scratch& scratch, int64_t classes);
 
-  // groups: of pixels, at most kRun.
+  // Adds `groups` of pixels, at most kRun.
   void add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
            bool softmax);
   // Adds pixels of class k that were counted elsewhere.
@@ -67,11 +67,12 @@ class DiceCEAccumulator {
     foreground_[k] += foreground;
     valid_[k] += valid;
   }
-  // Adds the chunk's statistics to those of an image, [kDiceCESums, C], and begins a new chunk.
-  void finish_chunk(double* sums);
+  // Adds the chunk's statistics to those of an image, [kDiceCEStatistics, C], and begins a new
+  // chunk.
+  void finish_chunk(double* statistics);
 
  private:
-  enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, positive, negative
+  enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, the two entropies
 
   template <int kFixed>
   void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
@@ -80,21 +81,21 @@ class DiceCEAccumulator {
   void clear();
 
   int64_t classes_;
-  Lanes<Real>* memory_;  // [2 + kRows, C], where the number of classes is no constant
+  Lanes<Real>* memory_;  // [2 + kRows, C], if the number of classes is no constant
   double* totals_;       // [C, kRows, 16]
   int64_t* foreground_;  // [C], pixels
   int64_t* valid_;       // [C], pixels
 };
 
-// The statistics' gradient for one image and term, and what it makes of pixels' logits.
+// The gradient of the statistics of one image and term, and from it that of pixels' logits.
 template <class Real>
 class DiceCEGradient {
  public:
   DiceCEGradient(Scratch& scratch, int64_t classes);
 
-  // sums_gradient: [2, kDiceCESums, B, C].
-  void start(const double* sums_gradient, const Geometry& geometry, int term, int64_t image);
-  // result: [groups * 16] of class k at result + k * stride.
+  // statistics_gradient: [2, kDiceCEStatistics, B, C].
+  void start(const double* statistics_gradient, const Geometry& geometry, int term, int64_t image);
+  // Writes the gradient of `groups` of pixels: [groups * 16] of class k at result + k * stride.
   void find(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
             bool softmax, Real* result, int64_t stride) const;
 
@@ -104,17 +105,17 @@ class DiceCEGradient {
                   int64_t stride) const;
   void of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
                   int64_t stride) const;
-  Lanes<Real> of(DiceCESum sum, int64_t k) const {
-    return Lanes<Real>::all(gradient_[sum * classes_ + k]);
+  Lanes<Real> of(DiceCEStatistic statistic, int64_t k) const {
+    return Lanes<Real>::all(gradient_[statistic * classes_ + k]);
   }
-  // Of a pixel's probability of class k.
-  Lanes<Real> of_probability(int64_t k, const typename Lanes<Real>::Mask& own) const {
-    return of(kProbability, k) + keep_where(own, of(kIntersection, k));
+  // Returns the gradient of a pixel's probability of class k.
+  Lanes<Real> of_probability(int64_t k, const typename Lanes<Real>::Mask& is_foreground) const {
+    return of(kProbability, k) + keep_where(is_foreground, of(kIntersection, k));
   }
 
   int64_t classes_;
-  Lanes<Real>* memory_;  // [5, C], where the number of classes is no constant
-  Real* gradient_;       // [kDiceCESums, C]
+  Lanes<Real>* memory_;  // [5, C], if the number of classes is no constant
+  Real* gradient_;       // [kDiceCEStatistics, C]
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

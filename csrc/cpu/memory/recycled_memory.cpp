@@ -24,7 +24,7 @@ Block map(size_t bytes) {
   if (whole == MAP_FAILED) {
     return {};
   }
-  // One huge page too much, of which what lies outside the aligned part goes back.
+  // This maps one huge page too much; what lies outside the aligned part is unmapped again.
   const auto begin = reinterpret_cast<uintptr_t>(whole);
   const uintptr_t aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
   const size_t before = aligned - begin;
@@ -35,7 +35,7 @@ Block map(size_t bytes) {
     munmap(reinterpret_cast<void*>(aligned + bytes), kHugePage - before);
   }
   void* data = reinterpret_cast<void*>(aligned);
-  // A hint: without huge pages everything works, on small ones.
+  // This is a hint: without huge pages everything works on small ones.
   madvise(data, bytes, MADV_HUGEPAGE);
   return {data, bytes};
 }
@@ -82,7 +82,7 @@ RecycledMemory::Block RecycledMemory::take_kept(size_t bytes) {
   if (!lock) {
     return {};
   }
-  // A block that is much larger would be missed by the result that it was made for.
+  // A block that is much larger stays for results of its size.
   const size_t largest = bytes + bytes / 8;
   for (size_t i = kept_.size(); i-- > 0;) {
     const Block block = kept_[i].block;
@@ -114,8 +114,8 @@ void RecycledMemory::give_back(Block block) {
   offer_older();
 }
 
-// All but the newest, up to a quarter of what may be kept: offering takes time, and blocks that are
-// wanted again at once gain nothing by it.
+// Offers all blocks but the newest, which make up a quarter of what may be kept: offering takes
+// time, and gains nothing for blocks that are used again at once.
 void RecycledMemory::offer_older() {
   size_t bytes = 0;
   for (size_t i = kept_.size(); i-- > 0;) {

@@ -1,12 +1,11 @@
 // Memory for large results, in huge pages, used again.
 //
-//     first result    mmap, aligned to 2 MiB, huge pages asked for
-//     freed           kept, up to a limit; beyond the newest quarter of it, which the next step of
-//     a
-//                     training wants again, offered to the system: it may take the pages, but only
-//                     does so when memory runs short
-//     next result     the block that was freed last, among those that fit: no page faults, and
-//                     what the cache still holds of it is of use
+//     first result    mmap, aligned to 2 MiB, huge pages requested
+//     freed           kept for reuse up to `most_kept`. The newest quarter stays resident, since
+//                     the next training step asks for it; older blocks get MADV_FREE, which takes
+//                     effect only when memory is short
+//     next result     the block that was freed last among those that fit: no page faults, and part
+//                     of it may still be in the cache
 //
 // Fresh memory costs page faults, on 4 KiB pages more than the kernels' own work; and translating
 // the addresses of small pages slows the writes down.
@@ -32,12 +31,12 @@ class RecycledMemory {
   ~RecycledMemory();
 
   struct Block {
-    void* data = nullptr;  // aligned to a huge page; nothing is known of the contents
+    void* data = nullptr;  // aligned to a huge page; holds anything
     size_t bytes = 0;      // whole huge pages
   };
 
-  // At least so many bytes; none where the system has no such memory, or for small results. To be
-  // given back. From any thread.
+  // Returns a block of at least so many bytes, or none for small results and on systems without
+  // such memory. The caller gives it back. May be called from any thread, as give_back() may.
   Block take(size_t bytes);
   void give_back(Block block);
 
@@ -50,9 +49,10 @@ class RecycledMemory {
   void offer_older();
 
   const size_t most_kept_;
-  // Only ever tried: a process that was forked while another thread held it goes on without.
+  // Only ever tried, never waited for: a process that was forked while another thread held it must
+  // not hang.
   std::mutex mutex_;
-  std::vector<Kept> kept_;  // freed last at the end
+  std::vector<Kept> kept_;  // in the order in which they were freed
   size_t kept_bytes_ = 0;
 };
 

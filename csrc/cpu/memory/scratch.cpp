@@ -10,7 +10,7 @@ constexpr std::align_val_t kAlignment{64};
 }  // namespace
 
 void* Scratch::allocate(size_t bytes) {
-  // Room first, so that nothing is lost if there is none; twice as much, so that it is rarely made.
+  // Room for the pointer comes first, so that no block is lost if there is none.
   if (blocks_.size() == blocks_.capacity()) {
     blocks_.reserve(2 * blocks_.size() + 8);
   }

@@ -7,7 +7,7 @@
 
 namespace scnp::cpu {
 
-// Arrays that live as long as the tile's work, aligned for any vector register. Not initialised.
+// Arrays that live as long as the tile's work, aligned for any vector register and uninitialised.
 class Scratch {
  public:
   Scratch() = default;

@@ -1,5 +1,5 @@
 // Rows of large results, written around the cache: a store into the cache first reads the line that
-// it overwrites, and what is larger than the cache has left it before anybody reads it.
+// it overwrites, and what is larger than the cache has left it before it is read.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -11,9 +11,9 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Whether a result of so many bytes is to be written like that: one that fills a good part of the
-// caches that most machines have. What a system says of its own is often another machine's, where
-// machines are virtual.
+// Whether a result of so many bytes is written around the cache: if it fills a good part of the
+// caches that most machines have. The machine's own cache size is not asked for, since virtual
+// machines often report another machine's.
 inline bool is_streamed(int64_t bytes) {
   return bytes > int64_t{16} << 20;
 }
@@ -25,7 +25,7 @@ inline bool begins_with_line(const void* address) {
 }
 
 #if SCNP_X86
-// One line, to an aligned one.
+// Copies one cache line to an aligned one.
 inline void stream_line(const char* from, char* to) {
 #if SCNP_AVX512
   _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
@@ -43,7 +43,7 @@ inline void stream_bytes(const void* from, size_t bytes, void* to) {
 #if SCNP_X86
   const auto* source = static_cast<const char*>(from);
   auto* target = static_cast<char*>(to);
-  // Whole lines alone: a piece of one would still have to be read.
+  // Only whole lines are streamed: for a part of one, the line would still have to be read.
   const size_t before =
       (kCacheLine - reinterpret_cast<uintptr_t>(target) % kCacheLine) % kCacheLine;
   if (before + kCacheLine > bytes) {

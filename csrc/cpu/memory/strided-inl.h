@@ -51,7 +51,7 @@ ChannelStrides strides_of(const View<T>& view) {
 // after the other would write every line as often as there are channels.
 class RowsOfChannels {
  public:
-  // n: the longest row. size: an element's.
+  // n: the longest row. size: of an element, in bytes.
   RowsOfChannels(Scratch& scratch, int64_t channels, int64_t n, ChannelStrides strides,
                  int64_t size, bool streamed = false)
       : rows_(scratch.array<const void*>(channels)),
@@ -63,11 +63,11 @@ class RowsOfChannels {
         line_(interleaves_ && streamed ? scratch.array<char>(channels * n * size) : nullptr) {
   }
 
-  // row: [n], until the next write.
+  // row: [n], which must stay until the next write.
   void set(int64_t channel, const void* row) {
     rows_[channel] = row;
   }
-  // to: the first channel's.
+  // to: where the first channel's row begins.
   void write(int64_t n, void* to) const;
 
  private:
@@ -77,15 +77,15 @@ class RowsOfChannels {
   int64_t size_;
   bool streamed_;
   bool interleaves_;
-  char* line_;  // [n * channels], what is streamed
+  char* line_;  // [n * channels], a line that is streamed
 };
 
-// Asks for memory that will be read, or written, soon. A hint: it may lie anywhere, even outside of
-// the tensor. Machines foresee a stream by themselves, but only to the end of its 4 KiB page.
+// Prefetches memory that is read, or written, soon. It may lie anywhere, even outside of the
+// tensor. Machines prefetch a stream by themselves, but only to the end of its 4 KiB page.
 template <bool kToWrite = false, class T>
 inline void fetch_ahead(const T* from, int64_t n, int64_t stride = 1) {
 #if defined(__GNUC__)
-  // A function of nothing but hints counts as one without effect, whose calls are dropped.
+  // Compilers drop calls of a function that does nothing but prefetch, as if it had no effect.
   __asm__ volatile("");
   constexpr int64_t cache_line = 64;
   constexpr int64_t size = sizeof(T);

@@ -27,23 +27,23 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// The last pass over three sources of both classes, each time of the pixel's own class: the bits of
+// The last pass over three sources, in which every pixel looks at its own class: writes the bits of
 // the winning logit, and the winner's tap. Sources of the two classes are displaced alike.
 template <class Key, class Tap>
-inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background)[3],
-                                    const CandidateSource<Key, Tap> (&foreground)[3],
-                                    const uint8_t* codes, uint8_t own_code, Tap centre_tap,
-                                    Key* logits, Tap* winners, [[maybe_unused]] bool streamed) {
+inline void first_best_of_class(const CandidateSource<Key, Tap> (&background)[3],
+                                const CandidateSource<Key, Tap> (&foreground)[3],
+                                const uint8_t* codes, uint8_t class_code, Tap centre_tap,
+                                Key* logits, Tap* winners, [[maybe_unused]] bool streamed) {
 #if SCNP_AVX512
   if constexpr (sizeof(Tap) == 1) {
-    const OwnPlaces<Key> own(codes, own_code);
-    BestOfBlock<Key> best(background[0], foreground[0], own);
-    best.replace_if_better(background[1], foreground[1], own);
+    const ClassMask<Key> in_class(codes, class_code);
+    BestOfBlock<Key> best(background[0], foreground[0], in_class);
+    best.replace_if_better(background[1], foreground[1], in_class);
     if (background[2].key != background[1].key) {
-      best.replace_if_better(background[2], foreground[2], own);
+      best.replace_if_better(background[2], foreground[2], in_class);
     }
-    return best.store_logits(own, places_with(codes, kInvalidPixel), centre_tap, logits, winners,
-                             streamed);
+    return best.store_logits(in_class, pixels_with(codes, kInvalidPixel), centre_tap, logits,
+                             winners, streamed);
   }
 #endif
   // Copies: a store to bytes may change anything that lies behind a reference.
@@ -61,9 +61,9 @@ inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background
     Tap foreground_tap = foreground_a.tap(i);
     replace_if_better(foreground_b, i, foreground_best, foreground_tap);
     replace_if_better(foreground_c, i, foreground_best, foreground_tap);
-    const bool own = codes[i] == own_code;
-    best = own ? static_cast<Key>(~foreground_best) : best;
-    tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(own)), centre_tap,
+    const bool in_class = codes[i] == class_code;
+    best = in_class ? static_cast<Key>(~foreground_best) : best;
+    tap = blend(blend(tap, foreground_tap, lane_mask<Tap>(in_class)), centre_tap,
                 lane_mask<Tap>(codes[i] == kInvalidPixel));
     logits[i] = flip_negative(best);
     winners[i] = tap;
@@ -71,24 +71,23 @@ inline void first_best_of_own_class(const CandidateSource<Key, Tap> (&background
 }
 
 template <class Key, class Winner>
-class AnyWindows final : public PenalizedPlanes<Key> {
+class AnyWindow final : public PenalizedPlanes<Key> {
   using Tap = Winner;  // counted while a window is searched
 
  public:
-  AnyWindows(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-             const PlaneLayout& layout, Infinity<Key> infinity)
+  AnyWindow(Scratch& scratch, const Geometry& geometry, const Tile& tile, const PlaneLayout& layout,
+            Infinity<Key> infinity)
       : geometry_(geometry),
         tile_(tile),
         layout_(layout),
         reduction_(scratch, geometry, layout, infinity),
-        sliding_(scratch, geometry.window[kOuter], geometry.reach(kOuter),
-                 geometry.window[kMiddle] * geometry.window[kInner], layout.own_places()) {
+        sliding_(scratch, geometry, layout.interior_size()) {
   }
 
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t class_code) override {
     logits_ = logits;
     strides_ = {strides[kOuter], strides[kMiddle], strides[kInner]};
-    own_code_ = own_code;
+    class_code_ = class_code;
     sliding_.start(tile_.span[kOuter].grown(geometry_.reach(kOuter), geometry_.size[kOuter]).begin);
   }
 
@@ -100,7 +99,7 @@ class AnyWindows final : public PenalizedPlanes<Key> {
     const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
     while (sliding_.next() < needed.end - in_step) {
       start_reduction(codes);
-      reduction_.reduce(layout_.own_places());
+      reduction_.reduce(layout_.interior_size());
       sliding_.append();
     }
     const bool reduces = sliding_.next() < needed.end;
@@ -108,28 +107,29 @@ class AnyWindows final : public PenalizedPlanes<Key> {
       start_reduction(codes);
     }
     const auto sources = sliding_.sources(z, needed);
-    const uint8_t* own_codes = codes(z) + layout_.centre();
+    const uint8_t* interior_codes = codes(z) + layout_.centre();
     const Key* ahead = start_of_plane(std::min(needed.end, geometry_.size[kOuter] - 1));
-    constexpr int64_t strip = kPlacesInFirstCache<Key>;
+    constexpr int64_t strip = kPixelsInFirstCache<Key>;
     // Copies: a store to bytes may change anything that lies behind a pointer.
-    const int64_t places = layout_.own_places();
+    const int64_t size = layout_.interior_size();
     const int64_t stride = strides_[kInner];
-    const uint8_t own_code = own_code_;
+    const uint8_t class_code = class_code_;
     const auto centre_tap = static_cast<Tap>(geometry_.centre_tap());
-    for (int64_t begin = 0; begin < places; begin += strip) {
-      const int64_t end = std::min(begin + strip, places);
+    for (int64_t begin = 0; begin < size; begin += strip) {
+      const int64_t end = std::min(begin + strip, size);
       if (reduces) {
         reduction_.reduce(end);
       }
       for (int64_t block = begin; block < end; block += kBlock) {
-        // What the next plane begins with. Little by little: many requests at once would wait.
+        // Prefetches the next plane, block by block: many requests at once would wait.
         fetch_ahead(ahead + block * stride, kBlock);
         const auto& background = sources[kBackground];
         const auto& foreground = sources[kForeground];
-        first_best_of_own_class<Key, Tap>(
+        first_best_of_class<Key, Tap>(
             {background[0].from(block), background[1].from(block), background[2].from(block)},
             {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
-            own_codes + block, own_code, centre_tap, penalized + block, winners + block, streamed);
+            interior_codes + block, class_code, centre_tap, penalized + block, winners + block,
+            streamed);
       }
     }
     if (reduces) {
@@ -142,13 +142,13 @@ class AnyWindows final : public PenalizedPlanes<Key> {
 
  private:
   const Key* start_of_plane(int64_t z) const {
-    return logits_ + z * strides_[kOuter] + layout_.own_rows.begin * strides_[kMiddle] +
-           layout_.own_columns.begin * strides_[kInner];
+    return logits_ + z * strides_[kOuter] + layout_.interior_rows.begin * strides_[kMiddle] +
+           layout_.interior_columns.begin * strides_[kInner];
   }
   void start_reduction(const TileCodes& codes) {
     const int64_t next = sliding_.next();
     reduction_.start(logits_ + next * strides_[kOuter], {strides_[kMiddle], strides_[kInner]},
-                     codes(next), own_code_, sliding_.plane());
+                     codes(next), class_code_, sliding_.plane());
   }
 
   const Geometry& geometry_;
@@ -158,7 +158,7 @@ class AnyWindows final : public PenalizedPlanes<Key> {
   SlidingPlanes<Key, Tap> sliding_;
   const Key* logits_ = nullptr;
   std::array<int64_t, kAxes> strides_{};
-  uint8_t own_code_ = 0;
+  uint8_t class_code_ = 0;
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

@@ -11,15 +11,14 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Pixels per block: what one vector of the narrowest taps holds.
+// Pixels per block: as many as the widest vector holds of the narrowest taps.
 constexpr int64_t kBlock = 64;
 
 inline int64_t whole_blocks(int64_t pixels) {
   return (pixels + kBlock - 1) / kBlock * kBlock;
 }
 
-// [n] keys and [n] taps of one class; the taps count over the axes reduced so
-// far.
+// [n] keys and [n] taps of one class. Taps count over the axes that are reduced so far.
 template <class Key, class Tap>
 struct Candidates {
   Key* key = nullptr;
@@ -31,7 +30,7 @@ struct Candidates {
 };
 
 // Rows to choose from: of single pixels, where every tap is the same ...
-// from(i, further): the row from place i on, displaced by `further` taps.
+// from(i, further) returns the row from index i on, displaced by `further` taps.
 template <class Key, class Tap>
 struct PixelSource {
   const Key* key;

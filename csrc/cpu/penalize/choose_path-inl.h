@@ -4,8 +4,8 @@
 //     logits, codes                reduced planes of the window (window 3)     penalized, winners
 //
 //     plane z+1  -- rows, columns -->   z+1  --,
-//       .                               z    --+-- along the march, of the  -->  plane z
-//       .                               z-1  --'   pixel's own class
+//       .                               z    --+-- along the march, in the  -->  plane z
+//       .                               z-1  --'   pixel's class
 #pragma once
 
 #include "../targets/prologue.h"
@@ -35,17 +35,17 @@ std::unique_ptr<PenalizedPlanes<Key>> Penalize<Key>::choose_path(Scratch& scratc
   const Infinity<Key> infinity(type);
 #if SCNP_AVX512
   if (winner_type == WinnerType::kUInt8) {
-    if (WindowsOfThree<Key>::serves(geometry, layout)) {
-      return std::make_unique<WindowsOfThree<Key>>(scratch, geometry, tile, layout, infinity);
+    if (Window3<Key>::serves(geometry, layout)) {
+      return std::make_unique<Window3<Key>>(scratch, geometry, tile, layout, infinity);
     }
-    if (WindowsIn2D<Key>::serves(geometry, layout)) {
-      return std::make_unique<WindowsIn2D<Key>>(scratch, geometry, tile, layout, infinity);
+    if (Window5To15In2D<Key>::serves(geometry, layout)) {
+      return std::make_unique<Window5To15In2D<Key>>(scratch, geometry, tile, layout, infinity);
     }
   }
 #endif
   return with_winner_type(
       winner_type, [&]<class Winner>(Winner /*type*/) -> std::unique_ptr<PenalizedPlanes<Key>> {
-        return std::make_unique<AnyWindows<Key, Winner>>(scratch, geometry, tile, layout, infinity);
+        return std::make_unique<AnyWindow<Key, Winner>>(scratch, geometry, tile, layout, infinity);
       });
 }
 

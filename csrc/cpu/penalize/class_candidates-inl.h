@@ -8,10 +8,10 @@
 //         . f g h i j .                                          |<- pitch ->|
 //         . . . . . . .                                          a row and its reach on both sides
 //
-// The neighbour (middle, inner) of flat place i is at i + middle * pitch + inner, for all pixels
-// alike: so every pass is one loop over many rows. Places outside the image hold no candidate. A
-// reduction over rows or columns keeps the plane's pitch; what it computes between the rows is read
-// by nobody.
+// The neighbour (middle, inner) of flat index i has index i + middle * pitch + inner, for all
+// pixels alike: so every pass is one loop over many rows. Indices outside the image hold no
+// candidate. A reduction over rows or columns keeps the plane's pitch; what it computes between the
+// rows is never read.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -34,51 +34,50 @@ constexpr int kClasses = 2;
 template <class Key, class Tap>
 using BothClasses = std::array<Candidates<Key, Tap>, kClasses>;
 
-// What the passes hand each other of so many places stays in the first cache.
+// So many pixels of what the passes hand each other fit into the first cache.
 template <class Key>
-constexpr int64_t kPlacesInFirstCache = 64 * kBlock / sizeof(Key);
+constexpr int64_t kPixelsInFirstCache = 64 * kBlock / sizeof(Key);
 
 // The flat layout of a tile's planes.
 struct PlaneLayout {
-  Span own_rows;      // of the tile
-  Span own_columns;   //
-  Span rows;          // and what its windows reach, inside the image
-  Span columns;       //
-  int64_t reach[2];   // along the rows' and the columns' axis (middle, inner)
-  int64_t pitch = 0;  // places from a row to the next
+  Span interior_rows;     // of the tile
+  Span interior_columns;  //
+  Span rows;              // with what its windows reach, inside the image
+  Span columns;           //
+  int64_t reach[2];       // along the rows' and the columns' axis (middle, inner)
+  int64_t pitch = 0;      // from a row to the next
 
   PlaneLayout(const Geometry& geometry, const Tile& tile)
-      : own_rows(tile.span[kMiddle]),
-        own_columns(tile.span[kInner]),
-        rows(own_rows.grown(geometry.reach(kMiddle), geometry.size[kMiddle])),
-        columns(own_columns.grown(geometry.reach(kInner), geometry.size[kInner])),
+      : interior_rows(tile.span[kMiddle]),
+        interior_columns(tile.span[kInner]),
+        rows(interior_rows.grown(geometry.reach(kMiddle), geometry.size[kMiddle])),
+        columns(interior_columns.grown(geometry.reach(kInner), geometry.size[kInner])),
         reach{geometry.reach(kMiddle), geometry.reach(kInner)},
-        pitch(own_columns.length() + 2 * reach[1]) {
+        pitch(interior_columns.length() + 2 * reach[1]) {
   }
 
-  // Places from the first to the last pixel of the tile, and of these with the
+  // The size of the interior, from the tile's first to its last pixel, and of the interior with the
   // rows that the windows reach; in whole blocks.
-  int64_t own_places() const {
-    return whole_blocks((own_rows.length() - 1) * pitch + own_columns.length());
+  int64_t interior_size() const {
+    return whole_blocks((interior_rows.length() - 1) * pitch + interior_columns.length());
   }
-  int64_t row_places() const {
-    return whole_blocks((own_rows.length() + 2 * reach[0]) * pitch);
+  int64_t rows_size() const {
+    return whole_blocks((interior_rows.length() + 2 * reach[0]) * pitch);
   }
-  // With room behind for the neighbours of the last block. Two blocks: the middle pass of a large
-  // window rounds up the places of a plane that was rounded up itself.
+  // The size with room for the neighbours of the last block. It takes two blocks more, since the
+  // middle pass of a large window rounds up a size that was rounded up before.
   int64_t allocated() const {
-    return row_places() + whole_blocks(2 * reach[1]) + 2 * kBlock;
+    return rows_size() + whole_blocks(2 * reach[1]) + 2 * kBlock;
   }
   // The first tap that the windows reach, counted within its plane.
   int64_t first_tap(const Geometry& geometry) const {
     return geometry.tap(-(geometry.window[kOuter] / 2), -reach[0], -reach[1]);
   }
-  // Where the image's pixel (y, x) stands among all places ...
-  int64_t place(int64_t y, int64_t x) const {
-    return (y - own_rows.begin + reach[0]) * pitch + x - own_columns.begin + reach[1];
+  // The flat index of the image's pixel (y, x) ...
+  int64_t index(int64_t y, int64_t x) const {
+    return (y - interior_rows.begin + reach[0]) * pitch + x - interior_columns.begin + reach[1];
   }
-  // ... and from the place of an own pixel in a reduced plane to the pixel
-  // itself.
+  // ... and its distance from the index that the pixel has in a reduced plane.
   int64_t centre() const {
     return reach[0] * pitch + reach[1];
   }

@@ -1,4 +1,5 @@
-// The inner loops of the forward pass: of several rows of candidates, the first best at each place.
+// The inner loops of the forward pass: the first best of several rows of candidates, pixel by
+// pixel.
 //
 //     source 0     5  2  7
 //     source 1     5  9  1      ->   5 (tap of 0)   9 (tap of 1)   7 (tap of 0)
@@ -21,15 +22,14 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// `b` where the mask is all ones, `a` where it is zero. Written with bits,
-// because compilers turn the conditional expression into a branch around a
-// store, which does not vectorise.
+// Returns `b` where the mask is all ones, `a` where it is zero. Written with bits, because
+// compilers turn the conditional expression into a branch around a store, which does not vectorise.
 template <class Lane>
 inline Lane blend(Lane a, Lane b, Lane mask) {
   return static_cast<Lane>(a ^ ((a ^ b) & mask));
 }
 
-// All ones or zero, as wide as the lanes it selects.
+// Returns all ones or zero, as wide as the lanes that it selects.
 template <class Lane>
 inline Lane lane_mask(bool condition) {
   return static_cast<Lane>(-static_cast<Lane>(condition));
@@ -64,7 +64,7 @@ inline void first_best_of_block(Candidates<Key, Tap> out, First first, Rest... r
   }
 }
 
-// Of two or three sources, in ascending order of their taps, at `n` places.
+// Finds the first best of two or three sources, in ascending order of their taps, at `n` indices.
 template <class Key, class Tap, class First, class... Rest>
 void first_best(int64_t n, Candidates<Key, Tap> out, const First& first, const Rest&... rest) {
   for (int64_t block = 0; block < n; block += kBlock) {
@@ -72,15 +72,15 @@ void first_best(int64_t n, Candidates<Key, Tap> out, const First& first, const R
   }
 }
 
-// The first best of `count` rows that lie `distance` apart in one array, the k-th of which counts
-// `step * k` taps more than the first: by tripling, in about log3(count) passes.
+// Finds the first best of `count` rows that lie `distance` apart in one array, the k-th of which
+// counts `step * k` taps more than the first: by tripling, in about log3(count) passes.
 //
 //     span 1        a    b    c    d    e    f    g
 //     span 3        abc  bcd  cde  def  efg              best of itself, 1 and 2 further
-//     of 7          abc + def + efg                      spans may overlap: e and f twice
+//     window 7      abc + def + efg                      spans may overlap: e and f twice
 //                                                        change nothing
 //
-// `rows` serves as working memory (with `n` places for the first row, and the others behind it).
+// `rows` serves as working memory (`n` candidates for the first row, and the others behind it).
 template <class Source, class Key, class Tap>
 void first_best_of_rows(const Source& source, Candidates<Key, Tap> rows, int64_t count,
                         int64_t distance, Tap step, int64_t n, Candidates<Key, Tap> out) {
@@ -92,12 +92,14 @@ void first_best_of_rows(const Source& source, Candidates<Key, Tap> rows, int64_t
   const auto span = [&](int64_t k) {
     return Span{rows.key, rows.tap, 0}.from(k * distance, static_cast<Tap>(k * step));
   };
-  // The places that the spans still to be made will read.
-  const auto places = [&](int64_t length) { return whole_blocks(n + (count - length) * distance); };
-  first_best(places(3), rows, row(0), row(1), row(2));
+  // The size that the spans still to be made will read.
+  const auto size_for = [&](int64_t length) {
+    return whole_blocks(n + (count - length) * distance);
+  };
+  first_best(size_for(3), rows, row(0), row(1), row(2));
   int64_t length = 3;
   for (; 3 * length < count; length *= 3) {
-    first_best(places(3 * length), rows, span(0), span(length), span(2 * length));
+    first_best(size_for(3 * length), rows, span(0), span(length), span(2 * length));
   }
   if (2 * length < count) {
     return first_best(n, out, span(0), span(length), span(count - length));

@@ -1,5 +1,5 @@
-// The forward pass of one tile: its target's codes once, then channel by
-// channel the penalized planes, copied to where the results lie.
+// The forward pass of one tile: reads its target's codes once, then computes the penalized planes
+// channel by channel and copies them to where the results lie.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -30,9 +30,9 @@ class TileForward {
         layout_(call.geometry, tile_),
         codes_(scratch_, call.target, call.geometry, tile_, layout_),
         together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
-        penalized_(scratch_.array<Key>(together_ * layout_.own_places())),
+        penalized_(scratch_.array<Key>(together_ * layout_.interior_size())),
         winner_size_(bytes_of(call.winner_type)),
-        winners_(scratch_.array<char>(together_ * layout_.own_places() * winner_size_)) {
+        winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)) {
     planes_.reserve(together_);
     for (int64_t i = 0; i < together_; ++i) {
       planes_.push_back(Penalize<Key>::choose_path(scratch_, call.type, call.winner_type,
@@ -56,24 +56,24 @@ class TileForward {
       planes_[channel - channels.begin]->start(
           logits, call_.logits.axis, static_cast<uint8_t>(channel - tile_.channels.begin));
     }
-    const int64_t length = layout_.own_columns.length();
+    const int64_t length = layout_.interior_columns.length();
     Scratch scratch;
     RowsOfChannels penalized(scratch, channels.length(), length, strides_of(call_.penalized),
                              sizeof(Key), streamed_);
     RowsOfChannels winners(scratch, channels.length(), length, strides_of(call_.winners),
                            winner_size_);
-    const bool step_by_step = planes_.front()->asks_for_codes();
+    const bool step_by_step = planes_.front()->prefetches_codes();
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
       codes_.read(step_by_step ? z + call_.geometry.reach(kOuter) + 1 : codes_.planes().end);
       if (may_compute_in_place(channels, z)) {
         compute_in_place(channels.begin, z);
       } else {
         compute_plane(channels, z);
-        for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
-          const int64_t place = (y - layout_.own_rows.begin) * layout_.pitch;
+        for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
+          const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
           for (int64_t c = 0; c < channels.length(); ++c) {
-            penalized.set(c, penalized_ + c * layout_.own_places() + place);
-            winners.set(c, winners_of(c) + place * winner_size_);
+            penalized.set(c, penalized_ + c * layout_.interior_size() + index);
+            winners.set(c, winners_of(c) + index * winner_size_);
           }
           penalized.write(length, penalized_at(channels.begin, z, y));
           winners.write(length, winners_at(channels.begin, z, y));
@@ -85,39 +85,39 @@ class TileForward {
     }
   }
 
-  // Whole blocks in one contiguous row need no detour.
+  // Whether results can be written where they belong: whole blocks in one contiguous row.
   bool may_compute_in_place(Span channels, int64_t z) const {
-    const Key* row = penalized_at(channels.begin, z, layout_.own_rows.begin);
-    return channels.length() == 1 && layout_.own_rows.length() == 1 &&
-           layout_.own_places() == layout_.own_columns.length() &&
+    const Key* row = penalized_at(channels.begin, z, layout_.interior_rows.begin);
+    return channels.length() == 1 && layout_.interior_rows.length() == 1 &&
+           layout_.interior_size() == layout_.interior_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
            (!streamed_ || planes_.front()->may_stream(row));
   }
   void compute_in_place(int64_t channel, int64_t z) {
-    const int64_t y = layout_.own_rows.begin;
+    const int64_t y = layout_.interior_rows.begin;
     planes_.front()->plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
                            streamed_);
   }
   void compute_plane(Span channels, int64_t z) {
     for (int64_t c = 0; c < channels.length(); ++c) {
-      planes_[c]->plane(z, codes_, penalized_ + c * layout_.own_places(), winners_of(c), false);
+      planes_[c]->plane(z, codes_, penalized_ + c * layout_.interior_size(), winners_of(c), false);
     }
   }
 
   void keep_invalid_pixels(Span channels, int64_t z) {
     for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
-      for (int64_t y = layout_.own_rows.begin; y < layout_.own_rows.end; ++y) {
+      for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
         keep_invalid_pixels(channel, z, y);
       }
     }
   }
   void keep_invalid_pixels(int64_t channel, int64_t z, int64_t y) {
-    const int64_t x = layout_.own_columns.begin;
+    const int64_t x = layout_.interior_columns.begin;
     const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
                          call_.logits.offset(tile_.batch, channel, z, y, x);
-    const uint8_t* codes = codes_(z) + layout_.place(y, x);
+    const uint8_t* codes = codes_(z) + layout_.index(y, x);
     Key* penalized = penalized_at(channel, z, y);
-    for (int64_t i = 0; i < layout_.own_columns.length(); ++i) {
+    for (int64_t i = 0; i < layout_.interior_columns.length(); ++i) {
       if (codes[i] == kInvalidPixel) {
         penalized[i * call_.penalized.axis[kInner]] = logits[i * call_.logits.axis[kInner]];
       }
@@ -126,15 +126,15 @@ class TileForward {
 
   Key* penalized_at(int64_t channel, int64_t z, int64_t y) const {
     return reinterpret_cast<Key*>(call_.penalized.data) +
-           call_.penalized.offset(tile_.batch, channel, z, y, layout_.own_columns.begin);
+           call_.penalized.offset(tile_.batch, channel, z, y, layout_.interior_columns.begin);
   }
   char* winners_at(int64_t channel, int64_t z, int64_t y) const {
     return call_.winners.data + winner_size_ * call_.winners.offset(tile_.batch, channel, z, y,
-                                                                    layout_.own_columns.begin);
+                                                                    layout_.interior_columns.begin);
   }
-  // Of the c-th channel of those side by side.
+  // The winners of the c-th channel of those that are computed side by side.
   char* winners_of(int64_t c) const {
-    return winners_ + c * layout_.own_places() * winner_size_;
+    return winners_ + c * layout_.interior_size() * winner_size_;
   }
 
   const ForwardCall& call_;
@@ -143,9 +143,9 @@ class TileForward {
   Scratch scratch_;
   const PlaneLayout layout_;
   TileCodes codes_;
-  const int64_t together_;                                     // channels, side by side
+  const int64_t together_;  // channels that are computed side by side
   std::vector<std::unique_ptr<PenalizedPlanes<Key>>> planes_;  // [together]
-  Key* penalized_;                                             // [together, own places], one plane
+  Key* penalized_;                                             // [together, interior], one plane
   const int64_t winner_size_;                                  // in bytes
   char* winners_;                                              // likewise
 };

@@ -1,4 +1,5 @@
-// Eq. 1 for one channel of a tile, plane by plane along the march, whatever the path.
+// What every path of Eq. 1 offers: the penalized logits of one channel of a tile, plane by plane
+// along the march.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -26,18 +27,19 @@ class PenalizedPlanes {
   PenalizedPlanes& operator=(const PenalizedPlanes&) = delete;
   virtual ~PenalizedPlanes() = default;
 
-  // logits: of this channel; of pixel (z, y, x) at the sum of index times stride.
-  virtual void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) = 0;
+  // Begins a channel. The logit of pixel (z, y, x) stands at the sum of index times stride.
+  virtual void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t class_code) = 0;
 
-  // The plane z of the tile, in ascending order of z: flat, [own rows] at the layout's pitch.
-  // codes: as far as the windows of plane z reach. winners: of the call's type. streamed: penalized
-  // around the cache, if may_stream().
+  // Writes plane z of the tile, flat: [interior rows] at the layout's pitch. Planes come in
+  // ascending order. codes: read as far as the windows of plane z reach. winners: of the type that
+  // choose_path() was given. streamed: the logits are written around the cache; only if
+  // may_stream().
   virtual void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners,
                      bool streamed) = 0;
 
-  // Whether it asks for the codes of the planes to come while it works on one: they are then best
-  // read step by step.
-  virtual bool asks_for_codes() const {
+  // Whether it prefetches the codes of the next plane while it works on one; codes should then be
+  // read plane by plane.
+  virtual bool prefetches_codes() const {
     return false;
   }
   virtual bool may_stream(const Key* /*penalized*/) const {

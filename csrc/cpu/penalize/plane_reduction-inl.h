@@ -31,26 +31,25 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// From the bits of one block of logits to its candidates: a key for the pixel's
-// own class, "no candidate" for the other; an invalid pixel is nobody's
-// candidate.
+// Makes candidates of the bits of one block of logits: a key in the pixel's class, "no candidate"
+// in the other one. An invalid pixel is a candidate of neither.
 template <class Key>
-inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t own_code,
+inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t class_code,
                       Infinity<Key> infinity, Key* background, Key* foreground) {
 #if SCNP_AVX512
-  return make_keys_of_block(logits, codes, own_code, infinity, background, foreground);
+  return make_keys_of_block(logits, codes, class_code, infinity, background, foreground);
 #endif
   SCNP_VECTORIZE
   for (int64_t i = 0; i < kBlock; ++i) {
-    const bool own = codes[i] == own_code;
+    const bool in_class = codes[i] == class_code;
     const bool invalid = codes[i] == kInvalidPixel;
     const bool nan = is_nan(logits[i], infinity);
     const Key key = ordered_key(logits[i]);
     const Key background_key = nan ? kNanKey<Key> : key;
     const Key foreground_key = nan ? kNanKey<Key> : static_cast<Key>(~key);
     // `|`, because `||` branches.
-    background[i] = (own | invalid) ? kNoCandidate<Key> : background_key;
-    foreground[i] = own ? foreground_key : kNoCandidate<Key>;
+    background[i] = (in_class | invalid) ? kNoCandidate<Key> : background_key;
+    foreground[i] = in_class ? foreground_key : kNoCandidate<Key>;
   }
 }
 
@@ -73,108 +72,107 @@ class PlaneReduction {
     }
   }
 
-  // Begins a plane. logits: of pixel (y, x) at y * strides[0] + x * strides[1]. codes: flat, see
-  // PlaneLayout.
+  // Begins a plane. The logit of pixel (y, x) stands at y * strides[0] + x * strides[1]; codes are
+  // flat, see PlaneLayout.
   void start(const Key* logits, std::array<int64_t, 2> strides, const uint8_t* codes,
-             uint8_t own_code, const Both& out) {
+             uint8_t class_code, const Both& out) {
     logits_ = logits;
     strides_ = strides;
     codes_ = codes;
-    own_code_ = own_code;
+    class_code_ = class_code;
     out_ = out;
     next_row_ = layout_.rows.begin;
-    row_places_ = 0;
-    own_places_ = 0;
+    rows_end_ = 0;
+    interior_end_ = 0;
   }
 
-  // Goes on until the first `places` own places, whole blocks of them, are in `out`. What one pass
-  // has just written is then still in the first cache when the next one reads it.
-  void reduce(int64_t places) {
+  // Continues until the interior up to index `end`, a whole number of blocks, is in `out`. What one
+  // pass has just written is then still in the first cache when the next one reads it.
+  void reduce(int64_t end) {
     const int64_t window = geometry_.window[kInner];
     const int64_t columns = 2 * layout_.reach[1] + 1;
     const int64_t rows = 2 * layout_.reach[0] + 1;
     if (columns > 3 || rows > 3) {
-      places = layout_.own_places();  // tripling overwrites what the next places would need
+      end = layout_.interior_size();  // tripling overwrites what the next indices would need
     }
-    if (places <= own_places_) {
+    if (end <= interior_end_) {
       return;
     }
-    const int64_t row_places =
-        has_middle_pass() ? std::min(whole_blocks(places + 2 * layout_.reach[0] * layout_.pitch),
-                                     layout_.row_places())
-                          : places;
-    read_rows(row_places + 2 * layout_.reach[1]);
+    const int64_t rows_end =
+        has_middle_pass() ? std::min(whole_blocks(end + 2 * layout_.reach[0] * layout_.pitch),
+                                     layout_.rows_size())
+                          : end;
+    read_rows(rows_end + 2 * layout_.reach[1]);
     const int64_t first_tap = layout_.first_tap(geometry_);
     for (int c = 0; c < kClasses; ++c) {
       const PixelSource<Key, Tap> pixels{keys_[c], static_cast<Tap>(first_tap)};
       const auto reduced = has_middle_pass() ? reduced_rows_.plane(0)[c] : out_[c];
-      first_best_of_rows(pixels.from(row_places_), spans_.plane(0)[c], columns, 1, Tap{1},
-                         row_places - row_places_, reduced.from(row_places_));
+      first_best_of_rows(pixels.from(rows_end_), spans_.plane(0)[c], columns, 1, Tap{1},
+                         rows_end - rows_end_, reduced.from(rows_end_));
       if (has_middle_pass()) {
-        const auto from = reduced.from(own_places_);
+        const auto from = reduced.from(interior_end_);
         first_best_of_rows(CandidateSource<Key, Tap>{from.key, from.tap, 0}, from, rows,
-                           layout_.pitch, static_cast<Tap>(window), places - own_places_,
-                           out_[c].from(own_places_));
+                           layout_.pitch, static_cast<Tap>(window), end - interior_end_,
+                           out_[c].from(interior_end_));
       }
     }
-    row_places_ = row_places;
-    own_places_ = places;
+    rows_end_ = rows_end;
+    interior_end_ = end;
   }
 
  private:
-  // Without neighbours along the middle axis (1D, 2D), the row pass is the
-  // last.
+  // Without neighbours along the middle axis (1D, 2D), the row pass is the last.
   bool has_middle_pass() const {
     return layout_.reach[0] > 0;
   }
 
-  // All rows with pixels at the first `places` places. In ascending order: behind its last pixel, a
-  // block may overwrite what the next row writes anew.
-  void read_rows(int64_t places) {
+  // Reads all rows that begin before index `end`, in ascending order: behind a row's last pixel, a
+  // block may overwrite keys of the next row, which that row then writes again.
+  void read_rows(int64_t end) {
     for (; next_row_ < layout_.rows.end; ++next_row_) {
-      const int64_t place = layout_.place(next_row_, layout_.columns.begin);
-      if (place >= places) {
+      const int64_t index = layout_.index(next_row_, layout_.columns.begin);
+      if (index >= end) {
         return;
       }
-      read_row(logits_ + next_row_ * strides_[0] + layout_.columns.begin * strides_[1], place);
+      read_row(logits_ + next_row_ * strides_[0] + layout_.columns.begin * strides_[1], index);
     }
   }
-  void read_row(const Key* logits, int64_t place) {
+  void read_row(const Key* logits, int64_t index) {
     const int64_t length = layout_.columns.length();
     const int64_t stride = strides_[1];
     int64_t done = 0;
     if (stride == 1) {
       for (; done + kBlock <= length; done += kBlock) {
-        make_keys_at(logits + done, place + done);
+        make_keys_at(logits + done, index + done);
       }
     }
     gather_row(logits + done * stride, stride, length - done, row_ + done);
     for (; done < length; done += kBlock) {
-      make_keys_at(row_ + done, place + done);
+      make_keys_at(row_ + done, index + done);
     }
   }
-  void make_keys_at(const Key* logits, int64_t place) {
-    make_keys(logits, codes_ + place, own_code_, infinity_, keys_[kBackground] + place,
-              keys_[kForeground] + place);
+  void make_keys_at(const Key* logits, int64_t index) {
+    make_keys(logits, codes_ + index, class_code_, infinity_, keys_[kBackground] + index,
+              keys_[kForeground] + index);
   }
 
   const Geometry& geometry_;
   const PlaneLayout& layout_;
   const Infinity<Key> infinity_;
-  Key* row_;                                // [columns], where logits are not contiguous or end
-  std::array<Key*, kClasses> keys_;         // [places], of single pixels
+  Key* row_;  // [columns], for logits that are not contiguous, and for a row's end
+  std::array<Key*, kClasses> keys_;         // [layout.allocated()], of single pixels
   CandidatePlanes<Key, Tap> reduced_rows_;  // 1 plane, after the row pass (3D)
   CandidatePlanes<Key, Tap> spans_;         // 1 plane, for the row pass of large windows
 
-  // Of the plane that is being reduced.
+  // The plane that is being reduced:
   const Key* logits_ = nullptr;
   std::array<int64_t, 2> strides_{};
-  const uint8_t* codes_ = nullptr;  // [places]
-  uint8_t own_code_ = 0;
-  Both out_{};              // [own places] of both classes
-  int64_t next_row_ = 0;    // to be read
-  int64_t row_places_ = 0;  // through the row pass
-  int64_t own_places_ = 0;  // in `out`
+  const uint8_t* codes_ = nullptr;  // flat
+  uint8_t class_code_ = 0;
+  Both out_{};                // [interior] of both classes
+  int64_t next_row_ = 0;      // the next to be read
+  int64_t rows_end_ = 0;      // the row pass has come to this index
+  int64_t interior_end_ = 0;  // `out` is complete up to this index
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

@@ -1,5 +1,5 @@
 // The window along the outer axis: which planes are kept while a tile marches, and from which
-// sources the best of a window is found. At most three, however large the window.
+// sources the best of a window is found. However large the window, there are at most three.
 //
 //   window of 3 planes or fewer: the planes themselves
 //
@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 
+#include "../../contract/geometry.h"
 #include "../memory/scratch.h"
 #include "../tiling/tiles.h"
 #include "class_candidates-inl.h"
@@ -34,22 +35,20 @@ class SlidingPlanes {
  public:
   using Sources = std::array<std::array<Source, 3>, kClasses>;
 
-  // tap_step: from a tap to the same one in the next plane.
-  SlidingPlanes(Scratch& scratch, int64_t window, int64_t reach, int64_t tap_step, int64_t places)
-      : half_window_(window / 2),
-        tap_step_(tap_step),
-        places_(places),
-        depth_(2 * reach + 1),
-        planes_(scratch, depth_, places),
-        back_(scratch, 1, depth_ > 3 ? places : 0) {
+  // size: of a plane.
+  SlidingPlanes(Scratch& scratch, const Geometry& geometry, int64_t size)
+      : geometry_(geometry),
+        size_(size),
+        depth_(2 * geometry.reach(kOuter) + 1),
+        planes_(scratch, depth_, size),
+        back_(scratch, 1, depth_ > 3 ? size : 0) {
   }
 
   void start(int64_t first_plane) {
     next_ = first_plane;
     front_end_ = first_plane;
   }
-  // The planes from `next()` on are to be written into plane(), and then
-  // appended.
+  // The caller writes plane next() into plane(), and then appends it.
   int64_t next() const {
     return next_;
   }
@@ -63,11 +62,12 @@ class SlidingPlanes {
     ++next_;
   }
 
-  // Whether sources are the planes as they are, which may then be read while the last is written.
+  // Whether the sources are the planes themselves. The last one may then be read while it is
+  // written.
   bool sources_are_planes() const {
     return depth_ <= 3;
   }
-  // Of the window around plane z, which is `needed` inside the image.
+  // Returns the sources of the window around plane z; `needed` is the window clipped to the image.
   Sources sources(int64_t z, Span needed) {
     Sources sources;
     if (sources_are_planes()) {
@@ -91,9 +91,9 @@ class SlidingPlanes {
   }
 
  private:
-  // The taps of plane `of`, seen from plane z.
+  // The first tap of plane `of` in the window around plane z.
   Tap base(int64_t of, int64_t z) const {
-    return static_cast<Tap>((of - z + half_window_) * tap_step_);
+    return static_cast<Tap>(geometry_.first_tap_of_plane(of - z));
   }
   Source at(int64_t of, int64_t z, int c) const {
     const auto plane = planes_.plane(of % depth_)[c];
@@ -101,7 +101,7 @@ class SlidingPlanes {
   }
   Source displaced(int64_t of, int64_t planes, int c) const {
     const auto plane = planes_.plane(of % depth_)[c];
-    return {plane.key, plane.tap, static_cast<Tap>(planes * tap_step_)};
+    return {plane.key, plane.tap, static_cast<Tap>(planes * geometry_.taps_of_plane())};
   }
 
   void merge_into_back(int64_t plane) {
@@ -109,22 +109,21 @@ class SlidingPlanes {
       const auto back = back_.plane(0)[c];
       const Source merged =
           plane == front_end_ ? displaced(plane, 0, c) : Source{back.key, back.tap, 0};
-      first_best(places_, back, merged, displaced(plane, plane - front_end_, c));
+      first_best(size_, back, merged, displaced(plane, plane - front_end_, c));
     }
   }
   void back_becomes_front(Span needed) {
     for (int64_t plane = needed.end - 2; plane >= needed.begin; --plane) {
       for (int c = 0; c < kClasses; ++c) {
-        first_best(places_, planes_.plane(plane % depth_)[c], displaced(plane, 0, c),
+        first_best(size_, planes_.plane(plane % depth_)[c], displaced(plane, 0, c),
                    displaced(plane + 1, 1, c));
       }
     }
     front_end_ = needed.end;
   }
 
-  int64_t half_window_;
-  int64_t tap_step_;
-  int64_t places_;
+  const Geometry& geometry_;
+  int64_t size_;
   int64_t depth_;
   CandidatePlanes<Key, Tap> planes_;  // [depth], a ring
   CandidatePlanes<Key, Tap> back_;    // 1 plane, taps counted from plane front_end_

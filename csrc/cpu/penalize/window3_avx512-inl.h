@@ -1,13 +1,13 @@
-// Eq. 1 for windows of three, the commonest, in AVX-512: what the passes of any_windows.h hand
+// Eq. 1 for windows of three, the commonest, in AVX-512: what the passes of any_window-inl.h hand
 // each other stays in registers, but for two reduced planes (and a strip of rows in 3D).
 //
 //     logits, codes of plane z+1           ring of two reduced planes           penalized, winners
 //
-//     64 places: keys of both classes         z-1  ----,
-//       -> best of x-1, x, x+1                z    ----+-- best of the own
-//       -> in 3D, of y-1, y, y+1              z+1  ----'   class, 64 places -->      plane z
+//     64 pixels: keys of both classes         z-1  ----,
+//       -> best of x-1, x, x+1                z    ----+-- best of the
+//       -> in 3D, of y-1, y, y+1              z+1  ----'   class, 64 pixels -->      plane z
 //                                             |
-//                                             '-> stored where z-1 was: nobody reads that again
+//                                             '-> stored where z-1 was: it is not read again
 #pragma once
 
 #include "../targets/prologue_avx512.h"
@@ -26,32 +26,32 @@ SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
 template <class Key>
-class WindowsOfThree final : public PenalizedPlanes<Key> {
+class Window3 final : public PenalizedPlanes<Key> {
   using Best = BestOfBlock<Key>;
   using Source = CandidateSource<Key, uint8_t>;
 
  public:
-  // Whether its windows are what this serves: three pixels along rows and planes, one row or three.
+  // Whether windows are three pixels wide along rows and planes, and one or three rows high.
   static bool serves(const Geometry& geometry, const PlaneLayout& layout) {
     return geometry.reach(kOuter) == 1 && layout.reach[1] == 1 &&
-           (layout.reach[0] == 1 || (layout.reach[0] == 0 && layout.own_rows.length() == 1));
+           (layout.reach[0] == 1 || (layout.reach[0] == 0 && layout.interior_rows.length() == 1));
   }
 
-  WindowsOfThree(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-                 const PlaneLayout& layout, Infinity<Key> infinity)
+  Window3(Scratch& scratch, const Geometry& geometry, const Tile& tile, const PlaneLayout& layout,
+          Infinity<Key> infinity)
       : geometry_(geometry),
         layout_(layout),
         first_plane_(tile.span[kOuter].grown(1, geometry.size[kOuter]).begin),
         logits_(scratch, geometry, layout, infinity),
         rows_(scratch, 1, has_rows() ? layout.allocated() : 0),
-        planes_(scratch, 2, layout.own_places()) {
+        planes_(scratch, 2, layout.interior_size()) {
     if (has_rows()) {
       forget_rows(rows_.plane(0), 0, layout.allocated());
     }
   }
 
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
-    logits_.start(logits, strides, own_code);
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t class_code) override {
+    logits_.start(logits, strides, class_code);
     next_ = first_plane_;
   }
 
@@ -61,18 +61,18 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
     for (; next_ <= z; ++next_) {
       reduce(codes, Keep{planes_.plane(next_ % 2)});
     }
-    const uint8_t* own_codes = codes(z) + layout_.centre();
+    const uint8_t* interior_codes = codes(z) + layout_.centre();
     const int64_t above = std::max(z - 1, first_plane_);
     Choose choose{{at(above, z, kBackground), at(z, z, kBackground)},
                   {at(above, z, kForeground), at(z, z, kForeground)},
-                  own_codes,
-                  logits_.own_code(),
+                  interior_codes,
+                  logits_.class_code(),
                   static_cast<uint8_t>(geometry_.centre_tap()),
                   streamed,
                   penalized,
                   winners};
     if (next_ == geometry_.size[kOuter]) {
-      for (int64_t block = 0; block < layout_.own_places(); block += kBlock) {
+      for (int64_t block = 0; block < layout_.interior_size(); block += kBlock) {
         choose(block);
       }
       return;
@@ -87,7 +87,7 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
  private:
   using Both = BothClasses<Key, uint8_t>;
 
-  // What is done with 64 places of the newest plane.
+  // What is done with 64 pixels of the newest plane.
   struct Keep {
     Both plane;
 
@@ -100,33 +100,33 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
       store(foreground, plane[kForeground]);
     }
   };
-  // The last pass, over the two planes before it and, where there is one, the newest.
+  // The last pass, over the two planes before the newest one and, where it exists, the newest.
   struct Choose {
     Source background[2];
     Source foreground[2];
-    const uint8_t* own_codes;
-    uint8_t own_code;
+    const uint8_t* interior_codes;
+    uint8_t class_code;
     uint8_t centre_tap;
     bool streamed;
     Key* penalized;
     uint8_t* winners;
 
-    SCNP_ALWAYS_INLINE OwnPlaces<Key> own(int64_t block) const {
-      return {own_codes + block, own_code};
+    SCNP_ALWAYS_INLINE ClassMask<Key> class_mask(int64_t block) const {
+      return {interior_codes + block, class_code};
     }
-    SCNP_ALWAYS_INLINE Best of_planes(int64_t block, const OwnPlaces<Key>& own) const {
-      Best best(background[0].from(block), foreground[0].from(block), own);
-      best.replace_if_better(background[1].from(block), foreground[1].from(block), own);
+    SCNP_ALWAYS_INLINE Best of_planes(int64_t block, const ClassMask<Key>& in_class) const {
+      Best best(background[0].from(block), foreground[0].from(block), in_class);
+      best.replace_if_better(background[1].from(block), foreground[1].from(block), in_class);
       return best;
     }
-    SCNP_ALWAYS_INLINE void write(int64_t block, const OwnPlaces<Key>& own,
+    SCNP_ALWAYS_INLINE void write(int64_t block, const ClassMask<Key>& in_class,
                                   const Best& best) const {
-      best.store_logits(own, places_with(own_codes + block, kInvalidPixel), centre_tap,
+      best.store_logits(in_class, pixels_with(interior_codes + block, kInvalidPixel), centre_tap,
                         penalized + block, winners + block, streamed);
     }
     SCNP_ALWAYS_INLINE void operator()(int64_t block) const {
-      const OwnPlaces<Key> own_places = own(block);
-      write(block, own_places, of_planes(block, own_places));
+      const ClassMask<Key> in_class = class_mask(block);
+      write(block, in_class, of_planes(block, in_class));
     }
   };
   struct KeepAndChoose {
@@ -136,11 +136,11 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
 
     SCNP_ALWAYS_INLINE void operator()(int64_t block, const Best& background,
                                        const Best& foreground) const {
-      const OwnPlaces<Key> own = choose.own(block);
-      Best best = choose.of_planes(block, own);
-      best.replace_if_better(background, foreground, displacement, own);
+      const ClassMask<Key> in_class = choose.class_mask(block);
+      Best best = choose.of_planes(block, in_class);
+      best.replace_if_better(background, foreground, displacement, in_class);
       Keep{plane}(block, background, foreground);
-      choose.write(block, own, best);
+      choose.write(block, in_class, best);
     }
   };
 
@@ -148,12 +148,12 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
   template <class Consumer>
   void reduce(const TileCodes& codes, const Consumer consumer) {
     const uint8_t* plane_codes = codes(next_);
-    // What the plane after it begins with. Little by little: many requests at once would wait.
+    // Prefetches the plane after it, block by block: many requests at once would wait.
     const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));
-    const int64_t places = layout_.own_places();
+    const int64_t size = layout_.interior_size();
     if (!has_rows()) {
-      auto columns = columns_of(plane_codes, layout_.own_rows.begin);
-      for (int64_t block = 0; block < places; block += kBlock) {
+      auto columns = columns_of(plane_codes, layout_.interior_rows.begin);
+      for (int64_t block = 0; block < size; block += kBlock) {
         ahead.fetch(block);
         Best background, foreground;
         columns.next_block(block, background, foreground);
@@ -161,11 +161,11 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
       }
       return;
     }
-    // What is reduced of the rows stays in the first cache.
-    constexpr int64_t strip = kPlacesInFirstCache<Key>;
+    // Rows are reduced strip by strip, so that a strip stays in the first cache.
+    constexpr int64_t strip = kPixelsInFirstCache<Key>;
     int64_t next_row = layout_.rows.begin;
-    for (int64_t begin = 0; begin < places; begin += strip) {
-      const int64_t end = std::min(begin + strip, places);
+    for (int64_t begin = 0; begin < size; begin += strip) {
+      const int64_t end = std::min(begin + strip, size);
       next_row = reduce_rows(plane_codes, next_row, end + 2 * layout_.pitch);
       const Both rows = rows_.plane(0);
       const int64_t pitch = layout_.pitch;
@@ -184,26 +184,26 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
     }
   }
 
-  // Reduces the rows from next_row on that begin before `places`; returns the next one.
-  int64_t reduce_rows(const uint8_t* codes, int64_t next_row, int64_t places) {
+  // Reduces the rows from next_row on that begin before index `end`. Returns the next row.
+  int64_t reduce_rows(const uint8_t* codes, int64_t next_row, int64_t end) {
     const Both rows = rows_.plane(0);
     for (; next_row < layout_.rows.end; ++next_row) {
       const int64_t start = start_of_row(next_row);
-      if (start >= places) {
+      if (start >= end) {
         return next_row;
       }
       auto columns = columns_of(codes, next_row);
       const Keep keep{{rows[kBackground].from(start), rows[kForeground].from(start)}};
-      // In ascending order: behind its last pixel, a block may overwrite what the next row writes
-      // anew ...
-      for (int64_t block = 0; block < layout_.own_columns.length(); block += kBlock) {
+      // In ascending order: behind a row's last pixel, a block may overwrite the next row, which is
+      // then written again ...
+      for (int64_t block = 0; block < layout_.interior_columns.length(); block += kBlock) {
         Best background, foreground;
         columns.next_block(block, background, foreground);
         keep(block, background, foreground);
       }
     }
-    // ... or what no row does, outside of the image.
-    if (next_row < layout_.own_rows.end + layout_.reach[0]) {
+    // ... or what no row writes, outside of the image.
+    if (next_row < layout_.interior_rows.end + layout_.reach[0]) {
       forget_rows(rows, start_of_row(next_row), kBlock);
     }
     return next_row;
@@ -216,16 +216,16 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
   bool has_rows() const {
     return layout_.reach[0] > 0;
   }
-  // The place from which on a row's best candidates stand.
+  // The index of the first of a row's best candidates.
   int64_t start_of_row(int64_t y) const {
-    return layout_.place(y, layout_.own_columns.begin) - layout_.reach[1];
+    return layout_.index(y, layout_.interior_columns.begin) - layout_.reach[1];
   }
   static void forget_rows(const Both& rows, int64_t from, int64_t count) {
     for (const auto& row : rows) {
       std::fill_n(row.key + from, count, kNoCandidate<Key>);
     }
   }
-  // The taps of plane `of`, seen from plane z.
+  // The first tap of plane `of` in the window around plane z.
   uint8_t displacement(int64_t of, int64_t z) const {
     return static_cast<uint8_t>(geometry_.first_tap_of_plane(of - z));
   }
@@ -239,8 +239,8 @@ class WindowsOfThree final : public PenalizedPlanes<Key> {
   const int64_t first_plane_;
   LogitRows<Key> logits_;
   CandidatePlanes<Key, uint8_t> rows_;    // 1 plane, after the row pass (3D)
-  CandidatePlanes<Key, uint8_t> planes_;  // 2 planes: the last that were reduced
-  int64_t next_ = 0;                      // plane to be reduced
+  CandidatePlanes<Key, uint8_t> planes_;  // the last two that were reduced
+  int64_t next_ = 0;                      // the next plane to be reduced
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

@@ -4,8 +4,8 @@
 //
 //     logits, codes of row n          two rows      spans of three rows        penalized, winners
 //
-//     64 places: keys of one class      n-2  --,      n-2   <--+-----------,
-//       -> best of 3 columns            n-1  --+--->  n-2      |  the own  |
+//     64 pixels: keys of one class      n-2  --,      n-2   <--+-----------,
+//       -> best of 3 columns            n-1  --+--->  n-2      |    the    |
 //       -> best of all columns          n    --'      ...      |  class's  +-->   row z = n - r
 //                                       |             z-r+3    |  best     |
 //                                       stored        z-r    --+-----------'
@@ -42,8 +42,8 @@ constexpr int64_t start_of_span(int64_t window, int64_t k) {
   return std::min(3 * k, window - 3);
 }
 
-// Along a row, of one class: the best of every place and the window - 1 behind it. kWindow: the
-// window where it is a constant, or 0.
+// The best of every pixel of a row and the window - 1 pixels behind it, for one class. kWindow: the
+// window where it is a constant, otherwise 0.
 template <class Key, bool kMayBeRare, int kClass, int kWindow>
 class WindowOfColumns {
   using Best = BestOfBlock<Key>;
@@ -53,9 +53,9 @@ class WindowOfColumns {
   SCNP_ALWAYS_INLINE WindowOfColumns(const Columns& columns, int64_t window)
       : columns_(columns), window_(kWindow > 0 ? kWindow : window), here_(next_spans(0)) {
   }
-  // Of the 64 places from `place` on; blocks in ascending order, from 0 on.
-  SCNP_ALWAYS_INLINE Best next_block(int64_t place) {
-    const Best next = next_spans(place + kBlock);
+  // Finds the best for 64 pixels from `index` on. Blocks come in ascending order, from 0 on.
+  SCNP_ALWAYS_INLINE Best next_block(int64_t index) {
+    const Best next = next_spans(index + kBlock);
     Best best = here_;
     join_spans(best, next);
     here_ = next;
@@ -66,9 +66,9 @@ class WindowOfColumns {
   }
 
  private:
-  SCNP_ALWAYS_INLINE Best next_spans(int64_t place) {
-    Best of_class[kClasses];  // the compiler drops what nobody asks for
-    columns_.next_block(place, of_class[kBackground], of_class[kForeground]);
+  SCNP_ALWAYS_INLINE Best next_spans(int64_t index) {
+    Best of_class[kClasses];  // the compiler drops the class that is not returned
+    columns_.next_block(index, of_class[kBackground], of_class[kForeground]);
     return of_class[kClass];
   }
   // Joins all spans but the first, in ascending order: those at 3, 6 and 9, as far as they are not
@@ -105,12 +105,12 @@ class WindowOfColumns {
 
   Columns columns_;
   const int64_t window_;
-  Best here_;  // spans of the block that comes next
+  Best here_;  // spans of the next block
 };
 
-// In 3D, too, of images one row high: their planes are what rows are here.
+// Also serves 3D images of height 1, whose planes then play the role of rows.
 template <class Key>
-class WindowsIn2D final : public PenalizedPlanes<Key> {
+class Window5To15In2D final : public PenalizedPlanes<Key> {
   using Best = BestOfBlock<Key>;
   using Source = CandidateSource<Key, uint8_t>;
 
@@ -118,26 +118,26 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
   static bool serves(const Geometry& geometry, const PlaneLayout& layout) {
     const auto is_served = [](int64_t reach) { return 2 <= reach && reach <= kLargest / 2; };
     return is_served(geometry.reach(kOuter)) && is_served(layout.reach[1]) &&
-           layout.reach[0] == 0 && layout.own_rows.length() == 1;
+           layout.reach[0] == 0 && layout.interior_rows.length() == 1;
   }
 
-  WindowsIn2D(Scratch& scratch, const Geometry& geometry, const Tile& tile,
-              const PlaneLayout& layout, Infinity<Key> infinity)
+  Window5To15In2D(Scratch& scratch, const Geometry& geometry, const Tile& tile,
+                  const PlaneLayout& layout, Infinity<Key> infinity)
       : geometry_(geometry),
         layout_(layout),
         reach_(geometry.reach(kOuter)),
         first_row_(tile.span[kOuter].grown(reach_, geometry.size[kOuter]).begin),
         logits_(scratch, geometry, layout, infinity),
-        rows_(scratch, 2, layout.own_places()),
-        spans_(scratch, 2 * reach_ - 1, layout.own_places()) {
+        rows_(scratch, 2, layout.interior_size()),
+        spans_(scratch, 2 * reach_ - 1, layout.interior_size()) {
   }
 
-  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t own_code) override {
-    logits_.start(logits, strides, own_code);
+  void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t class_code) override {
+    logits_.start(logits, strides, class_code);
     next_ = first_row_;
     for (int row = 0; row < 2; ++row) {
-      for (const auto& nobody : rows_.plane(row)) {
-        std::fill_n(nobody.key, layout_.own_places(), kNoCandidate<Key>);
+      for (const auto& candidates : rows_.plane(row)) {
+        std::fill_n(candidates.key, layout_.interior_size(), kNoCandidate<Key>);
       }
     }
   }
@@ -156,7 +156,7 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
     }
     choose(z, codes(z) + layout_.centre(), penalized, winners, streamed);
   }
-  bool asks_for_codes() const override {
+  bool prefetches_codes() const override {
     return true;
   }
   bool may_stream(const Key* penalized) const override {
@@ -185,7 +185,7 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
   template <int kWindow>
   void reduce(const TileCodes& codes) {
     if (reduce<true, kBackground, kWindow>(codes)) {
-      reduce<true, kForeground, 0>(codes);  // rare: one for all windows is enough
+      reduce<true, kForeground, 0>(codes);  // rare, so one function serves all windows
     } else {
       reduce<false, kForeground, kWindow>(codes);
     }
@@ -194,15 +194,16 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
   template <bool kMayBeRare, int kClass, int kWindow>
   bool reduce(const TileCodes& codes) {
     WindowOfColumns<Key, kMayBeRare, kClass, kWindow> columns(
-        logits_.template three_columns<kMayBeRare>(next_, layout_.own_rows.begin, codes(next_)),
+        logits_.template three_columns<kMayBeRare>(next_, layout_.interior_rows.begin,
+                                                   codes(next_)),
         2 * layout_.reach[1] + 1);
     const auto two_before = rows_.plane(next_ % 2)[kClass];
     const auto before = rows_.plane((next_ + 1) % 2)[kClass];
     const auto span = span_that_ends(next_)[kClass];
     const uint8_t row = taps_per_row();
-    const int64_t places = layout_.own_places();
+    const int64_t size = layout_.interior_size();
     const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));
-    for (int64_t block = 0; block < places; block += kBlock) {
+    for (int64_t block = 0; block < size; block += kBlock) {
       if constexpr (kClass == kBackground) {
         ahead.fetch(block);
         codes.fetch_ahead_of_reading(next_ + 1, layout_.columns.begin + block, kBlock);
@@ -216,7 +217,7 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
     }
     return columns.found_rare();
   }
-  // The span that would end with row next_, behind the image.
+  // Writes the span that would end with row next_, behind the image.
   void close_span() {
     const int64_t last = geometry_.size[kOuter] - 1;
     for (int c = 0; c < kClasses; ++c) {
@@ -224,12 +225,12 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
       const auto before = rows_.plane((next_ + 1) % 2)[c];
       const Source first{two_before.key, two_before.tap, 0};
       const Source second{before.key, before.tap, taps_per_row()};
-      first_best(layout_.own_places(), span_that_ends(next_)[c], first,
+      first_best(layout_.interior_size(), span_that_ends(next_)[c], first,
                  next_ - 1 <= last ? second : first);
     }
   }
 
-  void choose(int64_t z, const uint8_t* own_codes, Key* penalized, uint8_t* winners,
+  void choose(int64_t z, const uint8_t* interior_codes, Key* penalized, uint8_t* winners,
               bool streamed) const {
     Source background[spans_of_window(kLargest)];
     Source foreground[spans_of_window(kLargest)];
@@ -247,21 +248,21 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
       ++count;
     }
     const auto centre_tap = static_cast<uint8_t>(geometry_.centre_tap());
-    const uint8_t own_code = logits_.own_code();
-    for (int64_t block = 0; block < layout_.own_places(); block += kBlock) {
-      const OwnPlaces<Key> own(own_codes + block, own_code);
-      Best best(background[0].from(block), foreground[0].from(block), own);
+    const uint8_t class_code = logits_.class_code();
+    for (int64_t block = 0; block < layout_.interior_size(); block += kBlock) {
+      const ClassMask<Key> in_class(interior_codes + block, class_code);
+      Best best(background[0].from(block), foreground[0].from(block), in_class);
       for (int64_t k = 1; k < count; ++k) {
-        best.replace_if_better(background[k].from(block), foreground[k].from(block), own);
+        best.replace_if_better(background[k].from(block), foreground[k].from(block), in_class);
       }
-      best.store_logits(own, places_with(own_codes + block, kInvalidPixel), centre_tap,
+      best.store_logits(in_class, pixels_with(interior_codes + block, kInvalidPixel), centre_tap,
                         penalized + block, winners + block, streamed);
     }
   }
 
-  // From a tap to the same one in the next row: of a 3D window that reaches one row, its planes.
+  // The distance from a tap to the same tap of the next row (or plane, in 3D images of height 1).
   uint8_t taps_per_row() const {
-    return static_cast<uint8_t>(geometry_.window[kMiddle] * geometry_.window[kInner]);
+    return static_cast<uint8_t>(geometry_.taps_of_plane());
   }
   BothClasses<Key, uint8_t> span_that_ends(int64_t row) const {
     return spans_.plane(row % (2 * reach_ - 1));
@@ -273,8 +274,8 @@ class WindowsIn2D final : public PenalizedPlanes<Key> {
   const int64_t first_row_;
   LogitRows<Key> logits_;
   CandidatePlanes<Key, uint8_t> rows_;   // the last two rows
-  CandidatePlanes<Key, uint8_t> spans_;  // of three rows
-  int64_t next_ = 0;                     // row to be reduced
+  CandidatePlanes<Key, uint8_t> spans_;  // each of three rows
+  int64_t next_ = 0;                     // the next row to be reduced
 };
 
 }  // namespace scnp::cpu::SCNP_TARGET

@@ -11,7 +11,7 @@
 namespace scnp::cpu {
 namespace {
 
-// Where every tap lies. A table, unless it would be larger than most images.
+// Where every tap lies: a table, unless it would be larger than most images.
 class Displacements {
  public:
   explicit Displacements(const Geometry& geometry) : geometry_(geometry) {
@@ -30,7 +30,7 @@ class Displacements {
   std::vector<Displacement> table_;  // [taps]
 };
 
-// Values are moved, never computed with: any type of the right width will do.
+// Bits: an integer of the values' width, since values are moved and never computed with.
 template <class Bits, class Winner>
 void gather_row(const GatherCall& call, const Displacements& displacements, int64_t b, int64_t c,
                 int64_t z, int64_t y) {
@@ -42,7 +42,7 @@ void gather_row(const GatherCall& call, const Displacements& displacements, int6
   for (int64_t x = 0; x < geometry.size[kInner]; ++x) {
     const auto tap = static_cast<uint64_t>(winners[call.winners.offset(b, c, z, y, x)]);
     const Displacement by = displacements[static_cast<int64_t>(std::min(tap, last_tap))];
-    // Winners of a forward pass never leave the image; anybody else's must not leave memory.
+    // Winners of a forward pass never leave the image; other numbers must not leave memory.
     const auto inside = [&](int axis, int64_t at) {
       return std::clamp<int64_t>(at + by.axis[axis], 0, geometry.size[axis] - 1);
     };

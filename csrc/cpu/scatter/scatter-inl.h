@@ -6,11 +6,11 @@
 //
 //     gradient, winners         ring of accumulator planes (window 3)         logits gradient
 //
-//     plane z  --- add --->     z+1   open                                                    .
+//     plane z  --- add --->     z+1   open
 //                               z     open
 //                               z-1   complete after plane z  --- store --->   plane z-1
 //
-//   A tile owns the accumulators of its own pixels, and only these are stored. The planes have
+//   A tile stores the accumulators of its interior, and no others. The planes have
 //   margins, so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a
 //   branch; what lands there is dropped (the neighbour computes it itself).
 #pragma once
@@ -54,14 +54,14 @@ class TileScatter {
     row_length_ = targets_[kInner].length();
     plane_length_ = targets_[kMiddle].length() * row_length_;
     ring_depth_ = 2 * geometry_.reach(kOuter) + 1;
-    // One more plane, never stored: where the winners end that no forward pass writes.
+    // One more plane, never stored, takes what corrupt winners add to.
     accumulators_ = scratch_.array<Accumulator<T>>((ring_depth_ + 1) * plane_length_);
     std::fill_n(accumulators_, (ring_depth_ + 1) * plane_length_, Accumulator<T>{0});
     row_values_ = scratch_.array<Accumulator<T>>(sources_[kInner].length());
     row_winners_ = scratch_.array<char>(sources_[kInner].length() * bytes_of(call.winner_type));
     plane_starts_ = scratch_.array<int64_t>(ring_depth_ + 1);
     plane_starts_[ring_depth_] = ring_depth_ * plane_length_;
-    // While a table of taps, made anew for every plane, is less work than using it.
+    // A table of taps is made anew for every plane, which pays while it is smaller than the plane.
     const bool few_taps =
         geometry_.taps() <=
             std::max<int64_t>(256, sources_[kMiddle].length() * sources_[kInner].length()) &&
@@ -69,16 +69,16 @@ class TileScatter {
     if (few_taps) {
       offsets_.emplace(scratch_, geometry_, call.winner_type);
     } else {
-      find_places_of_taps();
+      find_offsets_of_taps();
     }
   }
 
-  // Planes whose pixels are visited, in ascending order: begin_plane(z), each row in ascending
-  // order.
+  // The planes whose pixels are visited. The caller takes them in ascending order: begin_plane(z),
+  // then every row, in ascending order too.
   Span planes() const {
     return sources_[kOuter];
   }
-  // Rows of a plane that are visited, and pixels of a row.
+  // The rows of a plane that are visited, and the pixels of a row.
   Span rows() const {
     return sources_[kMiddle];
   }
@@ -89,14 +89,14 @@ class TileScatter {
   void begin_plane(int64_t z) {
     find_offsets(z);
   }
-  // The gradient of row (z, y); each value goes to its pixel's winner.
+  // Adds each gradient of row (z, y) to the accumulator of its pixel's winner.
   void add_row(int64_t z, int64_t y) {
     const View<const char>& gradient = call_.gradient;
     const T* values = reinterpret_cast<const T*>(gradient.data) +
                       gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
     add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
   }
-  // The same of other values, [columns].
+  // As above, but adds `row_values` ([columns]) instead of the incoming gradient.
   void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
     const void* winners = winners_of_row(z, y);
     Accumulator<T>* row = row_of_accumulators(y);
@@ -104,7 +104,7 @@ class TileScatter {
       add_to_winners(static_cast<const Winner*>(winners), row_values, row);
     });
   }
-  // row_values: likewise; each stays with its own pixel.
+  // Adds each of `row_values` ([columns]) to the accumulator of its pixel itself.
   void add_row_in_place(int64_t z, int64_t y, const Accumulator<T>* row_values) {
     Accumulator<T>* row = row_of_accumulators(y) + (accumulator_plane(z) - accumulators_);
     const int64_t count = sources_[kInner].length();
@@ -114,8 +114,8 @@ class TileScatter {
     }
   }
 
-  // Of the visited pixels of row (z, y), until the next call. Contiguous: sixteen of them are
-  // looked up at once.
+  // Returns the winners of the visited pixels of row (z, y), valid until the next call. They are
+  // contiguous, since sixteen of them are looked up at once.
   const void* winners_of_row(int64_t z, int64_t y) {
     const int64_t offset =
         call_.winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
@@ -123,9 +123,9 @@ class TileScatter {
                              row_winners_);
   }
 
-  // What this tile owns of plane z, complete when no later pixel adds to it: its first row's first
-  // column, and from there on every row_length()-th.
-  const Accumulator<T>* own_plane(int64_t z) {
+  // Returns the accumulators of the interior's plane z, complete when no later pixel adds to it:
+  // those of its first row; the next row begins row_length() further on.
+  const Accumulator<T>* interior_plane(int64_t z) {
     return accumulator_plane(z) +
            (tile_.span[kMiddle].begin - targets_[kMiddle].begin) * row_length_ +
            tile_.span[kInner].begin - targets_[kInner].begin;
@@ -133,7 +133,7 @@ class TileScatter {
   int64_t row_length() const {
     return row_length_;
   }
-  // Frees its place for a later plane.
+  // Clears plane z, so that a later one can take its slot.
   void forget_plane(int64_t z) {
     std::fill_n(accumulator_plane(z), plane_length_, Accumulator<T>{0});
   }
@@ -146,29 +146,30 @@ class TileScatter {
     return (z - targets_[kOuter].begin) % ring_depth_;
   }
 
-  // Where a tap's winner lies, seen from its pixel: planes ahead of the first that the window
-  // reaches, and accumulators ahead within a plane.
-  struct Place {
+  // Where a tap's winner lies, seen from its pixel: planes from the first one that the window
+  // reaches, and accumulators within a plane.
+  struct TapOffset {
     int32_t plane;
     int32_t in_plane;
   };
 
-  // Of every tap, and at least of every uint8.
-  void find_places_of_taps() {
-    places_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
-    places_ = scratch_.array<Place>(places_length_);
-    std::fill_n(places_, places_length_, Place{static_cast<int32_t>(ring_depth_), 0});
+  // Fills the table, for every tap and at least for every uint8.
+  void find_offsets_of_taps() {
+    tap_offsets_length_ = std::max<int64_t>(geometry_.taps() + 1, 256);
+    tap_offsets_ = scratch_.array<TapOffset>(tap_offsets_length_);
+    std::fill_n(tap_offsets_, tap_offsets_length_, TapOffset{static_cast<int32_t>(ring_depth_), 0});
     for (int64_t tap = 0; tap < geometry_.taps(); ++tap) {
       const Displacement by = displacement_of_tap(geometry_, tap);
       if (within_reach(geometry_, by)) {
-        places_[tap] = {static_cast<int32_t>(by.axis[kOuter] + geometry_.reach(kOuter)),
-                        static_cast<int32_t>(by.axis[kMiddle] * row_length_ + by.axis[kInner])};
+        tap_offsets_[tap] = {
+            static_cast<int32_t>(by.axis[kOuter] + geometry_.reach(kOuter)),
+            static_cast<int32_t>(by.axis[kMiddle] * row_length_ + by.axis[kInner])};
       }
     }
   }
 
-  // Where the planes that the windows of plane z reach begin, in ascending order; and from that,
-  // with few taps, where every tap's winner lies.
+  // Finds where the planes begin that the windows of plane z reach, in ascending order; and from
+  // that, with few taps, where every tap's winner lies.
   void find_offsets(int64_t z) {
     const int64_t reach[] = {geometry_.reach(kOuter), geometry_.reach(kMiddle)};
     int64_t slot = slot_of_plane(z - reach[0]);
@@ -192,23 +193,23 @@ class TileScatter {
                       Accumulator<T>* row) const {
     const int64_t count = sources_[kInner].length();
     if (offsets_) {
-      each_place(winners, count, *offsets_,
-                 [=](int64_t i, int64_t place) { row[place] += row_values[i]; });
+      each_winner(winners, count, *offsets_,
+                  [=](int64_t i, int64_t offset) { row[offset] += row_values[i]; });
     } else {
       for (int64_t i = 0; i < count; ++i) {
-        const Place place = places_[entry_of_tap(winners[i], places_length_)];
-        row[i + plane_starts_[place.plane] + place.in_plane] += row_values[i];
+        const TapOffset offset = tap_offsets_[entry_of_tap(winners[i], tap_offsets_length_)];
+        row[i + plane_starts_[offset.plane] + offset.in_plane] += row_values[i];
       }
     }
   }
 
-  // Where the first visited pixel of row y has its accumulator in the ring's first plane.
+  // Returns the accumulator of row y's first visited pixel in the ring's first plane.
   Accumulator<T>* row_of_accumulators(int64_t y) const {
     return accumulators_ + (y - targets_[kMiddle].begin) * row_length_ +
            (sources_[kInner].begin - targets_[kInner].begin);
   }
 
-  // The row's values as they are added up; a copy only where they have to be converted.
+  // Returns the row's values in the type in which they are added up, copied only if need be.
   const Accumulator<T>* widened(const T* values, int64_t stride, int64_t count) {
     if constexpr (std::is_same_v<T, Accumulator<T>>) {
       if (stride == 1) {
@@ -223,8 +224,8 @@ class TileScatter {
   const Geometry& geometry_;
   const Tile tile_;
   const int64_t channel_;
-  Span sources_[kAxes];  // pixels whose winner may be in the tile; inside the image
-  Span targets_[kAxes];  // pixels that may be winners of those; may leave the image
+  Span sources_[kAxes];  // pixels whose winner may be in the tile, inside the image
+  Span targets_[kAxes];  // pixels that may be their winners; may leave the image
   int64_t row_length_ = 0;
   int64_t plane_length_ = 0;
   int64_t ring_depth_ = 0;
@@ -233,13 +234,13 @@ class TileScatter {
   Accumulator<T>* row_values_ = nullptr;    // [sources inner]
   char* row_winners_ = nullptr;             // [sources inner]
   int64_t* plane_starts_ = nullptr;         // [ring_depth + 1]
-  std::optional<WinnerOffsets> offsets_;    // with few taps: from a row's first accumulator
-  Place* places_ = nullptr;                 // [places_length], with many
-  int64_t places_length_ = 0;
+  std::optional<WinnerOffsets> offsets_;    // with few taps: counted from a row's first accumulator
+  TapOffset* tap_offsets_ = nullptr;        // [tap_offsets_length_], with many
+  int64_t tap_offsets_length_ = 0;
 };
 
-// All channels of a tile. Of each plane: begin_plane(z), add rows to the channels, end_plane(z);
-// and in the end finish().
+// All channels of a tile. For each plane the caller calls begin_plane(z), adds rows to the
+// channels, and calls end_plane(z); after the last plane, finish().
 template <class T>
 class ScatterChannels {
  public:
@@ -248,7 +249,7 @@ class ScatterChannels {
         tile_(tile),
         rows_(scratch_, tile.channels.length(), tile.span[kInner].length(),
               strides_of(call.logits_gradient), sizeof(T), streams()),
-        own_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
+        interior_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
     for (int64_t channel = tile.channels.begin; channel < tile.channels.end; ++channel) {
       channels_.emplace_back(call, tile, channel);
     }
@@ -269,7 +270,7 @@ class ScatterChannels {
   TileScatter<T>& operator[](int64_t channel) {
     return channels_[channel];
   }
-  // Whether results go around the cache: then nothing of theirs should be asked into it.
+  // Whether results go around the cache; they should not be prefetched then.
   bool streams() const {
     const ChannelStrides strides = strides_of(call_.logits_gradient);
     const bool by_rows = !kNarrows && strides.pixel == 1;
@@ -296,11 +297,11 @@ class ScatterChannels {
  private:
   static constexpr bool kNarrows = !std::is_same_v<T, Accumulator<T>>;
 
-  // No later pixel adds to plane z: store what this tile owns of it, and free its place.
+  // Stores the interior's plane z, to which no later pixel adds, and frees its slot.
   void close_plane(int64_t z) {
     if (tile_.span[kOuter].begin <= z && z < tile_.span[kOuter].end) {
       for (int64_t c = 0; c < tile_.channels.length(); ++c) {
-        own_planes_[c] = channels_[c].own_plane(z);
+        interior_planes_[c] = channels_[c].interior_plane(z);
       }
       for (int64_t y = 0; y < tile_.span[kMiddle].length(); ++y) {
         store_row(z, y);
@@ -310,16 +311,16 @@ class ScatterChannels {
       channel.forget_plane(z);
     }
   }
-  // The y-th of the tile's rows.
+  // Stores the y-th of the tile's rows.
   void store_row(int64_t z, int64_t y) {
     const View<char>& result = call_.logits_gradient;
     const int64_t count = tile_.span[kInner].length();
     T* out = reinterpret_cast<T*>(result.data) + result.offset(tile_.batch, tile_.channels.begin, z,
                                                                tile_.span[kMiddle].begin + y,
                                                                tile_.span[kInner].begin);
-    const int64_t place = y * channels_.front().row_length();
+    const int64_t index = y * channels_.front().row_length();
     for (int64_t c = 0; c < tile_.channels.length(); ++c) {
-      const Accumulator<T>* row = own_planes_[c] + place;
+      const Accumulator<T>* row = interior_planes_[c] + index;
       if constexpr (kNarrows) {
         const bool at_once = result.axis[kInner] == 1;
         T* narrowed = at_once ? out + c * result.channel : narrow_rows_ + c * count;
@@ -339,16 +340,16 @@ class ScatterChannels {
   Scratch scratch_;
   std::deque<TileScatter<T>> channels_;
   RowsOfChannels rows_;
-  const Accumulator<T>** own_planes_;  // [channels], of the plane that is stored
-  T* narrow_rows_ = nullptr;           // [channels, own columns], of half types
+  const Accumulator<T>** interior_planes_;  // [channels], of the plane that is stored
+  T* narrow_rows_ = nullptr;                // [channels, tile columns], of half types
 };
 
 template <class T>
 void scatter_tile(const ScatterCall& call, const Tile& tile) {
 #if SCNP_AVX512
   if constexpr (std::is_same_v<Accumulator<T>, float>) {
-    if (CollectedGradient<T>::serves(call)) {
-      return CollectedGradient<T>(call, tile).run();
+    if (ScatterWindow3In2D<T>::serves(call)) {
+      return ScatterWindow3In2D<T>(call, tile).run();
     }
   }
 #endif

@@ -1,5 +1,5 @@
-// Eq. 2 for windows of three by three in 2D, in AVX-512: instead of adding to its winner, every
-// pixel is given what names it as the winner.
+// Eq. 2 for windows of three by three in 2D, in AVX-512. Pixels do not add to their winner: every
+// pixel collects the gradients of the neighbours that name it as their winner.
 //
 //     winners around pixel i        taps that lead to i         gradient there
 //
@@ -7,9 +7,9 @@
 //         5  4  3              =?       5  4  3          ->        +  +  +        sum -> i
 //         0  1  2                       2  1  0                    .  +  .
 //
-// Neighbours in raster order, so what is added up comes in the same order as in tile_scatter.h:
-// the same bits. Nine comparisons for every pixel, but 64 pixels at once; for windows of 27 that is
-// more work than going where winners lead.
+// Neighbours come in raster order, the order of scatter-inl.h, so the bits are the same. This takes
+// nine comparisons for every pixel, but for 64 pixels at once; for windows of 27 it would be more
+// work than adding to winners.
 #pragma once
 
 #include "../targets/prologue_avx512.h"
@@ -30,10 +30,10 @@ namespace scnp::cpu::SCNP_TARGET {
 
 // T: float, or Half, which is added up as float.
 template <class T>
-class CollectedGradient {
+class ScatterWindow3In2D {
   static constexpr int kLanes = 16;
-  static constexpr int64_t kPlaces = 64;
-  static constexpr int kRegisters = kPlaces / kLanes;
+  static constexpr int64_t kPixels = 64;
+  static constexpr int kRegisters = kPixels / kLanes;
   static constexpr int64_t kRows = 3;
 
  public:
@@ -43,7 +43,7 @@ class CollectedGradient {
            geometry.reach(kOuter) == 1 && geometry.reach(kInner) == 1;
   }
 
-  CollectedGradient(const ScatterCall& call, const Tile& tile)
+  ScatterWindow3In2D(const ScatterCall& call, const Tile& tile)
       : call_(call),
         tile_(tile),
         columns_(tile.span[kInner].grown(1, call.geometry.size[kInner])),
@@ -53,17 +53,17 @@ class CollectedGradient {
         row_values_(scratch_.array<T>(columns_.length())),
         gradient_(scratch_.array<float>(kRows * channels_ * columns_.length())),
         winners_(scratch_.array<uint8_t>(kRows * channels_ * columns_.length())),
-        sums_(scratch_.array<float>(own_columns())),
-        results_(scratch_.array<T>(channels_ * own_columns())),
-        written_(scratch_, channels_, own_columns(), strides_of(call.logits_gradient), sizeof(T),
-                 streamed_) {
+        sums_(scratch_.array<float>(interior_columns())),
+        results_(scratch_.array<T>(channels_ * interior_columns())),
+        written_(scratch_, channels_, interior_columns(), strides_of(call.logits_gradient),
+                 sizeof(T), streamed_) {
   }
 
   void run() {
-    const Span own = tile_.span[kOuter];
-    const Span sources = own.grown(1, call_.geometry.size[kOuter]);
+    const Span interior = tile_.span[kOuter];
+    const Span sources = interior.grown(1, call_.geometry.size[kOuter]);
     int64_t next = sources.begin;
-    for (int64_t z = own.begin; z < own.end; ++z) {
+    for (int64_t z = interior.begin; z < interior.end; ++z) {
       for (; next < std::min(z + 2, sources.end); ++next) {
         for (int64_t c = 0; c < channels_; ++c) {
           row_of(next, c) = read_row(next, c);
@@ -73,20 +73,20 @@ class CollectedGradient {
         collect_row(z, c);
       }
       if (!writes_at_once(z)) {
-        written_.write(own_columns(), result_at(z, 0));
+        written_.write(interior_columns(), result_at(z, 0));
       }
     }
     finish_streaming();
   }
 
  private:
-  // What may come from a row of pixels: of [columns].
+  // A row of pixels that may name winners, [columns].
   struct Row {
     const float* gradient;
     const uint8_t* winners;
   };
 
-  int64_t own_columns() const {
+  int64_t interior_columns() const {
     return tile_.span[kInner].length();
   }
   Row& row_of(int64_t z, int64_t c) const {
@@ -103,7 +103,7 @@ class CollectedGradient {
            view.offset(tile_.batch, tile_.channels.begin + c, z, 0, columns_.begin);
   }
 
-  // As they lie in memory if they can be read like that, or else copied.
+  // Returns the row as it lies in memory, or a copy if its elements are not contiguous.
   Row read_row(int64_t z, int64_t c) const {
     const int64_t n = columns_.length();
     const int64_t slot = (c * kRows + z % kRows) * n;
@@ -130,7 +130,8 @@ class CollectedGradient {
     }
   }
 
-  // Whether row z goes where it belongs without a detour. A streamed one has to begin with a line.
+  // Whether row z is written where it belongs without a detour. A streamed row has to begin with a
+  // cache line.
   bool writes_at_once(int64_t z) const {
     const bool aligned = reinterpret_cast<uintptr_t>(result_at(z, 0)) % kCacheLine == 0;
     const bool streams = std::is_same_v<T, float> && streamed_;
@@ -138,17 +139,17 @@ class CollectedGradient {
   }
   void collect_row(int64_t z, int64_t c) {
     const bool at_once = writes_at_once(z);
-    T* row = at_once ? result_at(z, c) : results_ + c * own_columns();
+    T* row = at_once ? result_at(z, c) : results_ + c * interior_columns();
     if constexpr (std::is_same_v<T, float>) {
       add_up(z, c, at_once && streamed_, row);
     } else {
       add_up(z, c, false, sums_);
-      narrow_row(call_.type, sums_, own_columns(), row);
+      narrow_row(call_.type, sums_, interior_columns(), row);
     }
     written_.set(c, row);
   }
 
-  // sums: of the tile's own columns of row z; streamed: around the cache, to aligned ones.
+  // sums: [tile columns] of row z. streamed: they are written around the cache, and are aligned.
   void add_up(int64_t z, int64_t c, bool streamed, float* sums) const {
     const Geometry& geometry = call_.geometry;
     Row rows[kRows];
@@ -165,9 +166,9 @@ class CollectedGradient {
     const T* gradient_ahead = row_at<T>(call_.gradient, ahead, c);
     const uint8_t* winners_ahead = row_at<uint8_t>(call_.winners, ahead, c);
     const int64_t first = tile_.span[kInner].begin - columns_.begin;
-    for (int64_t i = 0; i < own_columns(); i += kPlaces) {
-      fetch_ahead(gradient_ahead + i * gradient_stride, kPlaces, gradient_stride);
-      fetch_ahead(winners_ahead + i * winners_stride, kPlaces, winners_stride);
+    for (int64_t i = 0; i < interior_columns(); i += kPixels) {
+      fetch_ahead(gradient_ahead + i * gradient_stride, kPixels, gradient_stride);
+      fetch_ahead(winners_ahead + i * winners_stride, kPixels, winners_stride);
       __m512 block[kRegisters];
       for (__m512& sums_of_sixteen : block) {
         sums_of_sixteen = _mm512_setzero_ps();
@@ -175,13 +176,13 @@ class CollectedGradient {
       for (int row = 0; row < count; ++row) {
         add_row(rows[row], first + i, taps[row], block);
       }
-      store(block, own_columns() - i, streamed, sums + i);
+      store(block, interior_columns() - i, streamed, sums + i);
     }
   }
-  // x: of [columns], the first of the places. tap: of a winner in the same column.
+  // x: the index of the block's first pixel in [columns]. tap: of a winner in the same column.
   SCNP_ALWAYS_INLINE void add_row(const Row& row, int64_t x, int64_t tap, __m512* block) const {
     for (int64_t from = x - 1; from <= x + 1; ++from) {
-      const auto count = std::min(kPlaces, columns_.length() - from);
+      const auto count = std::min(kPixels, columns_.length() - from);
       const __mmask64 inside = _bzhi_u64(~uint64_t{0}, static_cast<unsigned>(count)) &
                                (from < 0 ? ~uint64_t{1} : ~uint64_t{0});
       const __mmask64 lead_here =
@@ -211,16 +212,16 @@ class CollectedGradient {
 
   const ScatterCall& call_;
   const Tile tile_;
-  const Span columns_;  // whose pixels' winners may be in the tile
+  const Span columns_;  // of pixels whose winners may be in the tile
   const int64_t channels_;
   const bool streamed_;
   Scratch scratch_;
   Row* rows_;         // [C, 3], a ring
   T* row_values_;     // [columns]
-  float* gradient_;   // [C, 3, columns], where a row has to be copied
+  float* gradient_;   // [C, 3, columns], for rows that have to be copied
   uint8_t* winners_;  // [C, 3, columns], likewise
-  float* sums_;       // [own columns], of half types
-  T* results_;        // [C, own columns], where they are not written at once
+  float* sums_;       // [tile columns], for half types
+  T* results_;        // [C, tile columns], for rows that need a detour
   RowsOfChannels written_;
 };
 

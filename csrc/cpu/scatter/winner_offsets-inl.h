@@ -1,7 +1,7 @@
-// The winners of a row of pixels: their values read, or added to.
+// Finds where the winners of a row of pixels lie, so that their values can be read or added to.
 //
 //     winners   4        1         7                    offset of a tap: of its row in the window,
-//     places    0 + 12   1 - 115   2 + 128   ...        and its number within
+//     indices   0 + 12   1 - 115   2 + 128   ...        and its number within
 //               where each pixel's winner lies, from the row's first pixel on
 //
 // The pixels come one by one: what one adds, a later one may read.
@@ -21,8 +21,8 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// The winners of [count] pixels from the `offset`-th element on, contiguous: as they lie in memory,
-// or copied to `to`.
+// Returns the winners of [count] pixels from the `offset`-th element on, contiguous: where they
+// lie, or copied to `to`.
 inline const void* winners_of_pixels(const View<const char>& winners, WinnerType type,
                                      int64_t offset, int64_t count, void* to) {
   const int64_t stride = winners.axis[kInner];
@@ -34,18 +34,18 @@ inline const void* winners_of_pixels(const View<const char>& winners, WinnerType
   return to;
 }
 
-// Asks for the winners of pixels that are looked up soon.
+// Prefetches the winners of pixels that are looked up soon.
 inline void fetch_winners_ahead(const View<const char>& winners, WinnerType type, int64_t offset,
                                 int64_t count) {
   const int64_t bytes = bytes_of(type);
   fetch_ahead(winners.data + bytes * offset, count * bytes, winners.axis[kInner]);
 }
 
-// Where the winners of a row lie, seen from their pixels: of every number that a winner can be,
-// whoever wrote it.
+// Lookup table from tap number to element offset. It covers every value of the winners' type, so
+// that corrupt winners cannot index out of bounds.
 class WinnerOffsets {
  public:
-  // Looked up sixteen at a time, in one or two registers of window rows.
+  // The most rows of a window that are looked up sixteen at a time, in one or two registers.
   static constexpr int64_t kMostRows = 32;
 
   WinnerOffsets(Scratch& scratch, const Geometry& geometry, WinnerType type)
@@ -58,8 +58,8 @@ class WinnerOffsets {
         table_(scratch.array<int32_t>(length_)) {
   }
 
-  // of_row(outer, middle): where the pixel so many planes and rows ahead lies. elsewhere: where the
-  // taps lead that no pixel has.
+  // of_row(outer, middle) returns the offset of the pixel so many planes and rows ahead. elsewhere:
+  // the offset that numbers get which are no tap.
   template <class OfRow>
   void find(const OfRow& of_row, int64_t elsewhere) {
     if (in_registers_) {
@@ -90,7 +90,8 @@ class WinnerOffsets {
   bool in_registers() const {
     return in_registers_;
   }
-  // If they are: for each row of the window, and those behind it, what is added to its taps.
+  // If they are in registers: what is added to the taps of each row of the window, and of those
+  // behind it.
   const int32_t* of_rows() const {
     return table_;
   }
@@ -108,7 +109,7 @@ class WinnerOffsets {
   static bool may_be_in_registers([[maybe_unused]] const Geometry& geometry,
                                   [[maybe_unused]] WinnerType type) {
 #if SCNP_AVX512
-    // In a narrower image, some taps of a row lead elsewhere than the others.
+    // In a narrower image, some taps of a row lead outside and others do not.
     return type == WinnerType::kUInt8 && geometry.taps() <= kMostTapsOfUInt8 &&
            geometry.window[kInner] > 1 &&
            geometry.window[kOuter] * geometry.window[kMiddle] < kMostRows &&
@@ -138,16 +139,17 @@ class WinnerOffsets {
   int64_t taps_;
   bool in_registers_;
   int64_t length_;
-  int32_t* table_;  // [32] of rows, or [taps and more] of taps
+  int32_t* table_;  // [32] for rows, or [taps and more] for taps
 };
 
 #if SCNP_AVX512
 
-// Sixteen at a time: a tap's row is found by multiplication, and that row's offset in registers.
+// Looks up sixteen winners at a time: a tap's row is found by multiplication, and that row's offset
+// in registers.
 template <int kRegisters>
 class OffsetsInRegisters {
  public:
-  static constexpr int64_t kPlaces = 64;
+  static constexpr int64_t kPixels = 64;
 
   explicit OffsetsInRegisters(const WinnerOffsets& offsets)
       : taps_(_mm_set1_epi8(static_cast<char>(offsets.taps()))),
@@ -156,10 +158,10 @@ class OffsetsInRegisters {
       of_rows_[i] = _mm512_loadu_si512(offsets.of_rows() + 16 * i);
     }
   }
-  // Of `count` pixels of a row from number `first` on, at most 64: places[i], of the winner of
-  // pixel first + i. Sixteen at a time: what follows the last of `count` is overwritten.
-  SCNP_ALWAYS_INLINE void find_places(const uint8_t* winners, int64_t first, int64_t count,
-                                      int32_t* places) const {
+  // Writes to offsets[i] the offset of the winner of pixel first + i, for at most 64 pixels. What
+  // follows the last of them, up to a multiple of sixteen, is overwritten.
+  SCNP_ALWAYS_INLINE void find_offsets(const uint8_t* winners, int64_t first, int64_t count,
+                                       int32_t* offsets) const {
     __m512i pixel =
         _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                          _mm512_set1_epi32(static_cast<int32_t>(first)));
@@ -168,9 +170,9 @@ class OffsetsInRegisters {
           static_cast<__mmask16>(_bzhi_u32(0xffff, static_cast<unsigned>(count - i)));
       const __m128i bytes = _mm_maskz_loadu_epi8(inside, winners + first + i);
       const __m512i taps = _mm512_cvtepu8_epi32(_mm_min_epu8(bytes, taps_));
-      // Exact for taps and widths up to 255.
+      // This is exact for taps and widths up to 255.
       const __m512i rows = _mm512_srli_epi32(_mm512_madd_epi16(taps, row_of_tap_), 16);
-      _mm512_store_si512(places + i,
+      _mm512_store_si512(offsets + i,
                          _mm512_add_epi32(_mm512_add_epi32(pixel, taps), of_rows(rows)));
       pixel = _mm512_add_epi32(pixel, _mm512_set1_epi32(16));
     }
@@ -192,43 +194,43 @@ class OffsetsInRegisters {
   __m512i of_rows_[kRegisters];
 };
 
-// Calls body(i, place) for every pixel i in [0, count), in ascending order. Two places are loaded
-// at once: loads are what such loops wait for.
+// Calls body(i, offset of its winner) for every pixel i in [0, count), in ascending order. Two
+// offsets are loaded at once: loads are what such loops wait for.
 template <int kRegisters, class Body>
-SCNP_ALWAYS_INLINE void each_place_of_registers(const uint8_t* winners, int64_t count,
-                                                const WinnerOffsets& offsets, const Body& body) {
+SCNP_ALWAYS_INLINE void each_winner_of_registers(const uint8_t* winners, int64_t count,
+                                                 const WinnerOffsets& offsets, const Body& body) {
   using Registers = OffsetsInRegisters<kRegisters>;
   const Registers registers(offsets);
-  alignas(64) int32_t places[Registers::kPlaces];
-  for (int64_t first = 0; first < count; first += Registers::kPlaces) {
-    const int64_t n = std::min(Registers::kPlaces, count - first);
-    registers.find_places(winners, first, n, places);
+  alignas(64) int32_t found[Registers::kPixels];
+  for (int64_t first = 0; first < count; first += Registers::kPixels) {
+    const int64_t n = std::min(Registers::kPixels, count - first);
+    registers.find_offsets(winners, first, n, found);
     int64_t i = 0;
     for (; i + 4 <= n; i += 4) {
       int64_t two[2];
-      std::memcpy(two, places + i, sizeof(two));
+      std::memcpy(two, found + i, sizeof(two));
       body(first + i, static_cast<int32_t>(two[0]));
       body(first + i + 1, two[0] >> 32);
       body(first + i + 2, static_cast<int32_t>(two[1]));
       body(first + i + 3, two[1] >> 32);
     }
     for (; i < n; ++i) {
-      body(first + i, places[i]);
+      body(first + i, found[i]);
     }
   }
 }
 
 #endif
 
-// Calls body(i, place) for every pixel i in [0, count), in ascending order.
+// Calls body(i, offset of its winner) for every pixel i in [0, count), in ascending order.
 template <class Winner, class Body>
-SCNP_ALWAYS_INLINE void each_place(const Winner* winners, int64_t count,
-                                   const WinnerOffsets& offsets, const Body& body) {
+SCNP_ALWAYS_INLINE void each_winner(const Winner* winners, int64_t count,
+                                    const WinnerOffsets& offsets, const Body& body) {
 #if SCNP_AVX512
   if constexpr (sizeof(Winner) == 1) {
     if (offsets.in_registers()) {
-      return offsets.rows() < 16 ? each_place_of_registers<1>(winners, count, offsets, body)
-                                 : each_place_of_registers<2>(winners, count, offsets, body);
+      return offsets.rows() < 16 ? each_winner_of_registers<1>(winners, count, offsets, body)
+                                 : each_winner_of_registers<2>(winners, count, offsets, body);
     }
   }
 #endif

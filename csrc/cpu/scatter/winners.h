@@ -1,4 +1,4 @@
-// What a stored winner means: the tap's displacement from the centre, and tables over all taps.
+// What a stored winner means: the tap's displacement from the centre, and its entry in a table.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ inline Displacement displacement_of_tap(const Geometry& geometry, int64_t tap) {
   return displacement;
 }
 
-// False for taps that no pixel of the image can have: they lie beyond the border for all of them.
+// Returns false for taps that no pixel of the image can have: they lie beyond the border for all.
 inline bool within_reach(const Geometry& geometry, const Displacement& displacement) {
   for (int axis = 0; axis < kAxes; ++axis) {
     const int64_t reach = geometry.reach(axis);
@@ -33,8 +33,8 @@ inline bool within_reach(const Geometry& geometry, const Displacement& displacem
   return true;
 }
 
-// The entry of a winner in a table of so many taps, which holds every uint8. No number, whoever
-// wrote it, leads outside of it: those beyond share the last entry.
+// Returns the entry of a winner in a table of so many taps, which holds every uint8. Numbers beyond
+// the table share its last entry, so that corrupt winners cannot index out of bounds.
 template <class Winner>
 int64_t entry_of_tap(Winner tap, int64_t table_length) {
   if constexpr (sizeof(Winner) == 1) {

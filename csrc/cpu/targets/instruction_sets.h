@@ -1,8 +1,7 @@
-// Raising the instruction set for a part of a file, where the compiler can.
+// Raises the instruction set for a part of a file, if the compiler can.
 #pragma once
 
-// SCNP_FOREIGN_MACHINE leaves out what is written for x86-64: what is left compiles for any
-// machine.
+// SCNP_FOREIGN_MACHINE leaves out what is written for x86-64; the rest compiles for any machine.
 #if defined(__x86_64__) && !defined(SCNP_FOREIGN_MACHINE)
 #define SCNP_X86 1
 #else

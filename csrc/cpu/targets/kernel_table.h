@@ -1,4 +1,4 @@
-// The functions of one target, as the program calls them.
+// The table through which the program calls the functions of one target.
 #pragma once
 
 #include "../../contract/calls.h"

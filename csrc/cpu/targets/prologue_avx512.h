@@ -1,5 +1,5 @@
-// The prologue of the files that hold code for AVX-512 alone: what an editor reads by itself is
-// read for that target.
+// The prologue of files that hold code for AVX-512 alone. An editor, which reads a file by itself,
+// reads it for that target.
 #pragma once
 
 #if !defined(SCNP_TARGET)

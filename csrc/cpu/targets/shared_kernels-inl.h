@@ -1,4 +1,4 @@
-// What all kernels of one target call, and the table of them.
+// The loops that all kernels of one target call, and the table of the kernels.
 #pragma once
 
 #include "prologue.h"

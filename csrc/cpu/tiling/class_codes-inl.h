@@ -1,8 +1,8 @@
-// Reads a row of the target, in whatever dtype and layout it comes, into one byte per pixel that
-// serves a group of channels.
+// A row of the target, in any dtype and layout, becomes one byte per pixel, which serves a group of
+// channels.
 //
 //     label map, channels 2 to 4     labels  2  4  0  3  255      (ignore_index 255)
-//                                    codes   0  2  -  1  x        - nobody's class, x invalid
+//                                    codes   0  2  -  1  x        - no class, x invalid
 //
 // Channel c of the group is foreground where the code is c, invalid where it is x, and background
 // elsewhere. Masks differ between channels, so their groups have one channel.
@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../../contract/calls.h"
 #include "../../contract/geometry.h"
 #include "../memory/strided-inl.h"
 #include "../vector/half_floats-inl.h"
@@ -22,16 +23,15 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-constexpr uint8_t kNobodysClass = 254;
+constexpr uint8_t kNoClass = 254;
 constexpr uint8_t kInvalidPixel = 255;
-constexpr int64_t kLargestGroup = 250;
 
 inline int64_t channels_per_group(const Target& target) {
-  return target.is_masks ? 1 : kLargestGroup;
+  return target.is_masks ? 1 : kMostClasses;
 }
 
-// Where a row of pixels stands, and how many they are.
-struct RowPlace {
+// Where a row of pixels begins, and how many they are.
+struct PixelRow {
   int64_t batch = 0;
   int64_t outer = 0;
   int64_t middle = 0;
@@ -39,11 +39,11 @@ struct RowPlace {
   int64_t count = 0;
 };
 
-// codes[i] = the code, for the channels of the group, of the i-th pixel of the row. With
+// Writes to codes[i] the code of the row's i-th pixel for the channels of the group. With
 // target.validate, values that are not permitted are reported to `fault`. Defined in
-// read_class_codes-inl.h, and compiled once for all dtypes.
-void read_pixel_codes(const Target& target, const Geometry& geometry, Span group,
-                      const RowPlace& place, uint8_t* codes, Fault& fault);
+// read_class_codes-inl.h, and compiled once for all kernels.
+void read_class_codes(const Target& target, const Geometry& geometry, Span group,
+                      const PixelRow& row, uint8_t* codes, Fault& fault);
 
 inline int64_t bytes_of(TargetType type) {
   switch (type) {
@@ -68,13 +68,13 @@ inline int64_t bytes_of(TargetType type) {
   return 1;
 }
 
-// Asks for the labels or masks of a row that will be read soon; it may lie outside of the image.
-inline void fetch_pixel_codes(const Target& target, Span group, const RowPlace& place) {
+// Prefetches the labels or masks of a row that is read soon; it may lie outside of the image.
+inline void fetch_class_codes(const Target& target, Span group, const PixelRow& row) {
   const int64_t bytes = bytes_of(target.type);
-  const char* row = static_cast<const char*>(target.data) +
-                    bytes * target.strides.offset(place.batch, group.begin, place.outer,
-                                                  place.middle, place.inner);
-  fetch_ahead(row, place.count * bytes, target.strides.axis[kInner]);
+  const char* labels =
+      static_cast<const char*>(target.data) +
+      bytes * target.strides.offset(row.batch, group.begin, row.outer, row.middle, row.inner);
+  fetch_ahead(labels, row.count * bytes, target.strides.axis[kInner]);
 }
 
 }  // namespace scnp::cpu::SCNP_TARGET

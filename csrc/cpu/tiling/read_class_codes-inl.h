@@ -1,4 +1,4 @@
-// The loops behind read_pixel_codes(): a row of labels or masks of any dtype becomes codes.
+// The loops behind read_class_codes(): a row of labels or masks of any dtype becomes codes.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -17,12 +17,12 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// A bool tensor's byte may hold anything; only "zero or not" counts.
+// A byte of a bool tensor may hold anything; only whether it is zero counts.
 struct BoolByte {
   uint8_t byte;
 };
 
-// The values of a target as they compare: integers as they are, floats exactly as double.
+// Returns a target's value as it is compared: integers as they are, floats exactly, as double.
 inline uint8_t comparable(BoolByte value) {
   return value.byte != 0;
 }
@@ -59,23 +59,23 @@ struct Wanted {
   }
 };
 
-// The code of a label among `count` channels, the first of which has class `first`.
+// Returns the code of a label among `count` channels, the first of which has class `first`.
 template <class T>
 inline uint8_t code_of_label(T label, int64_t first, int64_t count) {
   if constexpr (std::is_floating_point_v<T>) {
-    // NaN and fractions are nobody's class: they fail one of the comparisons.
+    // NaN and fractions have no class: they fail one of the comparisons.
     const T channel = label - static_cast<T>(first);
     const bool inside = channel >= 0 && channel < static_cast<T>(count);
     const auto code = static_cast<int32_t>(inside ? channel : T{0});
-    return static_cast<uint8_t>(inside && code == channel ? code : kNobodysClass);
+    return static_cast<uint8_t>(inside && code == channel ? code : kNoClass);
   } else if constexpr (sizeof(T) == 8) {
-    // Unsigned, what lies below `first` wraps around to beyond `count`.
+    // As unsigned numbers, labels below `first` wrap around to beyond `count`.
     const uint64_t channel = static_cast<uint64_t>(label) - static_cast<uint64_t>(first);
-    return static_cast<uint8_t>(channel < static_cast<uint64_t>(count) ? channel : kNobodysClass);
+    return static_cast<uint8_t>(channel < static_cast<uint64_t>(count) ? channel : kNoClass);
   } else {
-    // Every label and class of a narrow map fits; a class beyond is nobody's here.
+    // Every label and class of a narrow map fits into 64 bits.
     const int64_t wide = static_cast<int64_t>(label) - first;
-    return static_cast<uint8_t>(wide >= 0 && wide < count ? wide : kNobodysClass);
+    return static_cast<uint8_t>(wide >= 0 && wide < count ? wide : kNoClass);
   }
 }
 
@@ -96,19 +96,18 @@ inline bool permitted_in_masks(T value) {
 template <class T>
 inline bool permitted_in_label_map(T value, int64_t label_count) {
   if constexpr (std::is_floating_point_v<T>) {
-    // Written so that NaN and fractions are not permitted.
+    // NaN and fractions fail one of the comparisons.
     const bool inside = value >= 0 && value < static_cast<T>(label_count);
     return inside && static_cast<T>(static_cast<int64_t>(inside ? value : T{0})) == value;
   } else {
-    // Unsigned, a negative label is larger than any count.
+    // As an unsigned number, a negative label is larger than any count.
     return static_cast<uint64_t>(static_cast<int64_t>(value)) <
                static_cast<uint64_t>(label_count) &&
            (std::is_signed_v<T> || sizeof(T) < 8 || static_cast<int64_t>(value) >= 0);
   }
 }
 
-// values: [count] of the row from pixel `begin` on, contiguous. Returns whether one of them is not
-// permitted.
+// Reads [count] contiguous values. Returns whether one of them is not permitted.
 template <class T>
 bool read_codes_of_values(const Target& target, Span group, const T* values, const uint8_t* mask,
                           int64_t count, uint8_t* codes) {
@@ -116,7 +115,7 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
   if (target.is_masks) {
     SCNP_VECTORIZE
     for (int64_t i = 0; i < count; ++i) {
-      codes[i] = is_foreground(comparable(values[i])) ? 0 : kNobodysClass;
+      codes[i] = is_foreground(comparable(values[i])) ? 0 : kNoClass;
     }
   } else {
     const int64_t first = target.first_class + group.begin;
@@ -140,7 +139,7 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
       codes[i] = mask[i * mask_stride] == 0 ? kInvalidPixel : codes[i];
     }
   }
-  // Invalid pixels hold no label that anybody reads, so they are not checked.
+  // The label of an invalid pixel is never read, so it is not checked.
   if (!target.validate) {
     return false;
   }
@@ -154,7 +153,7 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
   return wrong != 0;
 }
 
-// Likewise, but `stride` elements apart.
+// As above, but of values that lie `stride` elements apart.
 template <class T>
 bool read_codes_of_strided(const Target& target, Span group, const T* values, int64_t stride,
                            const uint8_t* mask, int64_t count, uint8_t* codes) {
@@ -171,9 +170,9 @@ bool read_codes_of_strided(const Target& target, Span group, const T* values, in
 }
 
 template <class T>
-void report_first_bad(const Target& target, const RowPlace& place, const T* values,
+void report_first_bad(const Target& target, const PixelRow& row, const T* values,
                       const uint8_t* codes, int64_t position, Fault& fault) {
-  for (int64_t i = 0; i < place.count; ++i) {
+  for (int64_t i = 0; i < row.count; ++i) {
     const auto value = comparable(values[i * target.strides.axis[kInner]]);
     const bool allowed = target.is_masks ? permitted_in_masks(value)
                                          : permitted_in_label_map(value, target.label_count);
@@ -185,32 +184,29 @@ void report_first_bad(const Target& target, const RowPlace& place, const T* valu
 
 template <class T>
 void read_codes_of_type(const Target& target, const Geometry& geometry, Span group,
-                        const RowPlace& place, uint8_t* codes, Fault& fault) {
+                        const PixelRow& row, uint8_t* codes, Fault& fault) {
   // A label map has stride 0 along the channels: all of them read the same row.
-  const T* values =
-      static_cast<const T*>(target.data) +
-      target.strides.offset(place.batch, group.begin, place.outer, place.middle, place.inner);
-  const uint8_t* mask = target.has_mask
-                            ? target.mask.at(place.batch, 0, place.outer, place.middle, place.inner)
-                            : nullptr;
+  const T* values = static_cast<const T*>(target.data) +
+                    target.strides.offset(row.batch, group.begin, row.outer, row.middle, row.inner);
+  const uint8_t* mask =
+      target.has_mask ? target.mask.at(row.batch, 0, row.outer, row.middle, row.inner) : nullptr;
   const int64_t stride = target.strides.axis[kInner];
   const bool bad =
-      stride == 1 ? read_codes_of_values(target, group, values, mask, place.count, codes)
-                  : read_codes_of_strided(target, group, values, stride, mask, place.count, codes);
+      stride == 1 ? read_codes_of_values(target, group, values, mask, row.count, codes)
+                  : read_codes_of_strided(target, group, values, stride, mask, row.count, codes);
   if (bad) {
-    const int64_t image =
-        target.is_masks ? place.batch * geometry.channels + group.begin : place.batch;
-    const int64_t row =
-        (image * geometry.size[kOuter] + place.outer) * geometry.size[kMiddle] + place.middle;
-    report_first_bad(target, place, values, codes, row * geometry.size[kInner] + place.inner,
+    const int64_t image = target.is_masks ? row.batch * geometry.channels + group.begin : row.batch;
+    const int64_t rows_before =
+        (image * geometry.size[kOuter] + row.outer) * geometry.size[kMiddle] + row.middle;
+    report_first_bad(target, row, values, codes, rows_before * geometry.size[kInner] + row.inner,
                      fault);
   }
 }
 
-void read_pixel_codes(const Target& target, const Geometry& geometry, Span group,
-                      const RowPlace& place, uint8_t* codes, Fault& fault) {
+void read_class_codes(const Target& target, const Geometry& geometry, Span group,
+                      const PixelRow& row, uint8_t* codes, Fault& fault) {
   const auto read = [&]<class T>(T /*type*/) {
-    read_codes_of_type<T>(target, geometry, group, place, codes, fault);
+    read_codes_of_type<T>(target, geometry, group, row, codes, fault);
   };
   switch (target.type) {
     case TargetType::kBool:

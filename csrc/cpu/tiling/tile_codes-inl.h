@@ -1,7 +1,7 @@
-// The target of a tile, read once for all its channels: one code per pixel (see
-// pixel_codes.h), in the flat layout of the candidates. Places outside the
-// image are invalid, so nobody's candidates. Read at once, or plane by plane while the tile
-// marches: memory then works while the passes compute, where they are what takes long.
+// The target of a tile, read once for all its channels: one code per pixel (see class_codes-inl.h),
+// in the flat layout of the candidates. Indices outside the image are invalid, so no candidates.
+// Planes are read all at once, or one by one while the tile marches: where the passes take long,
+// memory then works while they compute.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -32,25 +32,26 @@ class TileCodes {
         next_(planes_.begin) {
   }
 
-  // Those of the tile, and of what its windows reach.
+  // The tile's planes, and those that its windows reach.
   Span planes() const {
     return planes_;
   }
-  // All planes before `end` that were not read yet.
+  // Reads all planes before `end` that were not read yet.
   void read(int64_t end) {
     for (; next_ < std::min(end, planes_.end); ++next_) {
       read_plane(next_, end);
     }
   }
-  // For planes of one row: while others are worked on, asks for a part of a row that is read soon.
+  // Prefetches a part of a row that is read soon, while others are worked on. For planes of one
+  // row.
   void fetch_ahead_of_reading(int64_t z, int64_t column, int64_t count) const {
     if (next_ <= z && z < planes_.end) {
-      fetch_pixel_codes(target_, tile_.channels,
+      fetch_class_codes(target_, tile_.channels,
                         {tile_.batch, z, layout_.rows.begin, column, count});
     }
   }
 
-  // Of a plane that was read.
+  // Returns the codes of a plane that was read.
   const uint8_t* operator()(int64_t z) const {
     return codes_ + (z - planes_.begin) * plane_length_;
   }
@@ -64,16 +65,16 @@ class TileCodes {
     uint8_t* written = plane;
     for (int64_t y = layout_.rows.begin; y < layout_.rows.end; ++y) {
       const int64_t x = layout_.columns.begin;
-      uint8_t* row = plane + layout_.place(y, x);
+      uint8_t* row = plane + layout_.index(y, x);
       std::fill(written, row, kInvalidPixel);
       fetch_row_ahead(z, y, end);
-      read_pixel_codes(target_, geometry_, tile_.channels,
+      read_class_codes(target_, geometry_, tile_.channels,
                        {tile_.batch, z, y, x, layout_.columns.length()}, row, fault_);
       written = row + layout_.columns.length();
     }
     std::fill(written, plane + plane_length_, kInvalidPixel);
   }
-  // Rows are read one after the other with little work in between: ask for one of those to come.
+  // Rows are read one after the other with little work in between, so a later one is prefetched.
   void fetch_row_ahead(int64_t z, int64_t y, int64_t end) const {
     constexpr int64_t rows_ahead = 4;
     y += rows_ahead;
@@ -82,7 +83,7 @@ class TileCodes {
       z += 1;
     }
     if (z < end) {
-      fetch_pixel_codes(target_, tile_.channels,
+      fetch_class_codes(target_, tile_.channels,
                         {tile_.batch, z, y, layout_.columns.begin, layout_.columns.length()});
     }
   }
@@ -93,8 +94,8 @@ class TileCodes {
   const PlaneLayout& layout_;
   const Span planes_;
   const int64_t plane_length_;
-  uint8_t* codes_;  // [planes, places]
-  int64_t next_;    // plane to be read
+  uint8_t* codes_;  // [planes, plane_length]
+  int64_t next_;    // the next plane to be read
   Fault fault_;
 };
 

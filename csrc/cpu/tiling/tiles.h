@@ -1,5 +1,4 @@
-// How an image is cut into tiles for the thread pool. Results never depend on
-// the cut.
+// How an image is cut into tiles for the thread pool. Results never depend on the cut.
 #pragma once
 
 #include <algorithm>
@@ -28,9 +27,9 @@ struct Tile {
   Span span[kAxes];
 };
 
-// How many channels a tile takes through its march side by side. One after the other is best for
-// the caches, unless the channels of a pixel lie beside each other (channels_last): then they come
-// in the same cache lines, which should be read once.
+// Returns how many channels a tile takes through its march side by side. One after the other is
+// best for the caches, unless the channels of a pixel lie beside each other (channels_last): then
+// they share cache lines, each of which should be read once.
 template <class T>
 int64_t channels_together(const Geometry& geometry, const View<T>& view) {
   constexpr int64_t most = 8;
@@ -40,19 +39,16 @@ int64_t channels_together(const Geometry& geometry, const View<T>& view) {
 
 class Tiling {
  public:
-  // Rows and planes of a tile should stay in the first two cache levels while
-  // the kernel marches along the outer axis; and there should be enough tiles
-  // to keep every worker busy to the end.
+  // Rows and planes of a tile should stay in the first two cache levels while the kernel marches
+  // along the outer axis; and there should be enough tiles to keep every worker busy to the end.
   Tiling(const Geometry& geometry, int64_t channels_per_tile, int64_t together, int64_t workers)
       : geometry_(geometry), channels_per_tile_(channels_per_tile) {
-    // Whole rows up to this length: memory is then read in one stream, not in
-    // pieces.
+    // Rows up to this length stay whole: memory is then read in one stream, not in pieces.
     const int64_t inner_pixels = std::clamp<int64_t>(16384 / together, 64, 1024);
     const int64_t plane_pixels = 8192 / together;
     constexpr int64_t tile_pixels = 512 * 1024;
     constexpr int64_t tiles_per_worker = 4;
-    // Neighbouring tiles both read the reach between them: keep a tile well
-    // above it.
+    // Neighbouring tiles both read what their windows reach, so a tile should be much larger.
     tile_[kInner] =
         equal_parts(geometry.size[kInner], std::max(inner_pixels, 4 * geometry.reach(kInner)), 64);
     tile_[kMiddle] = equal_parts(
@@ -70,16 +66,16 @@ class Tiling {
                              std::max(divide_up(geometry.size[kOuter], spans), shortest));
   }
 
-  // From here on, tiles begin and end with whole chunks of planes. Unlike tiles, chunks do not
-  // depend on the number of workers: what is added up chunk by chunk is the same for any.
+  // Lets tiles begin and end with whole chunks of planes, and returns the planes of a chunk. Unlike
+  // tiles, chunks do not depend on the number of workers, nor does what is added up chunk by chunk.
   int64_t cut_between_chunks() {
     constexpr int64_t chunk_pixels = 16 * 1024;
     const int64_t planes = std::max<int64_t>(1, chunk_pixels / (tile_[kMiddle] * tile_[kInner]));
     tile_[kOuter] = std::min(geometry_.size[kOuter], divide_up(tile_[kOuter], planes) * planes);
     return planes;
   }
-  // How many columns of tiles, along the outer axis, an image is cut into, and in which one a tile
-  // stands.
+  // The number of columns of tiles, along the outer axis, that an image is cut into, and the number
+  // of the column in which a tile stands.
   int64_t columns() const {
     return parts(kMiddle) * parts(kInner);
   }
@@ -112,8 +108,8 @@ class Tiling {
   static int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
   }
-  // The length of as few equal parts as there can be of at most `longest`; of
-  // more than one, in multiples of `unit`.
+  // Returns the length of the fewest equal parts that are at most `longest`; if there is more than
+  // one part, the length is a multiple of `unit`.
   static int64_t equal_parts(int64_t size, int64_t longest, int64_t unit) {
     const int64_t part = divide_up(size, divide_up(size, longest));
     return part == size ? size : std::min(size, divide_up(part, unit) * unit);

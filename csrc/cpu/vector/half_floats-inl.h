@@ -1,5 +1,6 @@
-// Half types to float32 and back, with bits alone, so that loops over them vectorise on any
-// instruction set. Rounds to nearest, ties to even, as torch does; NaN stays NaN.
+// Conversions of half types to float32 and back by operations on bits, so that loops over them
+// vectorise on any instruction set. They round to nearest, ties to even, as torch does; NaN stays
+// NaN.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -35,7 +36,7 @@ SCNP_ALWAYS_INLINE float widen(BFloat16 value) {
 SCNP_ALWAYS_INLINE float widen(Float16 value) {
   const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fff) << 13;
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
-  // Moving the exponent by a multiplication also normalises what was denormal in 16 bits.
+  // Moving the exponent by a multiplication also normalises numbers that are denormal in 16 bits.
   const uint32_t finite = bits_of_float(float_of_bits(magnitude) * float_of_bits(0x77800000));
   const uint32_t special = magnitude | 0x7f800000;
   return float_of_bits((magnitude >= 0x0f800000 ? special : finite) | sign);
@@ -51,22 +52,21 @@ SCNP_ALWAYS_INLINE void narrow(float value, Float16& result) {
   const uint32_t bits = bits_of_float(value);
   const uint32_t sign = (bits >> 16) & 0x8000;
   const uint32_t magnitude = bits & 0x7fffffff;
-  // From 2^-14 on: move the exponent, round the 13 bits that do not fit.
+  // From 2^-14 on, the exponent is moved, and the 13 bits that do not fit are rounded.
   const uint32_t normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
-  // Below: adding 0.5 puts the last bit that fits at the end of the mantissa, and rounds.
+  // Below it, adding 0.5 puts the last bit that fits at the end of the mantissa, and rounds.
   const uint32_t denormal = bits_of_float(float_of_bits(magnitude) + 0.5f) - 0x3f000000;
   uint32_t result_bits = magnitude < (113u << 23) ? denormal : normal;
-  // From 65520 on, what rounds to 2^16 or more is infinite.
+  // Numbers from 65520 on would round to 2^16 or more, and become infinite.
   result_bits = magnitude >= 0x477ff000 ? 0x7c00 : result_bits;
   result_bits = magnitude > 0x7f800000 ? 0x7e00 : result_bits;
   result.bits = static_cast<uint16_t>(result_bits | sign);
 }
 
-// A logit or gradient of a half type, whichever of the two it is: kernels move it, and convert it
-// row by row.
+// The bits of a logit or gradient of either half type: kernels move it, and convert it row by row.
 using Half = uint16_t;
 
-// The type in which values are added up: half types in float32, rounded once at the end.
+// The type in which values are added up. Half types are added up in float32, and rounded once.
 template <class T>
 using Accumulator = std::conditional_t<std::is_same_v<T, Half>, float, T>;
 

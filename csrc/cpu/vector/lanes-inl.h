@@ -2,9 +2,9 @@
 //
 // Plain loops over arrays write every intermediate result to memory and read it again; where a
 // pixel needs some forty operations per class, that costs more than the operations. These are the
-// compilers' own vector types, as wide as the capability's registers; a group is one of them, or
-// as many as make sixteen pixels. How results are added up goes by groups, never by registers, so
-// every capability computes the same bits.
+// compilers' own vector types, as wide as the target's registers; a group is one of them, or as
+// many as make sixteen pixels. Results are added up group by group, never register by register, so
+// every target computes the same bits.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -33,7 +33,7 @@ struct VectorRegister {
 };
 #endif
 
-// The signed integer of a number's width: what comparisons of it give, all ones or zero.
+// The signed integer of a number's width. Comparisons give it, all ones or zero.
 template <class Real>
 using MaskOf = std::conditional_t<sizeof(Real) == 4, int32_t, int64_t>;
 
@@ -45,7 +45,7 @@ struct Lanes {
 
   Vector part[kParts];
 
-  // From [16] numbers anywhere in memory. Of any type of the same width: the bits are taken.
+  // Loads the bits of [16] numbers, of any type of this width, from anywhere in memory.
   static SCNP_ALWAYS_INLINE Lanes load(const void* from) {
     return each<T>([&](auto p) {
       Vector vector;
@@ -62,8 +62,8 @@ struct Lanes {
   static SCNP_ALWAYS_INLINE Lanes all(T value) {
     return each<T>([&](auto /*p*/) { return Vector{} + value; });
   }
-  // One vector after the other, which a constant names: what lies in an array that is indexed by
-  // anything else does not stay in registers.
+  // Calls f for one vector after the other with its index as a constant: an array that is indexed
+  // by anything else does not stay in registers.
   template <class Result, class F>
   static SCNP_ALWAYS_INLINE Lanes<Result> each(const F& f) {
     return [&]<int... p>(std::integer_sequence<int, p...> /*parts*/) {
@@ -94,26 +94,26 @@ struct Lanes {
   }
 };
 
-// `a` where the mask is all ones, `b` where it is zero.
+// Returns `a` where the mask is all ones, `b` where it is zero.
 template <class T>
 SCNP_ALWAYS_INLINE Lanes<T> select(const typename Lanes<T>::Mask& mask, const Lanes<T>& a,
                                    const Lanes<T>& b) {
   return Lanes<T>::template each<T>([&](auto p) { return mask.part[p] ? a.part[p] : b.part[p]; });
 }
-// `value` where the mask is all ones, else 0: an infinite value can be dropped.
+// Returns `value` where the mask is all ones, else 0; so an infinite value can be dropped.
 template <class T>
 SCNP_ALWAYS_INLINE Lanes<T> keep_where(const typename Lanes<T>::Mask& mask, const Lanes<T>& value) {
   return select(mask, value, Lanes<T>::all(0));
 }
 
-// sum + value where the mask is all ones, else `sum`.
+// Returns sum + value where the mask is all ones, else `sum`.
 template <class T>
 SCNP_ALWAYS_INLINE Lanes<T> add_where(const typename Lanes<T>::Mask& mask, const Lanes<T>& sum,
                                       const Lanes<T>& value) {
   return select(mask, sum + value, sum);
 }
 
-// The bits of numbers, and back.
+// Returns the same bits as another type of the same width.
 template <class To, class From>
 SCNP_ALWAYS_INLINE Lanes<To> bits_as(const Lanes<From>& lanes) {
   static_assert(sizeof(To) == sizeof(From));

@@ -1,5 +1,5 @@
 // The exponential and the logarithm that probabilities need, in operations that every instruction
-// set has: all capabilities compute the same bits.
+// set has: all targets compute the same bits.
 //
 //     exp x = 2^n * e^r          n = x / ln 2, rounded;  |r| <= ln 2 / 2
 //     log x = n * ln 2 + log m   x = 2^n * m;            m in [sqrt(1/2), sqrt(2))
@@ -17,7 +17,7 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// e^x for x <= 0; 0 where the result would be denormal, or little above.
+// Returns e^x for x <= 0, and 0 where the result would be denormal, or little above.
 SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   using L = Lanes<float>;
   const L log2_e = L::all(1.44269504f);
@@ -30,21 +30,22 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   const L shifted = clipped * log2_e + round_to_integer;
   const L n = shifted - round_to_integer;
   const L r = (clipped - n * ln2_high) - n * ln2_low;
-  // In pairs, not one after the other: the operations of a pixel wait for each other.
+  // Estrin's scheme, not Horner's: the chain of operations that wait for each other is shorter.
   const L square = r * r;
   const L sixth_power_on = L::all(1.3950492e-3f);
   const L fourth_power_on =
       (L::all(4.1666206e-2f) + L::all(8.3688898e-3f) * r) + square * sixth_power_on;
   const L second_power_on = (L::all(0.5f) + L::all(0.16666518f) * r) + square * fourth_power_on;
   const L p = (L::all(1.0f) + r) + square * second_power_on;
-  // The integer stands in the low bits of the shifted number. Unsigned: NaN's may be any bits.
+  // The integer stands in the low bits of the shifted number. It is unsigned, since those of a NaN
+  // may be any.
   using U = Lanes<uint32_t>;
   const U power = U::each<uint32_t>(
       [&, bits = bits_as<uint32_t>(shifted)](auto part) { return (bits.part[part] + 127u) << 23; });
   return p * bits_as<float>(power);
 }
 
-// log x for finite x >= 1/2.
+// Returns log x for finite x >= 1/2.
 SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   using L = Lanes<float>;
   using I = Lanes<int32_t>;
@@ -66,7 +67,7 @@ SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   p = p * m + L::all(3.3333331174e-1f);
   const L square = m * m;
   const L tail = p * m * square + n * L::all(-2.12194440e-4f) - L::all(0.5f) * square;
-  // The difference is 0, or NaN if x is.
+  // x - x is 0, or NaN if x is NaN.
   return m + tail + n * L::all(0.693359375f) + (x - x);
 }
 

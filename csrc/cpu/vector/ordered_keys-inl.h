@@ -9,7 +9,8 @@
 //     NaN                         highest integer   beats everything; among NaNs the first stays
 //
 // Foreground takes the minimum, so its keys are complemented (~key reverses the order); NaN and "no
-// candidate" keep their place. Keys of the two classes are never compared with each other.
+// candidate" are the same in both classes. Keys of the two classes are never compared with each
+// other.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -23,8 +24,8 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Negative floats are stored as sign and magnitude: flipping the magnitude of
-// the negative ones gives two's complement order. The map is its own inverse.
+// Floats are stored as sign and magnitude: flipping the magnitude of negative ones gives the order
+// of two's complement. The map is its own inverse.
 template <class Bits>
 inline Bits flip_negative(Bits bits) {
   constexpr Bits magnitude = std::numeric_limits<Bits>::max();
@@ -32,7 +33,8 @@ inline Bits flip_negative(Bits bits) {
   return static_cast<Bits>(bits ^ ((bits >> sign_shift) & magnitude));
 }
 
-// The bits of +inf, above which only NaN's are: a constant, but where two types are of one width.
+// The bits of +inf, above which only those of NaN are. They are a constant, except for keys of 16
+// bits, which two types have.
 template <class Key>
 class Infinity {
  public:
@@ -62,8 +64,7 @@ inline bool is_nan(Bits bits, Infinity<Bits> infinity) {
   return static_cast<Bits>(bits & std::numeric_limits<Bits>::max()) > infinity;
 }
 
-// The key of a number. The two zeros differ by one after flip_negative: -0
-// joins +0.
+// Returns the key of a number. After flip_negative the two zeros differ by one; -0 joins +0.
 template <class Bits>
 inline Bits ordered_key(Bits bits) {
   return static_cast<Bits>(flip_negative(bits) + (bits == std::numeric_limits<Bits>::min()));

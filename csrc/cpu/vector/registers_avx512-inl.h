@@ -1,4 +1,4 @@
-// What AVX-512 does to registers of keys, for keys of each width.
+// Operations on AVX-512 registers of keys, for keys of each width.
 //
 //     64 keys   4 registers of 16 (float32)    >    4 masks of 16  ->  1 mask of 64
 //               2 registers of 32 (half types)      2 masks of 32
@@ -15,7 +15,7 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// What differs between the widths in nothing but the instructions' suffix.
+// The operations that differ between the widths only in the suffix of their instructions.
 template <class Key>
 struct KeyInstructions;
 #define SCNP_KEY_INSTRUCTIONS(bits, lanes)                                     \
@@ -64,7 +64,7 @@ struct KeyRegister<int16_t> : KeyInstructions<int16_t> {
   static __m512i complement_where(Mask mask, __m512i a, __m512i otherwise) {
     return where(mask, _mm512_ternarylogic_epi64(a, a, a, 0x55), otherwise);
   }
-  // The lanes from number n on, of two registers one behind the other.
+  // Returns the lanes from number n on of two registers one behind the other.
   template <int n>
   static __m512i shifted(__m512i low, __m512i high) {
     alignas(64) static constexpr std::array<int16_t, 32> lanes = [] {
@@ -76,7 +76,7 @@ struct KeyRegister<int16_t> : KeyInstructions<int16_t> {
     }();
     return _mm512_permutex2var_epi16(low, _mm512_load_si512(lanes.data()), high);
   }
-  // Where there is a NaN or a negative zero.
+  // Returns where there is a NaN or a negative zero.
   static Mask rare(__m512i bits, Infinity<int16_t> infinity) {
     return greater(_mm512_and_si512(bits, all(0x7fff)), all(infinity)) | equal(bits, all(-0x8000));
   }
@@ -129,7 +129,7 @@ constexpr int kKeysPerRegister = 64 / sizeof(Key);
 template <class Key>
 constexpr int kRegistersPerBlock = sizeof(Key);
 
-// The part of a block's mask that belongs to one of its registers.
+// Returns the part of a block's mask that belongs to one of its registers.
 template <class Key>
 inline typename KeyRegister<Key>::Mask mask_of_register(__mmask64 mask, int index) {
   return static_cast<typename KeyRegister<Key>::Mask>(mask >> (index * kKeysPerRegister<Key>));

@@ -5,6 +5,7 @@ setup.py reads this file before there is a package or a torch, so it imports nei
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shlex
@@ -21,11 +22,7 @@ CHOICES = ("auto", "none", "cpu", "cuda")
 
 
 def build_choice() -> str:
-    """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``.
-
-    Raises:
-        ValueError: The variable holds something else, or the two contradict each other.
-    """
+    """What ``SCNP_BUILD`` asks for; ``FORCE_CUDA=1`` is another way to ask for ``cuda``."""
     choice = os.environ.get("SCNP_BUILD", "auto") or "auto"
     if choice not in CHOICES:
         raise ValueError(f"SCNP_BUILD: got {choice!r}, takes {', '.join(CHOICES)}")
@@ -66,7 +63,8 @@ def _openmp() -> list[str]:
 
 def nvcc_flags(architectures: Sequence[str]) -> list[str]:
     """Flags for nvcc. ``architectures``: compute capabilities; ``+PTX`` serves later GPUs too."""
-    flags = ["-std=c++17", "-O3", "-ccbin", compiler()[-1], "-Xcompiler=-fPIC,-fvisibility=hidden"]
+    host = next(word for word in compiler() if not word.endswith("ccache"))
+    flags = ["-std=c++17", "-O3", "-ccbin", host, "-Xcompiler=-fPIC,-fvisibility=hidden"]
     for architecture in architectures:
         number = architecture.removesuffix("+PTX").replace(".", "")
         kinds = ("sm", "compute") if architecture.endswith("+PTX") else ("sm",)
@@ -122,11 +120,7 @@ def _text(command: Sequence[str]) -> str:
 
 
 def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -> None:
-    """Make ``module`` in ``folder``, where the objects stay, for the Python that runs.
-
-    Raises:
-        OSError, subprocess.CalledProcessError: It cannot be made; the compiler's words are printed.
-    """
+    """Make ``module`` in ``folder``, where the objects stay, for the Python that runs."""
     import fcntl
 
     import pybind11
@@ -140,10 +134,18 @@ def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
         (folder / "build.ninja").write_text(ninja_file(csrc, module, includes, toolkit))
-        subprocess.run(command, check=True, preexec_fn=end_with_parent)
+        parent = os.getppid()
+        with subprocess.Popen(command, preexec_fn=_end_with_parent) as ninja:
+            while ninja.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    ninja.wait(timeout=0.5)
+                if os.getppid() != parent:  # pip's end, say, is the end of this too
+                    ninja.terminate()
+    if ninja.returncode != 0:
+        raise subprocess.CalledProcessError(ninja.returncode, command)
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Have the system end this process when its parent has ended, by whatever it was ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

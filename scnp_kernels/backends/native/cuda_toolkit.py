@@ -28,11 +28,7 @@ ARCHITECTURES = ("7.5", "8.0", "8.6", "9.0", "10.0", "12.0")
 
 
 def toolkit() -> Toolkit:
-    """The toolkit to compile with.
-
-    Raises:
-        ValueError: There is none, or it lacks something.
-    """
+    """The toolkit to compile with; raises ValueError where there is none, or it lacks something."""
     folder = find_toolkit()
     if folder is None:
         raise ValueError("no CUDA toolkit was found (install one, or set CUDA_HOME to where it is)")

@@ -6,7 +6,9 @@ name finds the library that torch has loaded, and with it torch's pool of thread
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,7 @@ _reason: str | None = None  # why it cannot be
 
 
 def load() -> str | None:
-    """Load the kernels. None when they are there, else the reason.
-
-    Tried once per process: a failure is remembered, not repeated at every call.
+    """Load the kernels, once per process. None when they are there, else the reason.
 
     Raises:
         ValueError: ``SCNP_CPU_CAPABILITY`` asks for what this machine or this build has not.
@@ -31,13 +31,24 @@ def load() -> str | None:
     global kernels, _reason
     if kernels is None and _reason is None:
         try:
-            module = importlib.import_module("scnp_kernels._C")
+            module = _import_module()
         except ImportError as error:
             _reason = _why_not(error)
         else:
             module.cpu_capability()  # raises where it cannot choose
             kernels = module
     return _reason
+
+
+def _import_module() -> Any:
+    """Return the module ``_C`` of this very package, never one that lies elsewhere on the path."""
+    spec = PathFinder.find_spec("scnp_kernels._C", [str(_PACKAGE)])
+    if spec is None or spec.loader is None:
+        raise ImportError("there is no module _C")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module
+    return module
 
 
 def load_cuda() -> str | None:

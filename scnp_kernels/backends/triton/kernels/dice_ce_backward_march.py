@@ -31,6 +31,7 @@ from .device.pixel_loss import (
     gradient_of_logit,
     load_common,
     load_gradients,
+    terms_at,
 )
 from .device.targets import is_foreground, load_target
 from .device.tiles import columns_inside, tile_of_program
@@ -170,10 +171,10 @@ def dice_ce_backward_march(
     logits = with_lanes_of(logits, common, ONE_LAYOUT)
     result = image_view(logits_gradient, result_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
     result = with_lanes_of(result, common, ONE_LAYOUT)
-    gradients = ()  # two per channel: for the penalized logits, then for the unpenalized ones
+    gradients = ()  # four per channel for the penalized logits, then four for the unpenalized ones
     for c in tl.static_range(CHANNELS):
         for term in tl.static_range(2):
-            of_term = load_gradients(
+            gradients = gradients + load_gradients(
                 statistics_gradient,
                 term,
                 tile.batch,
@@ -182,7 +183,6 @@ def dice_ce_backward_march(
                 channels,
                 zero.dtype,
             )
-            gradients = gradients + (of_term,)
 
     accumulators = (zero,) * (RESULTS * WINDOW_OUTER)  # [plane, row of the strip, channel]
     own = ()  # the logits of the same pixels, but for the plane that the next step adds
@@ -250,7 +250,7 @@ def dice_ce_backward_march(
                                 WINDOW_INNER,
                             )
                     gradient = gradient_of_logit(
-                        logit, foreground, gradients[2 * c], of_sender, SOFTMAX
+                        logit, foreground, terms_at(gradients, 8 * c), of_sender, SOFTMAX
                     )
                     # A sender outside of the image or invalid sends zero, whatever its winner.
                     gradient = tl.where(usable, gradient, 0.0)
@@ -306,7 +306,7 @@ def dice_ce_backward_march(
                     )
                     logit = reached[row_to * CHANNELS + c]
                     gradient = gradient_of_logit(
-                        logit, foreground, gradients[2 * c + 1], common_here, SOFTMAX
+                        logit, foreground, terms_at(gradients, 8 * c + 4), common_here, SOFTMAX
                     )
                     total += tl.where(usable, gradient, 0.0)
                 tl.store(

@@ -176,6 +176,12 @@ def load_gradients(
 
 
 @triton.jit
+def terms_at(values, AT: tl.constexpr):
+    """Return four values of a tuple as :class:`Terms`; triton 3.6 keeps no names within tuples."""
+    return Terms(values[AT], values[AT + 1], values[AT + 2], values[AT + 3])
+
+
+@triton.jit
 def load_common(common, field, inside, zero, SOFTMAX: tl.constexpr):
     """Load the pixels' :class:`Common`, ``field`` apart; sigmoid has none, and reads nothing."""
     result = Common(zero, zero, zero)

@@ -1,8 +1,8 @@
-// The logits at the winners of a row of pixels: the penalized logits again.
+// The logits at the winners of a row of pixels, which are the penalized logits again.
 //
-// Read from a ring of the planes that the windows reach, as numbers in contiguous rows, into which
-// every plane of the tile is copied once: winners lead anywhere in a window, and the rows of a
-// large tensor can lie so far apart that they displace each other from the caches.
+// They are read from a ring of the planes that the windows reach, into which every plane of the
+// tile is copied once, as numbers in contiguous rows: winners lead anywhere in a window, and the
+// rows of a large tensor can lie so far apart that they displace each other from the caches.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -30,7 +30,7 @@ class LogitsAtWinners {
   using Real = Accumulator<T>;
 
  public:
-  // pixels: those whose winners are asked for, of all classes of one image.
+  // pixels: those whose winners are looked up, in all classes of one image.
   LogitsAtWinners(Scratch& scratch, FloatType type, WinnerType winner_type,
                   const Geometry& geometry, const View<const char>& logits, int64_t image,
                   const std::array<Span, kAxes>& pixels)
@@ -54,7 +54,7 @@ class LogitsAtWinners {
     }
   }
 
-  // Before the pixels of plane z are asked for, in ascending order of z.
+  // Begins plane z. Planes come in ascending order.
   void start_plane(int64_t z) {
     for (; next_ < std::min(z + geometry_.reach(kOuter) + 1, reached_[kOuter].end); ++next_) {
       for (int64_t k = 0; k < geometry_.channels; ++k) {
@@ -65,14 +65,14 @@ class LogitsAtWinners {
     }
     known_ = false;
   }
-  // Before the pixels of row (z, y) are.
+  // Begins row (z, y).
   void start_row(int64_t z, int64_t y) {
     if (offsets_) {
       find_offsets(z, y);
     }
   }
 
-  // While the pixels of row (z, y) are worked on: the plane that is copied next.
+  // Prefetches, while row (z, y) is worked on, its share of the plane that is copied next.
   void fetch_row_ahead(int64_t z, int64_t y) const {
     for (int64_t k = 0; k < geometry_.channels; ++k) {
       fetch_ahead(tensor_row(k, z + geometry_.reach(kOuter) + 1, y), row_length_,
@@ -80,15 +80,15 @@ class LogitsAtWinners {
     }
   }
 
-  // out: [pixels of a row], of class k. winners: of the same pixels.
+  // Writes to `out`, [pixels of a row], the logits of class k at the pixels' winners.
   void read(int64_t k, int64_t z, int64_t y, const void* winners, Real* out) const {
     with_winner_type(winner_type_, [&]<class Winner>(Winner /*type*/) {
       read_row(k, z, y, static_cast<const Winner*>(winners), out);
     });
   }
-  // The pixels' own logits: [pixels of a row].
-  const Real* own(int64_t k, int64_t z, int64_t y) const {
-    return ring_ + k * class_length_ + slot(z) * plane_length_ + place(y, pixels_[kInner].begin);
+  // Returns the logits of the pixels themselves: [pixels of a row].
+  const Real* at_pixels(int64_t k, int64_t z, int64_t y) const {
+    return ring_ + k * class_length_ + slot(z) * plane_length_ + index(y, pixels_[kInner].begin);
   }
 
  private:
@@ -99,17 +99,17 @@ class LogitsAtWinners {
   void copy_row(int64_t k, int64_t z, int64_t y) {
     widen_row(
         type_, tensor_row(k, z, y), logits_.axis[kInner], row_length_,
-        ring_ + k * class_length_ + slot(z) * plane_length_ + place(y, reached_[kInner].begin));
+        ring_ + k * class_length_ + slot(z) * plane_length_ + index(y, reached_[kInner].begin));
   }
 
   int64_t slot(int64_t z) const {
     return (z - reached_[kOuter].begin) % depth_;
   }
-  // Within a plane.
-  int64_t place(int64_t y, int64_t x) const {
+  // The index of a pixel within a plane.
+  int64_t index(int64_t y, int64_t x) const {
     return (y - reached_[kMiddle].begin) * row_length_ + x - reached_[kInner].begin;
   }
-  // From a pixel of plane z, counted in the ring's first plane.
+  // The offset of a pixel's neighbour in the ring, from where the pixel is in its first plane.
   int64_t offset(int64_t z, const Displacement& by) const {
     return slot(z + by.axis[kOuter]) * plane_length_ + by.axis[kMiddle] * row_length_ +
            by.axis[kInner];
@@ -135,17 +135,17 @@ class LogitsAtWinners {
     known_ = true;
     rows_ = rows;
     const Span planes = inside(z, kOuter);
-    own_offset_ = slot(z) * plane_length_;
-    // A row that lies outside of the image is no forward pass's; the pixel's own stands for it.
+    pixel_offset_ = slot(z) * plane_length_;
+    // No forward pass names a row outside of the image; the pixel itself stands for it.
     const auto of_row = [&](int64_t outer, int64_t middle) {
       return holds(planes, outer) && holds(rows, middle) ? offset(z, {{outer, middle, 0}})
-                                                         : own_offset_;
+                                                         : pixel_offset_;
     };
-    offsets_->find(of_row, own_offset_);
+    offsets_->find(of_row, pixel_offset_);
   }
   template <class Winner>
   void read_row(int64_t k, int64_t z, int64_t y, const Winner* winners, Real* out) const {
-    const Real* row = ring_ + k * class_length_ + place(y, pixels_[kInner].begin);
+    const Real* row = ring_ + k * class_length_ + index(y, pixels_[kInner].begin);
     const int64_t x = pixels_[kInner].begin;
     const int64_t count = pixels_[kInner].length();
     // Only near the border can a tap lead out of the row.
@@ -156,16 +156,17 @@ class LogitsAtWinners {
       out[i] = row[i + near_border(winners[i], z, y, x + i)];
     }
     if (first < last) {
-      each_place(winners + first, last - first, *offsets_,
-                 [row = row + first, out = out + first](int64_t i, int64_t place) {
-                   out[i] = row[place];
-                 });
+      each_winner(winners + first, last - first, *offsets_,
+                  [row = row + first, out = out + first](int64_t i, int64_t offset) {
+                    out[i] = row[offset];
+                  });
     }
     for (int64_t i = last; i < count; ++i) {
       out[i] = row[i + near_border(winners[i], z, y, x + i)];
     }
   }
-  // The same where a tap can lead out of the row, or the window is too large for a table.
+  // Returns the offset of a winner where taps can lead out of the row, or the window is too large
+  // for a table.
   template <class Winner>
   int64_t near_border(Winner tap, int64_t z, int64_t y, int64_t x) const {
     const bool known = static_cast<uint64_t>(tap) < static_cast<uint64_t>(geometry_.taps());
@@ -173,7 +174,7 @@ class LogitsAtWinners {
       const int64_t across = static_cast<int64_t>(tap) % geometry_.window[kInner];
       return known && holds(inside(x, kInner), across - geometry_.window[kInner] / 2)
                  ? (*offsets_)[tap]
-                 : own_offset_;
+                 : pixel_offset_;
     }
     Displacement by{};
     if (known) {
@@ -192,15 +193,15 @@ class LogitsAtWinners {
   const View<const char>& logits_;
   int64_t image_;
   std::array<Span, kAxes> pixels_;
-  std::array<Span, kAxes> reached_;  // by the pixels' windows, inside the image
+  std::array<Span, kAxes> reached_;  // what their windows reach, inside the image
   int64_t depth_ = 0;
   int64_t row_length_ = 0;
   int64_t plane_length_ = 0;
   int64_t class_length_ = 0;
   Real* ring_ = nullptr;                  // [C, depth, reached middle, reached inner]
-  int64_t next_ = 0;                      // plane to be copied
-  std::optional<WinnerOffsets> offsets_;  // with few taps: of rows clipped alike
-  int64_t own_offset_ = 0;                // where a tap stands that leads nowhere
+  int64_t next_ = 0;                      // the next plane to be copied
+  std::optional<WinnerOffsets> offsets_;  // with few taps; the same for rows that are clipped alike
+  int64_t pixel_offset_ = 0;              // for numbers that are no tap of the pixel
   bool known_ = false;
   Span rows_;
 };
