@@ -32,8 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PRELUDE = """
 import json, os, signal, sys, time
 def row(**told):
+    told = {"kind": "check", "program": "p", "reason": "", "time": time.time(), **told}
     with open(os.environ["SCNP_ROWS"], "a") as file:
-        file.write(json.dumps({"kind": "check", "program": "p", "reason": "", **told}) + "\\n")
+        file.write(json.dumps(told) + "\\n")
 def measured(name, **told):
     row(kind="measurement", name=name, table="scnp alone", case="c", implementation="scnp", **told)
 """

@@ -43,7 +43,7 @@ def page(folder: Path) -> list[str]:
         heading = f"# A rehearsal without a GPU: {started['rehearsal']} in Triton's place"
     return [
         heading, "",
-        *_state(run), "",
+        *_state(run, [row["time"] for found in of_stages.values() for row in found]), "",
         *_stages(run, checks, of_stages["e"]),
         *_failures(checks),
         *_unended(checks),
@@ -66,7 +66,7 @@ def failed(folder: Path) -> int:
     return count
 
 
-def _state(run: Sequence[Row]) -> list[str]:
+def _state(run: Sequence[Row], times: Sequence[float]) -> list[str]:
     """Whether the run has ended. A killed one cannot say so: it never said "end"."""
     if not run:
         return ["**There is no run here.**"]
@@ -76,11 +76,11 @@ def _state(run: Sequence[Row]) -> list[str]:
     if last["kind"] == "end":
         return [f"**Not finished: {last['state']} after {last['seconds']:.0f} s.**"]
     stage = next((row["stage"] for row in reversed(run) if row["kind"] == "stage"), "a")
-    seconds = max(row["time"] for row in run) - run[0]["time"]
+    seconds = max(*(row["time"] for row in run), *times, 0) - run[0]["time"]
     return [
-        f"**Not finished.** Stage {stage} was running {seconds:.0f} s after the start, when this "
-        "was written last. If nothing runs any more, the run was killed there: what follows is "
-        "what was known by then."
+        f"**Not finished.** Stage {stage} was running {seconds:.0f} s after the start, when the "
+        "last row was written. If nothing runs any more, the run was killed there: what follows "
+        "is what was known by then."
     ]
 
 
