@@ -106,7 +106,7 @@ class _Recognised(NamedTuple):
 def _recognise(loss: Any, channels: int) -> _Recognised:
     """The fused loss's options for the paper's loss, or one of nnU-Net's compound losses."""
     if type(loss) is PaperDiceCELoss:
-        options = {"ignore_index": loss.ignore_index}
+        options = {"ignore_index": loss.options.ignore_index}
         return _Recognised(options, last_channel_is_ignored=False, surplus=0.0)
     if type(loss) is DC_and_CE_loss:
         cross_entropy = _expect(loss.ce, RobustCrossEntropyLoss)
