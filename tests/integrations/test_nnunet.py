@@ -328,7 +328,7 @@ def test_trainers_build_their_losses(make: Callable[..., Any]) -> None:
     assert isinstance(loss.loss.loss, PaperDiceCELoss)
     assert loss.loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
     assert loss.windows == ((3, 3, 3),) * 3
-    assert loss.loss.loss.ignore_index == 3
+    assert loss.loss.loss.options.ignore_index == 3
     assert {scale.ignore_index for scale in loss.of_scales} == {3}
 
 
