@@ -79,11 +79,14 @@ class SCNPLoss(nn.Module):
     Args:
         loss: A module or function of ``(logits, target, *args, **kwargs)`` that takes logits (it
             applies softmax or sigmoid itself) and returns a tensor.
-        kernel_size, ignore_index, validate, backend: As in :func:`scnp_kernels.scnp`. The
-            ``ignore_index`` is SCNP's; give the loss its own.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
         scnp_weight: Weight of the loss on penalized logits; finite and not negative.
         plain_weight: Weight of the loss on the plain logits; ``1.0`` is the paper's joint loss.
             What has weight 0 is not computed.
+        ignore_index: The label of pixels that SCNP leaves out; give the loss its own.
+        validate: Check that the target holds permitted values only, as in
+            :func:`scnp_kernels.scnp`.
+        backend: ``"auto"``, or one of :func:`scnp_kernels.backends` by name.
 
     Raises:
         TypeError: ``loss`` is not callable, or an argument has the wrong type.

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from scnp_kernels import ops
 from scnp_kernels.backends.native import loader as native
+from scnp_kernels.rules.dice_ce import STATISTICS
+from scnp_kernels.rules.window import MOST_TAPS_INT16, MOST_TAPS_UINT8
 from tests.calls import assert_same
 from tests.examples import examples
 from tests.generators import seeded
@@ -237,3 +239,11 @@ def test_the_module_refuses_facts_of_no_tensor(facts: Any) -> None:
         native.kernels.scatter(facts, good, [3, 3], good, 1)
     with pytest.raises(TypeError, match="incompatible function arguments"):
         native.kernels.scatter(good, good, [3, 3], 1)
+
+
+def test_numbers_that_bind_both_languages() -> None:
+    """What rules/ says without the module is what the module was compiled with."""
+    assert native.load() is None
+    kernels = native.kernels
+    assert kernels.most_taps == (MOST_TAPS_UINT8, MOST_TAPS_INT16)
+    assert kernels.dice_ce_statistics == STATISTICS

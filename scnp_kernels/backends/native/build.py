@@ -57,7 +57,7 @@ def compile_flags() -> list[str]:
 
 
 def _openmp() -> list[str]:
-    """macOS's own compiler has none: there the kernels run on one thread."""
+    """Flags for OpenMP; none for macOS's own compiler, which lacks it: one thread runs there."""
     return [] if sys.platform == "darwin" else ["-fopenmp"]
 
 

@@ -45,6 +45,11 @@ _DTYPES = {
 }
 
 
+def most_classes() -> int:
+    """Return how many classes the fused loss takes here; the kernels must be loaded."""
+    return int(loader.kernels.most_classes)
+
+
 # Of smaller results the heap keeps the pages by itself.
 _SMALLEST_RECYCLED = 4 << 20
 
