@@ -15,6 +15,7 @@
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../tiling/tiles.h"
+#include "own_logits-inl.h"
 #include "penalized_planes-inl.h"
 
 SCNP_TARGET_BEGIN
@@ -32,7 +33,8 @@ class TileForward {
         together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
         penalized_(scratch_.array<Key>(together_ * layout_.interior_size())),
         winner_size_(bytes_of(call.winner_type)),
-        winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)) {
+        winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)),
+        own_{call.gate, call.logits, sizeof(Key), call.winner_type, call.geometry.centre_tap()} {
     planes_.reserve(together_);
     for (int64_t i = 0; i < together_; ++i) {
       planes_.push_back(
@@ -68,7 +70,7 @@ class TileForward {
       if (may_compute_in_place(channels, z)) {
         compute_in_place(channels.begin, z);
       } else {
-        compute_plane(channels, z);
+        compute_planes(channels, z);
         for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
           const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
           for (int64_t c = 0; c < channels.length(); ++c) {
@@ -85,22 +87,30 @@ class TileForward {
     }
   }
 
-  // Whether results can be written where they belong: whole blocks in one contiguous row.
+  // Whether results can be written where they belong: whole blocks in one contiguous row. What a
+  // gate changes afterwards is not streamed before.
   bool may_compute_in_place(Span channels, int64_t z) const {
     const Key* row = penalized_at(channels.begin, z, layout_.interior_rows.begin);
     return channels.length() == 1 && layout_.interior_rows.length() == 1 &&
            layout_.interior_size() == layout_.interior_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
-           (!streamed_ || planes_.front()->may_stream(row));
+           (!streamed_ || (!call_.gate.exists && planes_.front()->may_stream(row)));
   }
   void compute_in_place(int64_t channel, int64_t z) {
     const int64_t y = layout_.interior_rows.begin;
-    planes_.front()->plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
-                           streamed_);
+    compute_plane(0, channel, z, penalized_at(channel, z, y), winners_at(channel, z, y), streamed_);
   }
-  void compute_plane(Span channels, int64_t z) {
+  void compute_planes(Span channels, int64_t z) {
     for (int64_t c = 0; c < channels.length(); ++c) {
-      planes_[c]->plane(z, codes_, penalized_ + c * layout_.interior_size(), winners_of(c), false);
+      compute_plane(c, channels.begin + c, z, penalized_ + c * layout_.interior_size(),
+                    winners_of(c), false);
+    }
+  }
+  void compute_plane(int64_t c, int64_t channel, int64_t z, Key* penalized, char* winners,
+                     bool streamed) {
+    planes_[c]->plane(z, codes_, penalized, winners, streamed);
+    if (call_.gate.exists) {
+      keep_own_logits(own_, layout_, tile_.batch, channel, z, penalized, winners);
     }
   }
 
@@ -148,6 +158,7 @@ class TileForward {
   Key* penalized_;                                             // [together, interior], one plane
   const int64_t winner_size_;                                  // in bytes
   char* winners_;                                              // likewise
+  const OwnLogits own_;
 };
 
 template <class Key>
