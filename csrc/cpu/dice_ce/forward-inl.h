@@ -153,7 +153,7 @@ class TileDiceCEForward {
     const int64_t length = layout_.interior_columns.length();
     for (size_t k = 0; k < planes_.size(); ++k) {
       Key* penalized = logits_[0] + k * layout_.interior_size();
-      planes_[k]->plane(z, codes_.of_class(k), penalized, winners_, false);
+      planes_[k]->plane(z, codes_.of_class(k), {penalized, winners_});
       if (call_.gate.exists) {
         keep_own_logits(own_, layout_, tile_.batch, static_cast<int64_t>(k), z, penalized,
                         winners_);

@@ -87,30 +87,41 @@ class TileForward {
     }
   }
 
-  // Whether results can be written where they belong: whole blocks in one contiguous row. What a
-  // gate changes afterwards is not streamed before.
+  // Whether results can be written where they belong: whole blocks in one contiguous row.
   bool may_compute_in_place(Span channels, int64_t z) const {
     const Key* row = penalized_at(channels.begin, z, layout_.interior_rows.begin);
     return channels.length() == 1 && layout_.interior_rows.length() == 1 &&
            layout_.interior_size() == layout_.interior_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
-           (!streamed_ || (!call_.gate.exists && planes_.front()->may_stream(row)));
+           (!streamed_ || (planes_.front()->may_stream(row) && may_gate_in_place()));
+  }
+  // Streamed results cannot be changed afterwards: the gate is looked at before.
+  bool may_gate_in_place() const {
+    return !call_.gate.exists ||
+           (call_.gate.view.axis[kInner] == 1 && call_.logits.axis[kInner] == 1);
   }
   void compute_in_place(int64_t channel, int64_t z) {
     const int64_t y = layout_.interior_rows.begin;
-    compute_plane(0, channel, z, penalized_at(channel, z, y), winners_at(channel, z, y), streamed_);
+    PlaneResults<Key> results{penalized_at(channel, z, y), winners_at(channel, z, y)};
+    results.streamed = streamed_;
+    if (streamed_ && call_.gate.exists) {
+      const int64_t x = layout_.interior_columns.begin;
+      results.gate = call_.gate.view.at(tile_.batch, 0, z, y, x);
+      results.own = logits_at(channel, z, y);
+      fetch_ahead(results.gate + call_.gate.view.axis[kOuter], layout_.interior_columns.length());
+    }
+    compute_plane(0, channel, z, results);
   }
   void compute_planes(Span channels, int64_t z) {
     for (int64_t c = 0; c < channels.length(); ++c) {
-      compute_plane(c, channels.begin + c, z, penalized_ + c * layout_.interior_size(),
-                    winners_of(c), false);
+      compute_plane(c, channels.begin + c, z,
+                    {penalized_ + c * layout_.interior_size(), winners_of(c)});
     }
   }
-  void compute_plane(int64_t c, int64_t channel, int64_t z, Key* penalized, char* winners,
-                     bool streamed) {
-    planes_[c]->plane(z, codes_, penalized, winners, streamed);
-    if (call_.gate.exists) {
-      keep_own_logits(own_, layout_, tile_.batch, channel, z, penalized, winners);
+  void compute_plane(int64_t c, int64_t channel, int64_t z, const PlaneResults<Key>& results) {
+    planes_[c]->plane(z, codes_, results);
+    if (call_.gate.exists && results.gate == nullptr) {
+      keep_own_logits(own_, layout_, tile_.batch, channel, z, results.penalized, results.winners);
     }
   }
 
@@ -122,10 +133,8 @@ class TileForward {
     }
   }
   void keep_invalid_pixels(int64_t channel, int64_t z, int64_t y) {
-    const int64_t x = layout_.interior_columns.begin;
-    const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
-                         call_.logits.offset(tile_.batch, channel, z, y, x);
-    const uint8_t* codes = codes_(z) + layout_.index(y, x);
+    const Key* logits = logits_at(channel, z, y);
+    const uint8_t* codes = codes_(z) + layout_.index(y, layout_.interior_columns.begin);
     Key* penalized = penalized_at(channel, z, y);
     for (int64_t i = 0; i < layout_.interior_columns.length(); ++i) {
       if (codes[i] == kInvalidPixel) {
@@ -134,6 +143,10 @@ class TileForward {
     }
   }
 
+  const Key* logits_at(int64_t channel, int64_t z, int64_t y) const {
+    return reinterpret_cast<const Key*>(call_.logits.data) +
+           call_.logits.offset(tile_.batch, channel, z, y, layout_.interior_columns.begin);
+  }
   Key* penalized_at(int64_t channel, int64_t z, int64_t y) const {
     return reinterpret_cast<Key*>(call_.penalized.data) +
            call_.penalized.offset(tile_.batch, channel, z, y, layout_.interior_columns.begin);

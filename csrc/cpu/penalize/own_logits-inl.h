@@ -6,8 +6,8 @@
 //     gate               1  1  0  0  1       ->    a' b' c  d  e'
 //     logits             a  b  c  d  e
 //
-// This happens where the plane was computed, in the first cache, before anything is written around
-// it. What is computed without a gate knows nothing of it.
+// This happens in the first cache, and what is computed without a gate knows nothing of it. Only
+// results that go around the cache as they are computed look at the gate before (PlaneResults).
 #pragma once
 
 #include "../targets/prologue.h"
