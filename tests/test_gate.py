@@ -52,7 +52,8 @@ def _composed(sample: Sample, gate: Tensor, backend: str) -> Outcome:
 def _taps(sample: Sample) -> int:
     window = sample.kwargs["kernel_size"]
     assert isinstance(window, int)
-    return window ** (sample.logits.dim() - 2)
+    taps: int = window ** (sample.logits.dim() - 2)
+    return taps
 
 
 def test_by_hand(backend: str) -> None:
