@@ -39,6 +39,7 @@ def scnp_dice_ce_loss(
     class_weights: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     distributed: bool | None = None,
     validate: bool | None = None,
     backend: str = "auto",
@@ -85,6 +86,8 @@ def scnp_dice_ce_loss(
             and their gradient is exactly 0.
         mask: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``, or beside masks of the shape of
             ``logits``; False where pixels are invalid.
+        gate: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False count with
+            their own logit in the loss on SCNP logits. The loss on plain logits does not see it.
         distributed: With ``batch_dice``, sum Dice's parts over all ranks. None: when
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
             every rank computes. With DTensors the loss is that of the whole tensors, on every
@@ -124,23 +127,24 @@ def scnp_dice_ce_loss(
         backend=backend,
     )
     check_backend(backend)
-    return _loss(logits, target, mask, check_options(options), class_weights)
+    return _loss(logits, target, mask, gate, check_options(options), class_weights)
 
 
 def _loss(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     options: DiceCEOptions,
     class_weights: Tensor | Sequence[float] | None,
 ) -> Tensor:
     """Return the loss by checked options, a scalar."""
-    on_mesh = dtensor.are_dtensors(logits, target, mask)
+    on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
     if on_mesh and options.distributed:
         raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
     over_ranks = not on_mesh and sums_over_ranks(options)
     arguments = check_arguments(
-        logits, target, options.kernel_size, options.ignore_index, mask, options.validate
+        logits, target, options.kernel_size, options.ignore_index, mask, gate, options.validate
     )
     check_channels(options, logits.shape[1])
     weights = check_class_weights(class_weights, logits)
@@ -232,9 +236,15 @@ class SCNPDiceCELoss(nn.Module):
         weights = None if class_weights is None else as_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`."""
-        return _loss(logits, target, mask, self.options, self.class_weights)
+        return _loss(logits, target, mask, gate, self.options, self.class_weights)
 
     def extra_repr(self) -> str:
         """Return the options as keyword arguments, for ``print``."""

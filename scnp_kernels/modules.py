@@ -52,7 +52,13 @@ class SCNP(nn.Module):
         self.validate = validate
         self.backend = backend
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Return the penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
         return scnp(
             logits,
@@ -60,6 +66,7 @@ class SCNP(nn.Module):
             self.kernel_size,
             ignore_index=self.ignore_index,
             mask=mask,
+            gate=gate,
             validate=self.validate,
             backend=self.backend,
         )
@@ -128,17 +135,20 @@ class SCNPLoss(nn.Module):
         target: Tensor,
         *args: Any,
         mask: Tensor | None = None,
+        gate: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only.
+        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss.
 
-        The loss is given integer label maps as int64, which torch's own losses ask for.
+        ``mask`` and ``gate``, as :func:`scnp_kernels.scnp` takes them, go to SCNP only: the loss on
+        plain logits sees neither. The loss is given integer label maps as int64, which torch's own
+        losses ask for.
         """
         self._warn_of_shards(logits)
         labels = _as_class_indices(target, logits)
         terms = []
         if self.scnp_weight != 0:
-            penalized = self.scnp(logits, target, mask)
+            penalized = self.scnp(logits, target, mask, gate)
             terms.append(_weighted(self.scnp_weight, self.loss(penalized, labels, *args, **kwargs)))
         if self.plain_weight != 0:
             terms.append(_weighted(self.plain_weight, self.loss(logits, labels, *args, **kwargs)))
