@@ -1,4 +1,4 @@
-"""The README's table of a demo is made from the demo's own files."""
+"""The table of a demo in the docs is made from the demo's own files."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ SUMMARY = (
     "Dice+CE,0,0.916454,4.5800,0.986964,144.30\n"
     "joint,mean,0.914272,2.4600,0.989161,86.05\n"
 )
-README = "# Title\n<!-- benchmark:demo-bricks begin -->old<!-- benchmark:demo-bricks end -->\nend\n"
+PAGE = "# Title\n<!-- benchmark:demo-bricks begin -->old<!-- benchmark:demo-bricks end -->\nend\n"
 
 
 def test_publishes_files_and_table(tmp_path: Path) -> None:
-    folder, results, readme = tmp_path / "out", tmp_path / "results", tmp_path / "README.md"
+    folder, results, page = tmp_path / "out", tmp_path / "results", tmp_path / "page.md"
     folder.mkdir()
     (folder / "summary.csv").write_text(SUMMARY)
     (folder / "scores.csv").write_text("scores")
     (folder / "picture.png").write_bytes(b"picture")
-    readme.write_text(README)
-    publish(folder, "bricks", results, readme)
+    page.write_text(PAGE)
+    publish(folder, "bricks", results, page)
     assert sorted(file.name for file in results.iterdir()) == [
         "bricks-scores.csv",
         "bricks.csv",
         "bricks.png",
     ]
     assert (results / "bricks.png").read_bytes() == b"picture"
-    text = readme.read_text()
+    text = page.read_text()
     assert "| Dice+CE | 0 | 0.9165 | 4.58 | 0.9870 |" in text
     assert "| **joint** | **mean** | **0.9143** | **2.46** | **0.9892** |" in text
     assert "old" not in text
     assert text.startswith("# Title\n")
     assert text.endswith("\nend\n")
-    publish(folder, "bricks", results, readme)
-    assert readme.read_text() == text
+    publish(folder, "bricks", results, page)
+    assert page.read_text() == text
 
 
 def test_a_folder_without_results_is_refused(
