@@ -1,4 +1,4 @@
-"""The table of a demo in the docs is made from the demo's own files."""
+"""Promise: the tables of the docs are made from the files of the results, and none is edited."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.demo.publish import main, publish
+from benchmarks.kernels.program import PAGES, RESULTS
+from benchmarks.kernels.readme import NOTICE, replace_blocks
+from benchmarks.kernels.results import read_results
+from benchmarks.kernels.tables import tables
 
 SUMMARY = (
     "method,seed,dice,betti0_error,cldice,seconds\n"
@@ -47,3 +51,12 @@ def test_a_folder_without_results_is_refused(
     assert "holds no summary.csv, scores.csv, picture.png; run the demo first" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_show_the_stored_results(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = tables(read_results(RESULTS), RESULTS, page.parent)
+    assert NOTICE in text
+    assert any(f"<!-- benchmark:{name} begin -->" in text for name in blocks)
+    assert replace_blocks(text, blocks) == text

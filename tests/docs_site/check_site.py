@@ -1,4 +1,4 @@
-"""Promise: every page of the built site renders, alone and on a phone, and the search finds things.
+"""Promise: every page of the site renders, without a network, on a phone too; the search finds.
 
 ``make docs-test`` builds the site and opens it in a headless Chromium: the one that the variable
 CHROMIUM names, or one on PATH. Without any it fails: what nobody looked at is not known to render.
@@ -33,8 +33,8 @@ def chromium() -> str:
     found = [named] if named else [path for name in NAMES if (path := shutil.which(name))]
     if not found or not Path(found[0]).is_file():
         pytest.fail(
-            f"CHROMIUM: got {named!r}, and found none of {', '.join(NAMES)} on PATH; takes a "
-            "Chromium's path. On Debian: apt-get install chromium",
+            f"CHROMIUM: got {named!r}, takes the path of a Chromium; without it, one of "
+            f"{', '.join(NAMES)} has to be on PATH. On Debian: apt-get install chromium",
             pytrace=False,
         )
     return found[0]
