@@ -68,3 +68,27 @@ def test_compiling_and_differentiating_go_together_in_either_order() -> None:
         torch.compile(torch.func.grad(loss), fullgraph=True)(logits)
     torch._dynamo.reset()
     torch.testing.assert_close(torch.compile(torch.func.grad(loss))(logits), expected)
+
+
+def _modules() -> list[Path]:
+    """The package's and csrc's files; the units of one target are named by their folder."""
+    files = [
+        *(CHECKOUT / "scnp_kernels").rglob("*.py"),
+        *(file for file in (CHECKOUT / "csrc").rglob("*") if file.is_file()),
+    ]
+    return [
+        file.relative_to(CHECKOUT)
+        for file in files
+        if file.name not in ("__init__.py", "_version.py")
+        and file.parent.parent.name != "targets"
+        # A source whose header has its name is named with it.
+        and not (file.suffix == ".h" and file.with_suffix(".cpp").exists())
+    ]
+
+
+@pytest.mark.parametrize("module", _modules(), ids=str)
+def test_the_map_names_every_module(module: Path) -> None:
+    words = set(
+        re.findall(r"[\w.-]+\.(?:py|h|cpp|cu)\b", (CHECKOUT / "docs/internals.md").read_text())
+    )
+    assert module.name in words

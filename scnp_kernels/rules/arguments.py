@@ -22,6 +22,7 @@ from .window import clip_window
 LOGITS_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 WIDE_UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)
+MAP_DTYPES = (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES)
 MASKS_DTYPES = (torch.bool, *LABEL_DTYPES, *WIDE_UNSIGNED_DTYPES, *LOGITS_DTYPES)
 
 KernelSize = int | Sequence[int]
@@ -162,7 +163,7 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
             "needs C = 1, and one mask per class needs the shape of logits "
             f"{tuple(logits.shape)}"
         )
-    if target.dtype not in (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES):
+    if target.dtype not in MAP_DTYPES:
         raise TypeError(
             f"target: got a label map of {target.dtype}, takes uint8, int8, int16, int32, int64, "
             "bool (when C = 1), or a floating dtype holding whole numbers"
@@ -281,12 +282,13 @@ def _same_shape(shape: Sequence[int], other: Sequence[int]) -> bool:
 
     Comparing sizes of different axes would make ``torch.export`` demand that they differ.
     """
-    return len(shape) == len(other) and all(a == b for a, b in zip(shape, other, strict=True))
+    return len(shape) == len(other) and shape == other
 
 
 def _is_map_of(label_map: Tensor, logits: Tensor) -> bool:
     """Return whether it is ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits."""
-    return any(_same_shape(label_map.shape, shape) for shape in _map_shapes(logits))
+    without, with_channel = _map_shapes(logits)
+    return _same_shape(label_map.shape, without) or _same_shape(label_map.shape, with_channel)
 
 
 def _map_shapes(logits: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
