@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+import scnp_kernels.metrics
 from scnp_kernels import scnp
 
 CHECKOUT = Path(__file__).parent.parent
@@ -41,6 +43,14 @@ def test_the_navigation_has_every_page() -> None:
     listed = NAVIGATION.findall((CHECKOUT / "mkdocs.yml").read_text())
     assert len(listed) == len(set(listed))
     assert {page.name for page in PAGES} <= set(listed)
+
+
+@pytest.mark.parametrize("module", [scnp_kernels, scnp_kernels.metrics], ids=lambda m: m.__name__)
+def test_the_api_page_has_every_public_name(module: ModuleType) -> None:
+    listed = set(re.findall(r"^::: (\S+)$", (CHECKOUT / "docs/api.md").read_text(), re.MULTILINE))
+    listed |= {name.rpartition(".")[0] for name in listed}  # of reference, what it offers
+    public = {f"{module.__name__}.{name}" for name in module.__all__ if name != "__version__"}
+    assert public <= listed
 
 
 def test_the_readme_is_short() -> None:
