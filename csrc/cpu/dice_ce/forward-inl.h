@@ -20,10 +20,10 @@
 
 #include "../../contract/calls.h"
 #include "../../contract/geometry.h"
+#include "../gate/own_logits-inl.h"
 #include "../kernels.h"
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
-#include "../penalize/own_logits-inl.h"
 #include "../penalize/penalized_planes-inl.h"
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"

@@ -11,11 +11,11 @@
 
 #include "../../contract/calls.h"
 #include "../../contract/geometry.h"
+#include "../gate/own_logits-inl.h"
 #include "../kernels.h"
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../tiling/tiles.h"
-#include "own_logits-inl.h"
 #include "penalized_planes-inl.h"
 
 SCNP_TARGET_BEGIN
