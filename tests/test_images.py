@@ -275,6 +275,35 @@ def test_one_transparent_colour(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(file), MASK)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_one_transparent_grey_of_any_depth(depth: int, tmp_path: Path) -> None:
+    file = tmp_path / "mask.png"
+    paper = 2**depth - 1
+    for ink in (1, 2) if depth > 1 else ():
+        png(file, np.where(MASK, ink, paper)[..., None], depth, key=struct.pack(">H", paper))
+        assert np.array_equal(read_mask(file), MASK)
+        assert np.array_equal(read_labels(file, 3), MASK * ink)
+    png(file, np.where(MASK, paper, 0)[..., None], depth, key=struct.pack(">H", 0))
+    assert np.array_equal(read_mask(file), MASK)
+    png(file, np.where(MASK, 0, paper)[..., None], depth, key=struct.pack(">H", paper))
+    with pytest.raises(DataError, match=r"mask\.png: is black or transparent everywhere"):
+        read_mask(file)
+
+
+def test_the_fourth_byte_of_a_bitmap_is_alpha_where_it_says_something(tmp_path: Path) -> None:
+    file = tmp_path / "mask.bmp"
+    for height in (48, 47):
+        alpha = ALPHA.astype(np.uint8)[:height]
+        white = np.full((height, 64, 3), 255, np.uint8)
+        Image.fromarray(np.dstack((white, alpha))).save(file)
+        assert np.array_equal(read_mask(file), MASK[:height])
+        assert read_bands(file).shape == (height, 64, 3)
+        for nothing in (0, 255):  # bytes that most programs leave unset
+            drawn = np.dstack((*[alpha] * 3, np.full_like(alpha, nothing)))
+            Image.fromarray(drawn).save(file)
+            assert np.array_equal(read_mask(file), MASK[:height])
+
+
 def test_alpha_is_no_band_of_an_image(tmp_path: Path) -> None:
     layer([90, 10, 0], [20, 30, 40], ALPHA).save(tmp_path / "image.png")
     assert read_bands(tmp_path / "image.png").shape == (48, 64, 3)
@@ -502,6 +531,17 @@ def test_several_levels_after_a_lossy_codec_are_refused(
         read_mask(file)
 
 
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("value", [1, 2, 20])
+def test_a_mask_too_dark_for_its_lossy_codec_is_refused(
+    value: int, quality: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "mask.jpg"
+    Image.fromarray(SHAPES["rings"].astype(np.uint8) * value).save(file, quality=quality)
+    with pytest.raises(DataError, match=r"mask\.jpg: went through a lossy codec .* up to \d+"):
+        read_mask(file)
+
+
 @pytest.mark.parametrize("codec", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
 def test_labels_of_a_lossy_codec_are_refused(codec: str, tmp_path: Path) -> None:
     file = tmp_path / f"labels.{codec.lower()}"
@@ -607,6 +647,44 @@ def test_infrared_that_is_tagged_as_alpha_is_kept(
         read_colour(file)
 
 
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+def test_bands_keep_their_order_beside_one_that_is_tagged_as_alpha(
+    photometric: Literal["rgb", "minisblack"], tmp_path: Path
+) -> None:
+    file = tmp_path / "image.tif"
+    stored = np.random.default_rng(0).integers(1, 60000, (20, 30, 5)).astype(np.uint16)
+    others = ["unspecified"] * (1 if photometric == "rgb" else 3)
+    tifffile.imwrite(
+        file, stored, photometric=photometric, planarconfig="contig",
+        extrasamples=["unassalpha", *others],
+    )  # fmt: skip
+    np.testing.assert_allclose(read_bands(file), stored / stored.max(), rtol=1e-6)
+
+
+def test_infrared_that_is_tagged_as_alpha_makes_no_mask(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for bands in (2, 4):
+        stored = random.integers(1, 60000, (20, 30, bands)).astype(np.uint16)
+        png(tmp_path / "mask.png", stored, 16)
+        for read in (read_mask, lambda file: read_labels(file, 3)):
+            with pytest.raises(DataError, match=rf"mask\.png: has {bands} bands"):
+                read(tmp_path / "mask.png")
+    # Half-transparent where something is, and something is nearly everywhere.
+    layer([9] * 3, [9] * 3, ~MASK * 100).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), ~MASK)
+    assert read_bands(tmp_path / "mask.png").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(("photometric", "name"), [("separated", "CMYK"), ("cielab", r"L\*a\*b\*")])
+def test_coded_colours_of_sixteen_bits_are_refused_with_what_to_do(
+    photometric: str, name: str, tmp_path: Path
+) -> None:
+    stored = np.zeros((48, 64, 4 if photometric == "separated" else 3), np.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", stored, photometric=photometric)
+    with pytest.raises(DataError, match=rf"is in {name} of uint16; takes grey, or red, green"):
+        read_bands(tmp_path / "image.tif")
+
+
 def test_topology_trains_on_five_bands(tmp_path: Path) -> None:
     data = write_images(tmp_path / "bands")
     for split in ("train", "val", "test"):
@@ -671,6 +749,16 @@ def test_the_demo_stops_at_a_loss_that_is_not_finite(
     assert "error: seed 0, Dice+CE: the loss is nan at iteration " in captured.err
     assert "Compared with" not in captured.out
     assert list(out.iterdir()) == []
+
+
+def test_nothing_to_measure_is_an_error_of_thickness(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_images(tmp_path / "data")
+    for index in range(2):
+        save(data / "val" / "masks" / f"{index}.png", np.zeros((32, 32)))
+    error = failing(capsys, "thickness", data, "--split", "val")
+    assert error.endswith(f"{data / 'val'}: no mask has a foreground (nonzero) pixel")
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -231,6 +231,9 @@ def test_nrrd_axes_that_are_not_space(tmp_path: Path) -> None:
     same(tmp_path / "one.nrrd", IMAGE, SPACING)
     nrrd.write(str(tmp_path / "two.nrrd"), np.stack((xyz, xyz)), header)
     refused(tmp_path / "two.nrrd", "the kinds vector, domain, domain, domain")
+    film = {"kinds": ["domain", "domain", "time"], "spacings": list(SPACING[::-1])}
+    nrrd.write(str(tmp_path / "film.nrrd"), xyz, film)
+    refused(tmp_path / "film.nrrd", "not all of its axes lie in space")
 
 
 # --- TIFF -------------------------------------------------------------------------------------
@@ -408,6 +411,23 @@ def test_plain_zarr(tmp_path: Path) -> None:
     same(file, LABELS > 0, None)
     array.attrs["element_size_um"] = SPACING
     same(file, LABELS > 0, SPACING)
+
+
+def test_arrays_of_a_zarr_group(tmp_path: Path) -> None:
+    file = tmp_path / "case.zarr"
+    group = zarr.open_group(str(file), mode="w")
+    group.create_array("raw", data=IMAGE)
+    group.create_array("labels", data=LABELS)  # an array, no group of OME-Zarr
+    same(file, IMAGE, None)
+    assert np.array_equal(read_volume_labels(file).array, LABELS)
+    nested = zarr.open_group(str(tmp_path / "nested.zarr"), mode="w")
+    nested.create_array("volumes/raw", data=IMAGE).attrs["element_size_um"] = SPACING
+    nested.create_array("volumes/labels", data=LABELS)
+    nested.create_array("volumes/notes", data=np.zeros(3))
+    same(tmp_path / "nested.zarr", IMAGE, SPACING)
+    assert np.array_equal(read_volume_labels(tmp_path / "nested.zarr").array, LABELS)
+    zarr.open_group(str(tmp_path / "none.zarr"), mode="w")
+    refused(tmp_path / "none.zarr", "holds no array")
 
 
 def mrc(file: Path, array: Array, size: tuple[float, ...] | None = SPACING) -> Path:

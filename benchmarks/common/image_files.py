@@ -32,7 +32,7 @@ SIXTEEN_BITS = re.compile(r";16[BLNS]")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 # Coded colours, which only their conversion makes comparable: ink, luminance with chroma, L*a*b*.
 CODED_MODES = ("CMYK", "YCbCr", "LAB", "HSV")
-CODED_PHOTOMETRICS = (5, 6, 8, 9)
+CODED_PHOTOMETRICS = {5: "CMYK", 6: "YCbCr", 8: "L*a*b*", 9: "L*a*b*"}
 LOSSY_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}
 # By TIFF's number of the compression: its name, and whether it always loses something.
 LOSSY_COMPRESSIONS = {
@@ -63,6 +63,7 @@ class StoredImage:
     values: Pixels  # [height, width, bands]; of a palette the indices
     full_scale: float | None  # the largest value that up to 8 bits hold; None where deeper
     alpha: Pixels | None = None  # [height, width]
+    alpha_place: int | None = None  # among the bands; None where it is the last
     palette: npt.NDArray[np.uint8] | None = None  # [entries, 4]: red, green, blue, alpha
     lossy_codec: str | None = None  # the codec's name, if it may have changed values
     surely_lossy: bool = False
@@ -76,6 +77,7 @@ class StoredImage:
             _turned(self.values, orientation),
             self.full_scale,
             alpha,
+            self.alpha_place,
             self.palette,
             self.lossy_codec,
             self.surely_lossy,
@@ -85,18 +87,30 @@ class StoredImage:
     def bands(self) -> Pixels:
         """[height, width, bands] of an image: a palette's colours instead of its indices.
 
-        Alpha is no band, unless it cannot be alpha: most of it lies between transparent and
-        opaque. So infrared looks beside colours, which programs tag as alpha.
+        Alpha is no band, unless it cannot be alpha.
         """
         if self.palette is not None:
             return entries(self.palette, self.values[:, :, 0])[:, :, :3]
-        if self.alpha is None:
+        if self.alpha is None or not self.alpha_is_a_band:
             return self.values
+        place = self.values.shape[2] if self.alpha_place is None else self.alpha_place
+        before, after = self.values[:, :, :place], self.values[:, :, place:]
+        return np.concatenate((before, self.alpha[:, :, np.newaxis], after), axis=2)
+
+    @property
+    def alpha_is_a_band(self) -> bool:
+        """Whether alpha looks like infrared beside colours, which programs tag as alpha.
+
+        Most of it lies between transparent and opaque, and most of it is not of one value.
+        """
+        if self.alpha is None or self.palette is not None:
+            return False
         opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind in "ui" else 1
         in_between = (self.alpha != 0) & (self.alpha != opaque)
-        if in_between.mean() < MOSTLY or (self.alpha == self.alpha.flat[0]).all():
-            return self.values
-        return np.concatenate((self.values, self.alpha[:, :, np.newaxis]), axis=2)
+        if in_between.mean() < MOSTLY:
+            return False
+        _, pixels = np.unique(self.alpha, return_counts=True)
+        return bool(pixels.max() < MOSTLY * self.alpha.size)
 
 
 def entries(palette: npt.NDArray[np.uint8], indices: Pixels) -> npt.NDArray[np.uint8]:
@@ -160,6 +174,11 @@ def _read_tiff(file: Path) -> StoredImage:
             raise DataError(_several(file, images))
         codec, surely = LOSSY_COMPRESSIONS.get(int(page.compression), (None, False))
         if page.photometric in CODED_PHOTOMETRICS and codec is None:
+            if page.dtype != np.uint8:
+                coded = CODED_PHOTOMETRICS[page.photometric]
+                raise DataError(
+                    f"{file}: is in {coded} of {page.dtype}; takes grey, or red, green and blue"
+                )
             return _from_pillow(file)
         values = page.asarray()
         if page.axes == "SYX":
@@ -172,7 +191,7 @@ def _read_tiff(file: Path) -> StoredImage:
         palette = None
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
             palette = _tiff_palette(page.colormap)
-        alpha = None
+        alpha, place = None, None
         marked = [place for place, kind in enumerate(page.extrasamples) if kind in (1, 2)]
         if marked:
             place = values.shape[2] - len(page.extrasamples) + marked[0]
@@ -180,7 +199,7 @@ def _read_tiff(file: Path) -> StoredImage:
         bits = page.bitspersample
         full_scale = _full_scale(values, bits if isinstance(bits, int) else 16)
         tag = page.tags.get(ORIENTATION)
-        stored = StoredImage(values, full_scale, alpha, palette, codec, surely)
+        stored = StoredImage(values, full_scale, alpha, place, palette, codec, surely)
         return stored.turned(int(tag.value) if tag is not None else 1)
 
 
@@ -200,12 +219,9 @@ def _tiff_palette(colormap: Pixels) -> npt.NDArray[np.uint8]:
 def _read_other(file: Path, start: bytes) -> StoredImage:
     if start[:8] == PNG_SIGNATURE and start[24] == 16:
         return _from_imagecodecs(file, "png_decode")
-    stored = _from_pillow(file)
     if start[:8] == PNG_SIGNATURE and start[24] in (2, 4) and start[25] == 0:
-        largest = 2 ** start[24] - 1  # grey samples of 2 or 4 bits, which Pillow stretches to 255
-        values = stored.values // (255 // largest)
-        return StoredImage(values, float(largest), stored.alpha)
-    return stored
+        return _from_pillow(file, grey_bits=start[24])
+    return _from_pillow(file)
 
 
 def _from_imagecodecs(file: Path, decoder: str) -> StoredImage:
@@ -219,10 +235,12 @@ def _from_imagecodecs(file: Path, decoder: str) -> StoredImage:
     with any_size(), Image.open(file) as picture:
         picture.load()  # an orientation may stand behind the pixels
         codec = LOSSY_FORMATS.get(picture.format or "")
-        return StoredImage(planes, None, alpha, None, codec).turned(_orientation(picture))
+        stored = StoredImage(planes, None, alpha, lossy_codec=codec)
+        return stored.turned(_orientation(picture))
 
 
-def _from_pillow(file: Path) -> StoredImage:
+def _from_pillow(file: Path, grey_bits: int = 8) -> StoredImage:
+    """What Pillow decodes; grey samples of 2 or 4 ``grey_bits``, which it stretches to 255."""
     with any_size(), Image.open(file) as picture:
         images = getattr(picture, "n_frames", 1)
         if images > 1 and picture.format != "MPO":  # whose others are previews
@@ -230,6 +248,7 @@ def _from_pillow(file: Path) -> StoredImage:
         depth_lost = picture.mode not in DEEP_MODES and SIXTEEN_BITS.search(str(picture.tile))
         if picture.format == "PPM":
             _check_netpbm(file, picture)
+        skipped = _skipped_alpha(file, picture)
         picture.load()
         codec, surely = LOSSY_FORMATS.get(picture.format or ""), False
         if picture.format in ("JPEG", "MPO"):
@@ -246,14 +265,34 @@ def _from_pillow(file: Path) -> StoredImage:
                 "PNG or TIFF"
             )
         orientation = _orientation(picture)
-        values, alpha, palette = _planes(picture)
+        values, alpha, palette = _planes(picture, 255 // (2**grey_bits - 1))
         _check_numbers(file, values)
-        stored = StoredImage(values, _full_scale(values, 8), alpha, palette, codec, surely)
+        stored = StoredImage(
+            values,
+            _full_scale(values, grey_bits),
+            skipped if alpha is None else alpha,
+            palette=palette,
+            lossy_codec=codec,
+            surely_lossy=surely,
+        )
         return stored.turned(orientation)
 
 
-def _planes(picture: Image.Image) -> tuple[Pixels, Pixels | None, npt.NDArray[np.uint8] | None]:
-    """Values [height, width, bands], alpha and palette of a picture."""
+def _skipped_alpha(file: Path, picture: ImageFile) -> Pixels | None:
+    """The fourth bytes of a bitmap's pixels, where they differ: as Pillow itself writes alpha."""
+    for tile in picture.tile if picture.format == "BMP" else ():
+        if tile.codec_name == "raw" and isinstance(tile.args, tuple) and tile.args[0] == "BGRX":
+            width, height = picture.size
+            stored = np.fromfile(file, np.uint8, width * height * 4, offset=tile.offset)
+            alpha = stored.reshape(height, width, 4)[:: tile.args[2], :, 3]
+            return None if (alpha == alpha[0, 0]).all() else alpha
+    return None
+
+
+def _planes(
+    picture: Image.Image, stretched: int
+) -> tuple[Pixels, Pixels | None, npt.NDArray[np.uint8] | None]:
+    """Values [height, width, bands], alpha and palette of a picture; grey is as stored again."""
     if picture.mode in ("P", "PA"):
         stored = np.asarray(picture)
         picture.apply_transparency()
@@ -273,8 +312,10 @@ def _planes(picture: Image.Image) -> tuple[Pixels, Pixels | None, npt.NDArray[np
     if picture.mode == "RGBX":
         return planes[:, :, :3], None, None
     transparent = picture.info.get("transparency")
+    if stretched > 1:
+        planes = planes // stretched
     if isinstance(transparent, (int, tuple)):  # one value or colour stands for "nothing here"
-        seen = (planes != np.asarray(transparent)).any(axis=2)
+        seen = (planes != np.asarray(transparent).astype(planes.dtype)).any(axis=2)
         return planes, seen.astype(np.uint8) * 255, None
     return planes, None, None
 

@@ -51,7 +51,13 @@ def foreground(file: Path, values: Values, lossy: bool = False) -> npt.NDArray[n
     nonzero: npt.NDArray[np.bool_] = (values != 0).any(axis=-1)
     if values.dtype == np.bool_ or not nonzero.any():
         return nonzero
-    if values.dtype.kind in "ui" and not lossy and int(values.max()) < SMALL_LABELS:
+    if values.dtype.kind in "ui" and int(values.max()) < SMALL_LABELS:
+        if lossy:
+            raise DataError(
+                f"{file}: went through a lossy codec and holds numbers up to {values.max()} only, "
+                "which are as dark as what such codecs leave beside borders; takes a mask whose "
+                "foreground is brighter (255), or PNG or TIFF"
+            )
         return nonzero
     brightest = values.max(axis=-1)
     if not _has_shades(brightest) or (not lossy and are_exact(values)):
@@ -128,10 +134,8 @@ def _half_way(file: Path, brightest: Values) -> float:
     ridge = (middle >= 0.95 * around.max(axis=1)) & (middle > dark + RIDGES[0] * span)
     faint = ridge & (middle < dark + RIDGES[1] * span)
     several = has_plateau and float(np.ptp(np.percentile(plateau, (3, 97)))) > SPREAD * span
-    too_dim = brightest.dtype.kind in "ui" and largest < SMALL_LABELS
     if (
-        too_dim
-        or brightest.min() < 0
+        brightest.min() < 0
         or dark > DARKEST_PEAK * bright
         or several
         or (between & steady).sum() > STEADY_BETWEEN * is_bright.sum()

@@ -100,10 +100,9 @@ def _checked(file: Path, stored: StoredImage) -> Pixels:
     values = stored.values
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{file}: holds values that are not finite; takes 0 where nothing is")
-    if values.shape[2] not in (1, 3):
-        raise DataError(
-            f"{file}: has {values.shape[2]} bands, takes a mask of one (or of three: colours)"
-        )
+    if values.shape[2] not in (1, 3) or stored.alpha_is_a_band:
+        bands = values.shape[2] + stored.alpha_is_a_band
+        raise DataError(f"{file}: has {bands} bands, takes a mask of one (or of three: colours)")
     return values
 
 

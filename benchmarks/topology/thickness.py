@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         options.data, options.split, classes=options.classes, mask_key=options.mask_key
     )
     truths = [sample.truth for sample in samples]
-    share = check_foreground(options.data / options.split, truths, classes=options.classes)
+    share = check_foreground(options.data / options.split, truths, True, options.classes)
     spacings = _spacings(options, samples)
     print(share, end="\n\n")
     measured = class_thickness(truths, options.classes, spacings)

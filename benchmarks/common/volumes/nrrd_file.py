@@ -41,7 +41,9 @@ def _lengths(header: dict[str, Any], axes: int) -> list[float | None]:
     if directions is not None:
         rows = [np.atleast_1d(np.asarray(row, np.float64)) for row in directions]
         return [None if np.isnan(row).any() else float(np.linalg.norm(row)) for row in rows]
-    outside = ("vector", "list", "color", "matrix", "point", "scalar", "complex", "quaternion")
+    outside = (
+        "time", "vector", "list", "color", "matrix", "point", "scalar", "complex", "quaternion"
+    )  # fmt: skip
     kinds = [str(kind).lower() for kind in header.get("kinds", [])] or ["domain"] * axes
     spacings = header.get("spacings")
     lengths = [float("nan")] * axes if spacings is None else [float(s) for s in spacings]

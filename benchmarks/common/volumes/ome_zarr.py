@@ -29,7 +29,7 @@ def read(file: Path, labels: bool) -> Volume:
     root = zarr.open(str(file), mode="r")
     if isinstance(root, zarr.Array):
         return _plain(root)
-    if labels and "labels" in root:
+    if labels and "labels" in root.group_keys():
         names = list(root["labels"].group_keys())
         if len(names) != 1:
             raise DataError(
@@ -39,13 +39,21 @@ def read(file: Path, labels: bool) -> Volume:
     attributes = dict(root.attrs)
     described = attributes.get("ome", attributes)  # version 0.5, or 0.4
     if "multiscales" not in described:
-        return _plain(root[chosen_array(file, list(root.array_keys()), labels)])
+        return _plain(root[chosen_array(file, _volumes(root), labels)])
     scales = described["multiscales"][0]
     finest = scales["datasets"][0]
     # Lower levels of labels hold numbers that no object has: means of its neighbours'.
     array = np.asarray(root[finest["path"]])
     axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in scales["axes"]]
     return _arranged(file, array, axes, _scale(len(axes), finest, scales))
+
+
+def _volumes(group: Any, before: str = "") -> list[str]:
+    """The paths of all arrays of three axes or more in a group and those below it."""
+    found = [before + name for name in group.array_keys() if group[name].ndim >= 3]
+    for name in group.group_keys():
+        found += _volumes(group[name], f"{before}{name}/")
+    return found
 
 
 def _plain(array: Any) -> Volume:
