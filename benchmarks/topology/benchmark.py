@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
 from benchmarks.topology import losses, statistics
 from benchmarks.topology.options import add_results_arguments, report_folder
 from benchmarks.topology.records import data_set_folders
@@ -159,20 +157,15 @@ def draw(results: Results, split: str, cells: dict[tuple[Method, str], Cell], fi
     """One panel per measure, one row per loss, one point per mode with its deviation."""
     measures = results.configuration.measures
     names = [name for name in losses.LOSSES if any(m.loss == name for m, _ in cells)]
-    figure = Figure(
-        figsize=(1 + 4.2 * len(measures), 1.6 + 0.55 * len(names)), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        _draw_panel(axes, names, measure, cells)
-    panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
-    panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=9)
-    figure.suptitle(f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11)
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 1 + 4.2 * len(measures), 1.6 + 0.55 * len(names)) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            _draw_panel(axes, names, measure, cells)
+        panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=9)
+        figure.suptitle(f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11)
 
 
 def _draw_panel(

@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
 from benchmarks.kernels.machine import load_average, machine_facts
 from benchmarks.kernels.wording import number, times
 from benchmarks.topology.errors import UsageError
@@ -141,17 +139,14 @@ def _added(cost: Cost, reference: Cost) -> list[str]:
 def draw(file: Path, title: str, costs: dict[str, Cost]) -> None:
     """Time and memory of every loss and form of SCNP, on logarithmic axes."""
     subjects = [subject for subject in SUBJECTS if subject in costs]
-    figure = Figure(figsize=(9, 1.2 + 0.35 * len(subjects)), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    _bars(left, [costs[s].milliseconds()[1] for s in subjects], subjects, "ms per iteration")
-    memory = [(costs[s].tensors + costs[s].arrays) / MEBIBYTE for s in subjects]
-    _bars(right, memory, subjects, "MiB at most (tensors and arrays)")
-    left.set_yticks(range(len(subjects)), [_title(subject) for subject in subjects])
-    left.invert_yaxis()
-    figure.suptitle(title)
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 9, 1.2 + 0.35 * len(subjects)) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        _bars(left, [costs[s].milliseconds()[1] for s in subjects], subjects, "ms per iteration")
+        memory = [(costs[s].tensors + costs[s].arrays) / MEBIBYTE for s in subjects]
+        _bars(right, memory, subjects, "MiB at most (tensors and arrays)")
+        left.set_yticks(range(len(subjects)), [_title(subject) for subject in subjects])
+        left.invert_yaxis()
+        figure.suptitle(title)
 
 
 def _bars(axes: Axes, values: list[float], subjects: list[str], label: str) -> None:

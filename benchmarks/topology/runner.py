@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,15 +25,11 @@ from benchmarks.common.memory import peak_mebibytes
 from benchmarks.common.this_process import ThisProcess
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
-from benchmarks.topology.datasets import DataSet, read_data_set
+from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import RUN, gather, write_run
 from benchmarks.topology.scoring import Score, score_image
-from benchmarks.topology.training import (
-    TrainingError,
-    segment,
-    train,
-)
+from benchmarks.topology.training import TrainingError, segment, train
 
 CHECKPOINT = "checkpoint.pt"
 PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iteration
@@ -43,10 +39,11 @@ PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iterat
 class Job:
     """Everything that a worker needs, small enough to send."""
 
-    data: Path
+    read: Callable[[], DataSet]
     configuration: Configuration
     out: Path  # the data set's output folder
-    device: str
+    device: str = "cpu"
+    threads: int = 1
 
 
 @dataclass
@@ -165,16 +162,8 @@ def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) 
 
 def _prepare(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
     global _worker
-    torch.set_num_threads(1)
-    configuration = job.configuration
-    data = read_data_set(
-        job.data,
-        configuration.tests,
-        configuration.crop,
-        configuration.classes,
-        configuration.mask_key,
-    )
-    _worker = Worker(job, data, advances, stopping, parent)
+    torch.set_num_threads(job.threads)
+    _worker = Worker(job, job.read(), advances, stopping, parent)
 
 
 def _run(key: RunKey) -> str:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
@@ -109,30 +107,27 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
     """Every measure over the window; the plain loss as a level, the thickness as a line."""
     split = results.configuration.tests[0]
     measures = results.configuration.measures
-    figure = Figure(figsize=(4.2 * len(measures), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        for mode in ("off", "on", "joint"):
-            shown = [method for method in methods if method.mode == mode]
-            means = [results.values(method, split, measure).mean() for method in shown]
-            style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
-            if mode == "off":
-                for level in means:
-                    axes.axhline(level, linestyle="--", **style)
-            elif shown:
-                widths = [max(method.window) for method in shown]
-                axes.plot(widths, means, marker=MARKERS[mode], **style)
-        axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
-        if thickness is not None:
-            axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
-        axes.set_xlabel("w, pixels")
-        axes.set_title(TITLES[measure])
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=9)
-    figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 4.2 * len(measures), 3.6) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            for mode in ("off", "on", "joint"):
+                shown = [method for method in methods if method.mode == mode]
+                means = [results.values(method, split, measure).mean() for method in shown]
+                style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
+                if mode == "off":
+                    for level in means:
+                        axes.axhline(level, linestyle="--", **style)
+                elif shown:
+                    widths = [max(method.window) for method in shown]
+                    axes.plot(widths, means, marker=MARKERS[mode], **style)
+            axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
+            if thickness is not None:
+                axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
+            axes.set_xlabel("w, pixels")
+            axes.set_title(TITLES[measure])
+            axes.grid(alpha=0.3)
+        panels[0].legend(fontsize=9)
+        figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
 
 
 def _window(method: Method) -> str:
