@@ -165,7 +165,9 @@ def draw(results: Results, split: str, cells: dict[tuple[Method, str], Cell], fi
         panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", fontsize=9)
-        figure.suptitle(f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11)
+        figure.suptitle(
+            f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11
+        )
 
 
 def _draw_panel(

@@ -173,7 +173,9 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
         for axes, measure in zip(panels, measures, strict=True):
             for method in dict.fromkeys(version.method for version in versions):
                 of_method = [version for version in versions if version.method == method]
-                summaries = [statistics.over_seeds(version.scores[measure]) for version in of_method]
+                summaries = [
+                    statistics.over_seeds(version.scores[measure]) for version in of_method
+                ]
                 axes.errorbar(
                     [windows.index(version.window) for version in of_method],
                     [summary.mean for summary in summaries],
@@ -189,7 +191,9 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
             axes.set_title(f"{TITLES[measure]} ({better} is better)", fontsize=11)
             axes.grid(alpha=0.3)
         panels[0].legend(fontsize=9)
-        figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards")
+        figure.suptitle(
+            f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards"
+        )
 
 
 def _side(window: tuple[int, ...] | None) -> str:

@@ -8,7 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +29,6 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmarks.common.memory import peak_mebibytes
-from benchmarks.common.this_process import ThisProcess
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
@@ -98,7 +104,7 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
             mininterval=0.5 if terminal else 60,
             desc=job.out.name,
         ) as bar,
-        _here(job, advances, stopping)
+        _this_process(job, advances, stopping)
         if one_process
         else ProcessPoolExecutor(
             min(workers, len(todo)),
@@ -145,11 +151,13 @@ def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
 
 
 @contextmanager
-def _here(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
+def _this_process(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
+    """A thread of this process, so that the bar moves on meanwhile."""
     threads = torch.get_num_threads()
+    arguments = (job, advances, stopping, os.getppid())
     try:
-        _prepare(job, advances, stopping, os.getppid())
-        yield ThisProcess()
+        with ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments) as pool:
+            yield pool
     finally:
         torch.set_num_threads(threads)
 
