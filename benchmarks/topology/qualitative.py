@@ -144,9 +144,10 @@ def draw(
         show(image_axes, "image", np.asarray(window.of(shown)))
         show_truth(truth_axes, truth, window)
         for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=True):
+            error = betti0_error(prediction, truth, connectivity)
             title = (
-                f"{LOSS_TITLES[method.loss]}, {MODE_TITLES[method.mode]}: Betti-0 error "
-                f"{betti0_error(prediction, truth, connectivity)}, Dice {dice(prediction, truth):.3f}"
+                f"{LOSS_TITLES[method.loss]}, {MODE_TITLES[method.mode]}: Betti-0 error {error}, "
+                f"Dice {dice(prediction, truth):.3f}"
             )
             show_segmentation(axes, title, prediction, truth, marks[method.mode], window)
             below = f"{counted(marks[method.mode])}\n{_means(results, method, split)}"
