@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import rows, tables
+from benchmarks.kernels import peers
 from tests.gpu_day import report
 from tests.gpu_day.__main__ import Run, fresh
 from tests.gpu_day.stages import BUDGET, Choice, Program, Stage, stages
@@ -314,9 +315,7 @@ def gpu() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SCNP_REHEARSAL", "reference")
         # Compiling takes longer than everything else here.
-        for part in ("penalization", "losses"):
-            module = importlib.import_module(f"benchmarks.gpu.{part}")
-            patched.setattr(module, "compiled", lambda function: function)
+        patched.setattr(peers, "compiled", lambda function, _: function)
         yield importlib.import_module("benchmarks.gpu.program")
     for name in _of_torch():
         sys.modules.pop(name, None)
@@ -361,7 +360,7 @@ def test_a_wrong_result_has_no_time(gpu: ModuleType, tmp_path: Path) -> None:
     copy, ours, listing = tables.last_of_each(rows.read(file))
     assert copy["state"] == listing["state"] == "measured"
     assert ours["state"] == "failed"
-    assert "WrongResultError: values" in ours["reason"]
+    assert "WrongResultError: scnp, values" in ours["reason"]
     assert "forward_ms" not in ours
 
 

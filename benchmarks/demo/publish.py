@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.files import written_whole
+from benchmarks.common.readme import update_file
+from benchmarks.common.tables import markdown
 from benchmarks.demo.report import MEAN
-from benchmarks.kernels.readme import update_file
-from benchmarks.topology.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"summary.csv": ".csv", "scores.csv": "-scores.csv", "picture.png": ".png"}

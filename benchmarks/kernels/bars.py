@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.common.tables import number, times
 from benchmarks.kernels.cases import (
     DICE_CE,
     DICE_CE_COMPILED,
@@ -27,7 +28,6 @@ from benchmarks.kernels.results import (
     Results,
     ratio,
 )
-from benchmarks.kernels.wording import number, times
 
 
 @dataclass(frozen=True)

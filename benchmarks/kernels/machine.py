@@ -77,9 +77,9 @@ def caches() -> dict[str, int]:
     return found
 
 
-def last_level_cache_bytes() -> int:
-    """Size of the largest cache."""
-    return max(caches().values(), default=_DEFAULT_CACHE)
+def past_cache_bytes() -> int:
+    """Twice the largest cache: so much does not stay in it."""
+    return 2 * max(caches().values(), default=_DEFAULT_CACHE)
 
 
 def git_revision() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import losses
 from benchmarks.topology.benchmark import Cell, cell, verdict
 from benchmarks.topology.errors import UsageError
@@ -23,7 +24,6 @@ from benchmarks.topology.results import (
     plain,
     read_results,
 )
-from benchmarks.topology.tables import write_table
 
 MEASURES = ("betti0_error", "dice", "cldice")
 HATCHES = {"on": "", "joint": "//"}

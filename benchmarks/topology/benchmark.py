@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import losses, statistics
 from benchmarks.topology.options import add_results_arguments, report_folder
 from benchmarks.topology.records import data_set_folders
@@ -26,7 +27,6 @@ from benchmarks.topology.results import (
     plain,
     read_results,
 )
-from benchmarks.topology.tables import write_table
 
 SIGNIFICANT = 0.05
 COLOURS = {"off": "black", "on": "#009E73", "joint": "#E69F00"}

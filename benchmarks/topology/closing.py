@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy.ndimage import binary_closing
 
 from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import statistics
 from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, texts
 from benchmarks.topology.configuration import Configuration
@@ -30,7 +31,6 @@ from benchmarks.topology.results import (
     read_results,
 )
 from benchmarks.topology.scoring import Score, score_image
-from benchmarks.topology.tables import write_table
 
 BACKGROUND = 0
 WINDOWS = ((3,), (5,), (7,))

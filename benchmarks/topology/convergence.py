@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
@@ -24,7 +25,6 @@ from benchmarks.topology.results import (
     comparable,
     read_results,
 )
-from benchmarks.topology.tables import write_table
 
 WIDE = 4  # times the lowest error: from there on a logarithm shows more, and has enough numbers
 NEARLY = 0.99  # of the last Dice: where a training is as good as done

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
@@ -21,7 +22,6 @@ from benchmarks.topology.results import (
     Results,
     read_results,
 )
-from benchmarks.topology.tables import write_table
 from benchmarks.topology.thickness import structure_thickness
 from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.common.files import written_whole
-from benchmarks.kernels.readme import update_file
+from benchmarks.common.readme import update_file
+from benchmarks.common.tables import markdown
 from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, texts, verdict
 from benchmarks.topology.options import add_results_arguments, report_folder
 from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES, data_set_folders
@@ -23,7 +24,6 @@ from benchmarks.topology.results import (
     plain,
     read_results,
 )
-from benchmarks.topology.tables import markdown
 
 USUAL_LOSS = "ce_dice"
 NOTICEABLE_DICE = 0.01  # a smaller change of Dice goes without saying

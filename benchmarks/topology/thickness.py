@@ -12,12 +12,12 @@ from scipy.ndimage import distance_transform_edt, maximum_filter
 from skimage.morphology import skeletonize
 
 from benchmarks.common.images import DataError, check_foreground
+from benchmarks.common.tables import markdown, write_table
 from benchmarks.common.volumes import Spacing
 from benchmarks.topology.datasets import Labels, Sample, read_split
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.options import check_classes, lengths, positive
-from benchmarks.topology.tables import markdown, write_table
 from benchmarks.topology.windows import (
     LARGEST_WINDOW,
     NEAR,
