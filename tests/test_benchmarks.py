@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import readme
 from benchmarks.harness import memory
+from benchmarks.harness.clocks import GpuClock
 from benchmarks.harness.processes import Elsewhere
-from benchmarks.harness.subject import WrongResultError
+from benchmarks.harness.subject import Rotation, Subject, WrongResultError
 from benchmarks.harness.turns import Effort, Measured
 from benchmarks.harness.worker import Prepared, Sample, Worker
-from benchmarks.kernels import bars, check, compare, inputs, peers, program, results
+from benchmarks.kernels import bars, check, compare, inputs, machine, peers, program, results
 from benchmarks.kernels.cases import (
     BOOL_MASKS,
     COPY,
@@ -284,6 +286,62 @@ def test_what_goes_wrong_in_a_process_is_told() -> None:
     with pytest.raises(RuntimeError, match="no such implementation ended with status -9"):
         worker.ask("prepare", CASE_2D)
     worker.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a shell script")
+def test_a_compiler_that_speaks_no_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "c++"
+    script.write_bytes(b"#!/bin/sh\necho 'compilateur \xe9trange 1.0'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{script} -O2")
+    assert machine.compiler() == "compilateur \N{REPLACEMENT CHARACTER}trange 1.0"
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
+    assert machine.compiler() == "none"
+
+
+class Graphics:
+    """What of torch.cuda a clock asks, as a log; every event is a second after the last."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def _sleep(self, _cycles: int) -> None:
+        self.log.append("hold")
+
+    def synchronize(self) -> None:
+        self.log.append("wait")
+
+    def Event(self, enable_timing: bool) -> Graphics.Mark:  # noqa: N802
+        assert enable_timing
+        return Graphics.Mark(self)
+
+    class Mark:
+        """A CUDA event."""
+
+        def __init__(self, graphics: Graphics) -> None:
+            self.graphics = graphics
+            self.seconds = 0
+
+        def record(self) -> None:
+            self.graphics.log.append("event")
+            self.seconds = self.graphics.log.count("event")
+
+        def elapsed_time(self, later: Graphics.Mark) -> float:
+            assert self.graphics.log[-1] == "wait"
+            return 1e3 * (later.seconds - self.seconds)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_events_are_a_clock(hold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphics = Graphics()
+    monkeypatch.setattr(torch, "cuda", graphics)
+    clock = GpuClock(hold)
+    subject = Subject(build(OURS, CASE_2D), Rotation([inputs.Buffer(CASE_2D, 0)]))
+    for _ in range(2):
+        assert subject.seconds_both(clock) == (1.0, 1.0)
+        assert 0 < clock.launching() < 1000
+    of_one = [*["hold"] * hold, "event", "event", "event", "wait"]
+    assert graphics.log == of_one * 2
 
 
 # --- arithmetic of the samples ------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """The GPU; or, in a rehearsal, what stands for it on a machine that has none.
 
 ``SCNP_REHEARSAL`` names what runs in the place of the Triton kernels: ``reference``, or
-``interpreter``, Triton's own. Everything then runs on the CPU: its clock stands for events, a CUDA graph
-is a function that is called again, and there are no figures of memory. The compiled CPU kernels,
-where there are any, stand for the CUDA kernels. A rehearsal's times mean nothing.
+``interpreter``, Triton's own. Everything then runs on the CPU: its clock stands for events, a CUDA
+graph is a function that is called again, and there are no figures of memory. The compiled CPU
+kernels, where there are any, stand for the CUDA kernels. A rehearsal's times mean nothing.
 """
 
 from __future__ import annotations
