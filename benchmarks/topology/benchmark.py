@@ -75,7 +75,7 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
     write_table(
         folder,
         f"benchmark-{split}",
-        _columns(measures),
+        columns("loss", measures=measures),
         [
             [
                 LOSS_TITLES[method.loss],
@@ -112,9 +112,10 @@ def verdict(cell_: Cell, measure: str) -> str:
     return "better" if lower == (measure in LOWER_IS_BETTER) else "worse"
 
 
-def _columns(measures: tuple[str, ...]) -> list[str]:
+def columns(*first: str, measures: tuple[str, ...]) -> list[str]:
+    """The header of a table with a value and a p-value for every measure."""
     pairs = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
-    return ["loss", "SCNP", "seeds", *(name for pair in pairs for name in pair)]
+    return [*first, "SCNP", "seeds", *(name for pair in pairs for name in pair)]
 
 
 def texts(cell_: Cell, measure: str) -> tuple[str, str]:

@@ -45,21 +45,8 @@ from benchmarks.topology.windows import window_per_axis
 LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
 # Options that override a setting of the configuration, by the setting's name.
-SETTINGS = (
-    "iterations",
-    "crop",
-    "batch_size",
-    "optimizer",
-    "learning_rate",
-    "features",
-    "validations",
-    "classes",
-    "mask_key",
-    "tests",
-    "connectivity",
-    "measures",
-    "tile",
-)
+SETTINGS = [field.name for field in dataclasses.fields(Configuration)]
+SETTINGS.remove("spatial_dimensions")  # which the data tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.common.pictures import picture
 from benchmarks.common.tables import write_table
-from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
+from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, columns, texts
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.options import add_results_arguments, report_folder
 from benchmarks.topology.records import data_set_folders, spacing_of, truths
@@ -53,7 +53,6 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
     split = results.configuration.tests[0]
     measures = results.configuration.measures
     thickness = measured_thickness(results)
-    names = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
     rows: list[list[object]] = [
         [
             _window(method),
@@ -66,7 +65,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
     write_table(
         folder,
         f"sensitivity-{methods[0].loss}",
-        ["w", "SCNP", "seeds", *(name for pair in names for name in pair)],
+        columns("w", measures=measures),
         rows,
         before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
