@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common import readme
 from benchmarks.harness import memory
+from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, Case, least_bytes
 from benchmarks.harness.clocks import GpuClock
 from benchmarks.harness.processes import Elsewhere
 from benchmarks.harness.subject import Rotation, Subject, WrongResultError
@@ -23,17 +24,13 @@ from benchmarks.harness.turns import Effort, Measured
 from benchmarks.harness.worker import Prepared, Sample, Worker
 from benchmarks.kernels import bars, check, compare, inputs, machine, peers, program, results
 from benchmarks.kernels.cases import (
-    BOOL_MASKS,
     COPY,
-    FLOAT_MASKS,
     LISTING,
     OURS,
     SHIFTED_COMPILED,
-    Case,
     Group,
     Shapes,
     groups,
-    least_bytes,
 )
 from benchmarks.kernels.implementations import build, implementations
 from benchmarks.kernels.measure import Kernels, measure_group, members_and_copies

@@ -413,6 +413,36 @@ def test_counters(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert job.measure()["state"] == "not there"
 
 
+BARE = """
+import importlib, sys
+from importlib.machinery import PathFinder
+ABSENT = ("cpuinfo", "cripser", "filelock", "matplotlib", "monai", "pandas", "PIL", "psutil",
+          "scipy", "skimage", "tifffile", "tqdm")
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *rest, **options):
+        known = name.split(".")[0] not in ABSENT
+        return PathFinder.find_spec(name, *rest, **options) if known else None
+sys.meta_path[:] = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_a_machine_with_nothing_but_torch_and_pytest() -> None:
+    folders = ("benchmarks/gpu", "benchmarks/harness", "tests/gpu_day")
+    names = [
+        f"{folder.replace('/', '.')}.{file.stem}"
+        for folder in folders
+        for file in (ROOT / folder).glob("*.py")
+        if file.stem not in ("__init__", "__main__", "dry_count")  # which needs triton
+    ]
+    command = [sys.executable, "-c", BARE, *names]
+    environment = {**os.environ, "SCNP_REHEARSAL": "reference"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_a_row_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     rows.append(file, {"kind": "fact", "name": "whole", "value": 1})

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.gpu.device import REHEARSAL
-from benchmarks.kernels.cases import Case
+from benchmarks.harness.case import Case
 
 COPY = "copy of the logits"
 LISTING, LISTING_COMPILED = "listing", "listing compiled"

@@ -92,7 +92,7 @@ def _measured() -> Row:
 
 
 def _compared(kernel: Kernel, counters: Row) -> Row:
-    from benchmarks.kernels.cases import Case, least_bytes
+    from benchmarks.harness.case import Case, least_bytes
 
     least = least_bytes(Case(kernel.shape))[kernel.backward]
     row = {
@@ -133,8 +133,8 @@ def main() -> None:
 
     from benchmarks.gpu import device
     from benchmarks.gpu.inputs import make
+    from benchmarks.harness.case import Case
     from benchmarks.harness.subject import gradient
-    from benchmarks.kernels.cases import Case
     from scnp_kernels import scnp
 
     for shape in dict.fromkeys(kernel.shape for kernel in kernels()):

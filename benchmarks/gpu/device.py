@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import scnp_kernels
-from benchmarks.harness.clocks import Clock, CpuClock, GpuClock
+from benchmarks.harness.clocks import Clock, GpuClock
 
 REHEARSAL = os.environ.get("SCNP_REHEARSAL", "")
 DEVICE = torch.device("cpu" if REHEARSAL else "cuda")
@@ -37,7 +37,7 @@ def backend_of(name: str) -> str:
 
 def clock(hold: bool = True) -> Clock:
     """Return what tells the time; with ``hold`` the GPU waits for the launches first."""
-    return CpuClock() if REHEARSAL else GpuClock(hold)
+    return Clock() if REHEARSAL else GpuClock(hold)
 
 
 def synchronize() -> None:

@@ -6,8 +6,8 @@ import functools
 import gc
 
 from benchmarks.gpu import device
+from benchmarks.harness.case import Case
 from benchmarks.harness.subject import Rotation
-from benchmarks.kernels.cases import Case
 from benchmarks.kernels.check import Expected, expected
 from benchmarks.kernels.inputs import Buffer
 

@@ -18,9 +18,9 @@ from benchmarks.gpu.cases import SHAPES, loss_cases
 from benchmarks.gpu.inputs import Shared
 from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
+from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.subject import Forward, Subject
 from benchmarks.kernels import peers
-from benchmarks.kernels.cases import Case, least_bytes
 from benchmarks.kernels.check import check_loss
 from benchmarks.kernels.inputs import Buffer
 from scnp_kernels import scnp, scnp_dice_ce_loss

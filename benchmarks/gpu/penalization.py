@@ -12,8 +12,8 @@ from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, OURS, SHAPES, cases, why
 from benchmarks.gpu.inputs import Shared
 from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
+from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.subject import Forward, Subject
-from benchmarks.kernels.cases import Case, least_bytes
 from benchmarks.kernels.check import check
 from benchmarks.kernels.implementations import build_peer
 from scnp_kernels import scnp

@@ -14,8 +14,8 @@ from itertools import islice, zip_longest
 from benchmarks.gpu import device, losses, penalization
 from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
 from benchmarks.gpu.inputs import make
+from benchmarks.harness.case import Case
 from benchmarks.harness.subject import gradient
-from benchmarks.kernels.cases import Case
 
 Compile = Callable[[], None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -13,24 +13,8 @@ import torch
 _HOLDING_CYCLES = 3_000_000
 
 
-class Clock(Protocol):
-    """What tells the time of one sample."""
-
-    def start(self) -> None:
-        """Begin anew, with the first mark."""
-
-    def mark(self) -> None:
-        """Note the time."""
-
-    def laps(self) -> list[float]:
-        """Return the seconds from each mark to the next."""
-
-    def launching(self) -> float:
-        """Return the seconds that Python took from the first mark to the last."""
-
-
-class CpuClock:
-    """The clock on the wall, for what runs on the CPU."""
+class Clock:
+    """The clock on the wall, for what runs on the CPU. One sample at a time."""
 
     def __init__(self) -> None:
         self._marks: list[float] = []
@@ -48,11 +32,11 @@ class CpuClock:
         return [later - earlier for earlier, later in pairwise(self._marks)]
 
     def launching(self) -> float:
-        """Return the seconds from the first mark to the last."""
+        """Return the seconds that Python took from the first mark to the last."""
         return self._marks[-1] - self._marks[0]
 
 
-class GpuClock(CpuClock):
+class GpuClock(Clock):
     """CUDA events: a mark is the time at which the GPU gets there.
 
     ``hold``: let the GPU wait until what follows the start has been launched.

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks.harness.subject import SubjectError
 
@@ -23,16 +23,6 @@ _SERVE = (
     f"import sys; sys.path[:] = [*filter(None, sys.path), {str(ROOT)!r}]; "
     "from benchmarks.harness.processes import serve; serve()"
 )
-
-
-class Place(Protocol):
-    """Where an object is."""
-
-    def ask(self, method: str, *arguments: object) -> Any:
-        """Call a method of the object; return or raise what it does."""
-
-    def close(self) -> None:
-        """Let go of the object."""
 
 
 class Here:
@@ -95,6 +85,9 @@ class Elsewhere:
     def _ended(self) -> RuntimeError:
         status = self.process.wait()
         return RuntimeError(f"the process of {self._name} ended with status {status}")
+
+
+Place = Here | Elsewhere
 
 
 def serve() -> None:

@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from benchmarks.harness.case import Case
 from benchmarks.harness.processes import Place
 from benchmarks.harness.worker import Prepared, Sample
 
@@ -30,7 +30,7 @@ class Effort:
 class Measured:
     """One subject on one case: what is known of it, and its samples by round."""
 
-    case: Any
+    case: Case
     name: str
     prepared: Prepared
     preparing: float  # seconds, with compilation
@@ -49,10 +49,10 @@ class Measured:
 
 
 def measure(
-    members: Sequence[tuple[Any, str]],
+    members: Sequence[tuple[Case, str]],
     start: Callable[[str], Place],
     effort: Effort,
-    process_of: Callable[[Any, str], Hashable],
+    process_of: Callable[[Case, str], Hashable],
     say: Callable[[Measured], None],
 ) -> list[Measured]:
     """Check everything, then measure it in turns.

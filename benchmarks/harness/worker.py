@@ -5,28 +5,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from math import nan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.harness.clocks import CpuClock
+from benchmarks.harness.case import Case
+from benchmarks.harness.clocks import Clock
 from benchmarks.harness.subject import Subject
 
 LONG_CALL = 1.0  # seconds
 LARGEST_KEPT = (32 << 20) - (1 << 16)  # bytes: what is larger always comes fresh
 WAKING = 1 << 20  # values: enough to give every thread something to do
-
-
-class Case(Protocol):
-    """What a worker has to know of a case."""
-
-    @property
-    def threads(self) -> int | None:
-        """Of the CPU; None: those of the run."""
-
-    @property
-    def name(self) -> str:
-        """Unique among the cases."""
 
 
 class Sample(NamedTuple):
@@ -44,7 +33,7 @@ class Prepared(NamedTuple):
     seconds: float  # roughly, for what a sample takes
 
 
-Prepare = Callable[[str, Any], Subject]  # of a subject's name and a case
+Prepare = Callable[[str, Case], Subject]  # of a subject's name and a case
 
 
 class Worker:
@@ -54,8 +43,8 @@ class Worker:
         self._name = name
         self._threads = threads
         self._prepare = begin()
-        self._subjects: dict[Any, Subject] = {}
-        self._clock = CpuClock()
+        self._subjects: dict[Case, Subject] = {}
+        self._clock = Clock()
         self._waking = torch.zeros(WAKING)
         # A young process gives memory back to the system at once, and gets it anew with page
         # faults; after freeing something of this size, the GNU C library keeps as much as it ever

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.harness.case import Case
 from benchmarks.harness.subject import Forward, WrongResultError, gradient
 from benchmarks.kernels import peers
-from benchmarks.kernels.cases import Case
 from benchmarks.kernels.inputs import Buffer
 from benchmarks.kernels.loss_peers import Loss
 

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from benchmarks.common.files import written_whole
 from benchmarks.common.tables import markdown
+from benchmarks.harness.case import Case
 from benchmarks.harness.processes import Elsewhere
 from benchmarks.harness.turns import Effort, Measured, measure
 from benchmarks.harness.worker import Worker
-from benchmarks.kernels.cases import FULL, FUSED, OURS, QUICK, Case, Shapes, groups
+from benchmarks.kernels.cases import FULL, FUSED, OURS, QUICK, Shapes, groups
 from benchmarks.kernels.machine import machine_facts, past_cache_bytes
 from benchmarks.kernels.measure import Installed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from benchmarks.harness.case import Case
 from benchmarks.harness.subject import Forward, SubjectError
 from benchmarks.kernels import loss_peers, peers
 from benchmarks.kernels.cases import (
@@ -22,7 +23,6 @@ from benchmarks.kernels.cases import (
     LISTING_DICE_CE_COMPILED,
     SCNP_DICE_CE,
     SHIFTED_COMPILED,
-    Case,
 )
 from scnp_kernels import SCNPLoss, backends, scnp, scnp_dice_ce_loss
 

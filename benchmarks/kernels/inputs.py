@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, LABELS, Case
 from benchmarks.harness.subject import Rotation
-from benchmarks.kernels.cases import BOOL_MASKS, FLOAT_MASKS, LABELS, Case
 
 REGION = 16  # pixels along a side of the labels' regions, roughly
 MOST_BUFFERS = 64

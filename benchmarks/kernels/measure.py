@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.memory import peak_of_tensors, saved_for_backward
 from benchmarks.harness.processes import Elsewhere, Here
 from benchmarks.harness.subject import Subject, gradient
@@ -21,9 +22,7 @@ from benchmarks.kernels.cases import (
     FUSED_PLAIN,
     LOSSES_WITHOUT_SCNP,
     OURS,
-    Case,
     Group,
-    least_bytes,
 )
 from benchmarks.kernels.check import check, check_loss, expected
 from benchmarks.kernels.implementations import BASELINES, OURS_PREFIX, build

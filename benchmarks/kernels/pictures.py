@@ -13,9 +13,9 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from benchmarks.common.pictures import picture
 from benchmarks.common.tables import number, times
+from benchmarks.harness.case import LABELS
 from benchmarks.kernels.cases import (
     COPY,
-    LABELS,
     LISTING,
     LISTING_COMPILED,
     OURS,

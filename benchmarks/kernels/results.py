@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.common.files import write_csv, written_whole
+from benchmarks.harness.case import LABELS
 from benchmarks.harness.turns import Measured
-from benchmarks.kernels.cases import COPY, LABELS
+from benchmarks.kernels.cases import COPY
 
 FORWARD, RECORDING, BACKWARD, BOTH = "forward", "recording forward", "backward", "both"
 PHASES = {

@@ -19,9 +19,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.harness.clocks import CpuClock
+from benchmarks.harness.case import Case
+from benchmarks.harness.clocks import Clock
 from benchmarks.harness.subject import Subject, gradient
-from benchmarks.kernels.cases import COPY, FULL, LISTING_COMPILED, QUICK, Case, all_cases
+from benchmarks.kernels.cases import COPY, FULL, LISTING_COMPILED, QUICK, all_cases
 from benchmarks.kernels.implementations import implementations, why_not
 from benchmarks.kernels.machine import past_cache_bytes
 from benchmarks.kernels.measure import Kernels
@@ -64,7 +65,7 @@ def _checked(case: Case, name: str) -> Subject:
 
 @functools.lru_cache(maxsize=1)
 def _seconds_of_a_copy(case: Case) -> float:
-    copy, clock = _kernels(case)(COPY, case), CpuClock()
+    copy, clock = _kernels(case)(COPY, case), Clock()
     return median(copy.seconds_forward(clock) for _ in range(COPIES))
 
 
@@ -84,7 +85,7 @@ def test_kernel(benchmark: Any, case: Case, implementation: str, phase: str) -> 
             result = subject.forward(given) if result is None else result
         return gradient(result, given) if phase in (BACKWARD, BOTH) else result
 
-    clock = CpuClock()
+    clock = Clock()
     rough = sum(subject.seconds_both(clock))
     rounds = 3 if IS_QUICK else min(30, max(3, int(SECONDS / rough)))
     copy = _seconds_of_a_copy(case)

@@ -13,12 +13,12 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import turns
+from benchmarks.harness.case import Case
 from benchmarks.harness.memory import peak_of
 from benchmarks.harness.processes import Elsewhere, Here
 from benchmarks.harness.subject import Forward, Rotation, Subject, gradient
 from benchmarks.harness.turns import Effort, Measured
 from benchmarks.harness.worker import Worker
-from benchmarks.kernels.cases import Case
 from benchmarks.kernels.peers import listing
 from benchmarks.topology.losses import LOSSES, penalized
 from benchmarks.topology.losses.segmentation_loss import one_hot
