@@ -17,7 +17,6 @@ def write_table(
     after: str = "",
 ) -> None:
     """``name.md`` and ``name.csv`` in ``folder``; the Markdown has text before and after."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / f"{name}.csv", header, rows)
     parts = [before, markdown(header, rows), after]
     with written_whole(folder / f"{name}.md") as temporary:

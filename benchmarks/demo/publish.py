@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def publish(folder: Path, name: str, results: Path, readme: Path) -> None:
     """Copy a demo's files into ``results`` under ``name``, and rewrite the README's block."""
-    results.mkdir(parents=True, exist_ok=True)
     for file, suffix in FILES.items():
         with written_whole(results / f"{name}{suffix}") as temporary:
             shutil.copyfile(folder / file, temporary)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice, zip_longest
 
 from benchmarks.gpu import device, losses, penalization
-from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
+from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, SHAPES, cases, loss_cases, why_not
 from benchmarks.gpu.inputs import make
 from benchmarks.harness.case import Case
 from benchmarks.harness.subject import gradient
+from benchmarks.kernels.cases import LISTING
 
 Compile = Callable[[], None]
 

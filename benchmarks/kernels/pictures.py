@@ -43,7 +43,6 @@ Draw = Callable[[Figure, Results], None]
 
 def draw_pictures(folder: Path, results: Results) -> list[Path]:
     """Write all four; every file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in _DRAWN_BY.items():
         # An opaque light ground with an edge: readable on a light page and on a dark one.
         ground: dict[str, Any] = {"facecolor": "white", "edgecolor": "#BBBBBB", "linewidth": 2}

@@ -190,7 +190,6 @@ def ratio(slower: Record, faster: Record, phase: str, faster_phase: str | None =
 
 def write_results(folder: Path, results: Results) -> None:
     """Both files, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     # One line for each record, so that a difference between two runs can be read.
     lines = ",\n".join(f"  {json.dumps(asdict(record))}" for record in results.records)
     facts = json.dumps(results.facts, indent=1)

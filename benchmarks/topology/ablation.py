@@ -10,10 +10,9 @@ import numpy as np
 from benchmarks.common.pictures import picture
 from benchmarks.common.tables import write_table
 from benchmarks.topology import losses
-from benchmarks.topology.benchmark import Cell, cell, verdict
+from benchmarks.topology.benchmark import Cell, cell, digits_of, marked
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments
-from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.options import add_results_arguments, reports
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -22,7 +21,6 @@ from benchmarks.topology.results import (
     Results,
     comparable,
     plain,
-    read_results,
 )
 
 MEASURES = ("betti0_error", "dice", "cldice")
@@ -40,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write ablation.md, .csv and .png into --to, or beside the data sets' folders."""
-    changes = [
-        change
-        for folder in data_set_folders(options.out)
-        for change in changes_of(read_results(folder))
-    ]
+    changes = [change for results, _ in reports(options) for change in changes_of(results)]
     if not changes:
         raise UsageError(
             f"{options.out}: no loss has finished runs with SCNP and without on the same seed"
@@ -97,11 +91,11 @@ def _row(change: Change) -> list[object]:
             row += ["", "", ""]
             continue
         without = results.values(plain(method), split, measure, seeds).mean()
-        digits = 2 if measure == "betti0_error" else 4
-        mark = {"better": "**", "worse": "_"}.get(verdict(cells[measure], measure), "")
+        digits = digits_of(measure)
+        difference = f"{cells[measure].difference:+.{digits}f}"
         row += [
             f"{without:.{digits}f}",
-            f"{mark}{cells[measure].difference:+.{digits}f}{mark}",
+            marked(difference, cells[measure], measure),
             f"{cells[measure].p_value:.4f}",
         ]
     return row

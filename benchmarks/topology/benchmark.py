@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from benchmarks.common.pictures import picture
 from benchmarks.common.tables import write_table
 from benchmarks.topology import losses, statistics
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.options import add_results_arguments, reports
 from benchmarks.topology.results import (
     LOSS_TITLES,
     LOWER_IS_BETTER,
@@ -25,7 +24,6 @@ from benchmarks.topology.results import (
     common_window,
     comparable,
     plain,
-    read_results,
 )
 
 SIGNIFICANT = 0.05
@@ -57,10 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write benchmark-SPLIT.md, .csv and .png for every data set and scored split."""
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         for split in results.configuration.tests:
-            write_benchmark(results, split, report_folder(options, folder))
+            write_benchmark(results, split, folder)
 
 
 def write_benchmark(results: Results, split: str, folder: Path) -> None:
@@ -120,12 +117,23 @@ def columns(*first: str, measures: tuple[str, ...]) -> list[str]:
 
 def texts(cell_: Cell, measure: str) -> tuple[str, str]:
     """The mean with its deviation, marked where it differs from the plain loss; the p-value."""
-    digits = 2 if measure == "betti0_error" else 4
+    digits = digits_of(measure)
     value = f"{cell_.mean:.{digits}f}"
     if np.isfinite(cell_.deviation):
         value += f" ± {cell_.deviation:.{digits}f}"
+    p_value = "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
+    return marked(value, cell_, measure), p_value
+
+
+def marked(text: str, cell_: Cell, measure: str) -> str:
+    """Bold where better than the plain loss, italic where worse."""
     mark = {"better": "**", "worse": "_"}.get(verdict(cell_, measure), "")
-    return f"{mark}{value}{mark}", "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
+    return f"{mark}{text}{mark}"
+
+
+def digits_of(measure: str) -> int:
+    """After the point."""
+    return 2 if measure == "betti0_error" else 4
 
 
 def _headline(results: Results, method: Method, split: str) -> str:

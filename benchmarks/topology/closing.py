@@ -18,8 +18,8 @@ from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, texts
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, kernel_size, report_folder
-from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.options import add_results_arguments, kernel_size, reports
+from benchmarks.topology.records import truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     LOWER_IS_BETTER,
@@ -28,7 +28,6 @@ from benchmarks.topology.results import (
     Method,
     Results,
     comparable,
-    read_results,
 )
 from benchmarks.topology.scoring import Score, score_image
 
@@ -64,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write closing-LOSS-SPLIT.md, .csv and .png for every data set and scored split."""
     written = 0
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in comparable(results) if method.loss == options.loss]
         for split in results.configuration.tests if methods else ():
             versions = [
@@ -73,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
                 for method in methods
                 for version in closed_versions(results, method, split, options.windows)
             ]
-            write_closing(results, split, options.loss, versions, report_folder(options, folder))
+            write_closing(results, split, options.loss, versions, folder)
             written += 1
     if not written:
         raise UsageError(f"{options.out}: --loss: got {options.loss}, which has no finished run")

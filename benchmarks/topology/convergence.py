@@ -14,8 +14,8 @@ from benchmarks.common.pictures import picture
 from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import CURVE, blaming, data_set_folders, train_anew
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import CURVE, blaming, train_anew
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -23,7 +23,6 @@ from benchmarks.topology.results import (
     Method,
     Results,
     comparable,
-    read_results,
 )
 
 WIDE = 4  # times the lowest error: from there on a logarithm shows more, and has enough numbers
@@ -38,12 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write convergence-LOSS.md, .csv and .png for every data set."""
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in comparable(results) if method.loss == options.loss]
         if not methods:
-            raise UsageError(f"{folder}: --loss: got {options.loss}, of which no run is finished")
-        write_convergence(results, methods, report_folder(options, folder))
+            raise UsageError(
+                f"{results.folder}: --loss: got {options.loss}, of which no run is finished"
+            )
+        write_convergence(results, methods, folder)
 
 
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:

@@ -27,15 +27,14 @@ from benchmarks.common.pictures import picture
 from benchmarks.topology.datasets import Planes, read_pixels_to_show
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import betti0_error, dice
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
     Method,
     Results,
     common_window,
-    read_results,
 )
 
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
@@ -55,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write qualitative-LOSS.png for the data set whose name --data has."""
     name = options.data.resolve().name
-    folder = next((f for f in data_set_folders(options.out) if f.resolve().name == name), None)
-    if folder is None:
+    of_data = (pair for pair in reports(options) if pair[0].folder.resolve().name == name)
+    results, folder = next(of_data, (None, None))
+    if results is None or folder is None:
         raise UsageError(f"--data: got {options.data}, of which {options.out} holds no run")
-    results = read_results(folder)
     methods = methods_to_show(results, options.loss, options.seed)
-    file = report_folder(options, folder) / f"qualitative-{options.loss}.png"
+    file = folder / f"qualitative-{options.loss}.png"
     pixels_of = partial(read_pixels_to_show, options.data)
     draw(results, methods, options.seed, options.image, pixels_of, file)
 

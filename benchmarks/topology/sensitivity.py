@@ -12,15 +12,14 @@ from benchmarks.common.pictures import picture
 from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, columns, texts
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders, spacing_of, truths
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import spacing_of, truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
     TITLES,
     Method,
     Results,
-    read_results,
 )
 from benchmarks.topology.thickness import structure_thickness
 from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
@@ -35,11 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write sensitivity-LOSS.md, .csv and .png for every data set with several windows."""
     written = 0
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in results.methods() if method.loss == options.loss]
         if len({method.window for method in methods if method.mode != "off"}) > 1:
-            write_sensitivity(results, methods, report_folder(options, folder))
+            write_sensitivity(results, methods, folder)
             written += 1
     if not written:
         raise UsageError(
