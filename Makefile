@@ -1,7 +1,7 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
 # make topology DATA=folder   the paper's comparison of losses, with and without SCNP, on your images
 # make test   the test suite, on the kernels built from this checkout
-# make bench  measure the kernels against their peers; rewrites the README's tables and pictures
+# make bench  measure the kernels against their peers; rewrites the tables and pictures of the docs
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
 # make gpu-day     everything a GPU has to say about the kernels, in 8 minutes; docs/gpu_day.md
@@ -12,6 +12,8 @@
 # make test-large      more than 2**31 elements; needs 15 GiB of memory
 # make wheels      the wheels that can be built and repaired here, in dist/
 # make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
+# make docs        the documentation as a site that needs no network, in build/site
+# make docs-test   the same, and every page opened in a headless Chromium (CHROMIUM=..., or on PATH)
 # make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
@@ -23,8 +25,11 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
+.PHONY: demo topology test docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
+
+# What setup.py builds with, as pyproject.toml states it: a list of quoted requirements.
+BUILD_NEEDS := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/backends/native/build.py \
@@ -35,7 +40,7 @@ $(BIN)/python:
 
 # torch first and alone: every other package then takes it as it is.
 $(VENV)/torch.installed: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" $(BUILD_NEEDS) wheel numpy
 	touch $@
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
@@ -48,6 +53,12 @@ $(VENV)/lint.installed: $(VENV)/native.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LINT_TOOLS)
 	touch $@
 
+# The site's tools need neither torch nor the package: docstrings are read, not imported.
+DOCS_TOOLS := $(shell sed -n 's/^docs = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
+$(VENV)/docs.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DOCS_TOOLS)
+	touch $@
+
 # A CUDA build of torch, several gigabytes: an environment of its own, for what needs one.
 CUDA_TORCH ?= torch==2.14.1 torchvision==0.29.1
 CUDA_VENV ?= .venv-cuda
@@ -55,7 +66,7 @@ CUDA_BIN := $(CUDA_VENV)/bin
 
 $(CUDA_VENV)/torch.installed:
 	$(PYTHON) -m venv $(CUDA_VENV)
-	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) "setuptools>=77" "pybind11>=2.13" ninja wheel numpy
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check $(CUDA_TORCH) $(BUILD_NEEDS) wheel numpy
 	touch $@
 
 # The frameworks beside the CUDA build of torch; the kernels serve every torch.
@@ -73,7 +84,7 @@ TTSEM := ttsem==0.1.0
 
 .venv-triton-%/torch.installed:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" ninja numpy
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" $(BUILD_NEEDS) numpy
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check pytest hypothesis
 	touch $@
 
@@ -205,6 +216,15 @@ else
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
 endif
+
+# The variable keeps a notice about other programs out of the output.
+docs: $(VENV)/docs.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html: open it in a browser"
+
+docs-test: docs
+	$(BIN)/python -m pytest --noconftest -o addopts="--import-mode=importlib -ra" \
+		-o python_files='check_*.py' tests/docs_site $(PYTEST_OPTIONS)
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .

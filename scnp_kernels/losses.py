@@ -39,6 +39,7 @@ def scnp_dice_ce_loss(
     class_weights: Tensor | Sequence[float] | None = None,
     ignore_index: int | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     distributed: bool | None = None,
     validate: bool | None = None,
     backend: str = "auto",
@@ -63,12 +64,17 @@ def scnp_dice_ce_loss(
     instruction set.
 
     Args:
-        logits, target, kernel_size, ignore_index, mask, validate, backend: As in
-            :func:`scnp_kernels.scnp`. Invalid pixels (``ignore_index``, ``mask``) take no part in
-            Dice or cross entropy: their gradient is exactly 0.
+        logits: ``[B, C, *spatial]``. :func:`scnp_kernels.scnp` says more of it, and of ``target``,
+            ``kernel_size``, ``ignore_index``, ``mask``, ``validate`` and ``backend``.
+        target: A label map ``[B, *spatial]`` or ``[B, 1, *spatial]``, or masks of the shape of
+            ``logits``.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
         activation: ``"softmax"`` (one class per pixel; needs C >= 2), or ``"sigmoid"`` with binary
             cross entropy (classes may overlap).
-        ce_weight, dice_weight, scnp_weight, plain_weight: Finite, not negative.
+        ce_weight: Weight of the cross entropy; finite and not negative, as every weight here.
+        dice_weight: Weight of ``1 - Dice``. It and ``ce_weight`` are not both 0.
+        scnp_weight: Weight of the loss on penalized logits.
+        plain_weight: Weight of the loss on plain logits. It and ``scnp_weight`` are not both 0.
         include_background: Whether Dice counts the class 0; cross entropy always does.
         batch_dice: Sum over the images of the batch before Dice is taken, not after.
         smooth: Added to Dice's numerator and denominator. A class that is absent and not predicted
@@ -76,10 +82,18 @@ def scnp_dice_ce_loss(
         class_weights: ``[C]``, for the cross entropy only. With softmax as in
             :func:`torch.nn.functional.cross_entropy` (``weight``), with sigmoid as in
             :func:`torch.nn.functional.binary_cross_entropy_with_logits` (``pos_weight``).
+        ignore_index: The label of invalid pixels: they take no part in SCNP, Dice or cross entropy,
+            and their gradient is exactly 0.
+        mask: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``, or beside masks of the shape of
+            ``logits``; False where pixels are invalid.
+        gate: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False count with
+            their own logit in the loss on SCNP logits. The loss on plain logits does not see it.
         distributed: With ``batch_dice``, sum Dice's parts over all ranks. None: when
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
             every rank computes. With DTensors the loss is that of the whole tensors, on every
             rank, and True is an error.
+        validate: Check that the target holds permitted values only; None: on the CPU.
+        backend: ``"auto"``, or one of :func:`scnp_kernels.backends` by name.
 
     Returns:
         A scalar in float32 (float64 for float64 logits). The cross entropy is the mean over the
@@ -113,23 +127,24 @@ def scnp_dice_ce_loss(
         backend=backend,
     )
     check_backend(backend)
-    return _loss(logits, target, mask, check_options(options), class_weights)
+    return _loss(logits, target, mask, gate, check_options(options), class_weights)
 
 
 def _loss(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     options: DiceCEOptions,
     class_weights: Tensor | Sequence[float] | None,
 ) -> Tensor:
     """Return the loss by checked options, a scalar."""
-    on_mesh = dtensor.are_dtensors(logits, target, mask)
+    on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
     if on_mesh and options.distributed:
         raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
     over_ranks = not on_mesh and sums_over_ranks(options)
     arguments = check_arguments(
-        logits, target, options.kernel_size, options.ignore_index, mask, options.validate
+        logits, target, options.kernel_size, options.ignore_index, mask, gate, options.validate
     )
     check_channels(options, logits.shape[1])
     weights = check_class_weights(class_weights, logits)
@@ -221,9 +236,15 @@ class SCNPDiceCELoss(nn.Module):
         weights = None if class_weights is None else as_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`."""
-        return _loss(logits, target, mask, self.options, self.class_weights)
+        return _loss(logits, target, mask, gate, self.options, self.class_weights)
 
     def extra_repr(self) -> str:
         """Return the options as keyword arguments, for ``print``."""

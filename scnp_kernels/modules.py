@@ -52,7 +52,13 @@ class SCNP(nn.Module):
         self.validate = validate
         self.backend = backend
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Return the penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
         return scnp(
             logits,
@@ -60,6 +66,7 @@ class SCNP(nn.Module):
             self.kernel_size,
             ignore_index=self.ignore_index,
             mask=mask,
+            gate=gate,
             validate=self.validate,
             backend=self.backend,
         )
@@ -79,11 +86,14 @@ class SCNPLoss(nn.Module):
     Args:
         loss: A module or function of ``(logits, target, *args, **kwargs)`` that takes logits (it
             applies softmax or sigmoid itself) and returns a tensor.
-        kernel_size, ignore_index, validate, backend: As in :func:`scnp_kernels.scnp`. The
-            ``ignore_index`` is SCNP's; give the loss its own.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
         scnp_weight: Weight of the loss on penalized logits; finite and not negative.
         plain_weight: Weight of the loss on the plain logits; ``1.0`` is the paper's joint loss.
             What has weight 0 is not computed.
+        ignore_index: The label of pixels that SCNP leaves out; give the loss its own.
+        validate: Check that the target holds permitted values only, as in
+            :func:`scnp_kernels.scnp`.
+        backend: ``"auto"``, or one of :func:`scnp_kernels.backends` by name.
 
     Raises:
         TypeError: ``loss`` is not callable, or an argument has the wrong type.
@@ -125,17 +135,20 @@ class SCNPLoss(nn.Module):
         target: Tensor,
         *args: Any,
         mask: Tensor | None = None,
+        gate: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss; ``mask`` to SCNP only.
+        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss.
 
-        The loss is given integer label maps as int64, which torch's own losses ask for.
+        ``mask`` and ``gate``, as :func:`scnp_kernels.scnp` takes them, go to SCNP only: the loss on
+        plain logits sees neither. The loss is given integer label maps as int64, which torch's own
+        losses ask for.
         """
         self._warn_of_shards(logits)
         labels = _as_class_indices(target, logits)
         terms = []
         if self.scnp_weight != 0:
-            penalized = self.scnp(logits, target, mask)
+            penalized = self.scnp(logits, target, mask, gate)
             terms.append(_weighted(self.scnp_weight, self.loss(penalized, labels, *args, **kwargs)))
         if self.plain_weight != 0:
             terms.append(_weighted(self.plain_weight, self.loss(logits, labels, *args, **kwargs)))

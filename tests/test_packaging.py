@@ -276,7 +276,7 @@ def test_without_kernels_the_reference_runs_and_the_reason_is_told(
     assert result.stdout.count("RuntimeWarning: scnp_kernels runs on its reference backend") == 1
     assert "[[[0.20000000298023224, 0.20000000298023224]]]" in result.stdout
     assert "no kernels were compiled at installation" in result.stdout
-    assert "pip install --force-reinstall --no-deps ., in its checkout" in result.stdout
+    assert "pip install --no-deps --force-reinstall ., in its checkout" in result.stdout
 
 
 def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from scnp_kernels import ops
 from scnp_kernels.backends.native import loader as native
+from scnp_kernels.rules.dice_ce import STATISTICS
+from scnp_kernels.rules.window import MOST_TAPS_INT16, MOST_TAPS_UINT8
 from tests.calls import assert_same
 from tests.examples import examples
 from tests.generators import seeded
@@ -34,6 +36,7 @@ def _forward(backend: str, **changes: Any) -> Any:
         "logits": LOGITS,
         "target": TARGET,
         "mask": None,
+        "gate": None,
         "kernel_size": [3, 3],
         "target_is_masks": False,
         "first_class": 0,
@@ -71,6 +74,10 @@ FORWARD_NONSENSE: list[tuple[str, dict[str, Any], str]] = [
     ("integer_mask", {"mask": TARGET}, "mask: got int64, takes bool"),
     ("short_mask", {"mask": MASK[:1]}, "mask: got shape"),
     ("wide_mask", {"mask": MASK.unsqueeze(1)}, "mask: got shape"),
+    ("integer_gate", {"gate": TARGET}, "gate: got int64, takes bool"),
+    ("short_gate", {"gate": MASK[:1]}, "gate: got shape"),
+    ("wide_gate", {"gate": MASK.unsqueeze(1)}, "gate: got shape"),
+    ("sparse_gate", {"gate": MASK.to_sparse()}, "gate: got a torch.sparse_coo tensor"),
     ("sparse_logits", {"logits": LOGITS.to_sparse()}, "logits: got a torch.sparse_coo tensor"),
     ("sparse_target", {"target": TARGET.to_sparse()}, "target: got a torch.sparse_coo tensor"),
 ]
@@ -119,10 +126,12 @@ def _released(tensor: Tensor, kept: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("kept", [0, 16])
-@pytest.mark.parametrize("name", ["logits", "target", "mask"])
+@pytest.mark.parametrize("name", ["logits", "target", "mask", "gate"])
 def test_a_storage_that_was_given_back_is_told(name: str, kept: int) -> None:
     """Torch's own operators read through the null pointer."""
-    released = _released({"logits": LOGITS, "target": TARGET, "mask": MASK}[name], kept)
+    released = _released(
+        {"logits": LOGITS, "target": TARGET, "mask": MASK, "gate": MASK}[name], kept
+    )
     with pytest.raises(ValueError, match=rf"{name}: got .* whose storage holds {kept} bytes"):
         _forward("cpu", **{name: released})
 
@@ -237,3 +246,11 @@ def test_the_module_refuses_facts_of_no_tensor(facts: Any) -> None:
         native.kernels.scatter(facts, good, [3, 3], good, 1)
     with pytest.raises(TypeError, match="incompatible function arguments"):
         native.kernels.scatter(good, good, [3, 3], 1)
+
+
+def test_numbers_that_bind_both_languages() -> None:
+    """What rules/ says without the module is what the module was compiled with."""
+    assert native.load() is None
+    kernels = native.kernels
+    assert kernels.most_taps == (MOST_TAPS_UINT8, MOST_TAPS_INT16)
+    assert kernels.dice_ce_statistics == STATISTICS

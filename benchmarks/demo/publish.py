@@ -1,9 +1,9 @@
-"""Put the results of a demo into the repository: its picture, its figures, and the README's table.
+"""Put the results of a demo into the repository: its picture, its figures, the docs' table.
 
     python -m benchmarks.demo.publish demo_output topomortar256
 
 copies ``summary.csv``, ``scores.csv`` and ``picture.png`` to ``benchmarks/results/demo`` and
-rewrites the README's block ``demo-topomortar256``.
+rewrites the block ``demo-topomortar256`` of docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         print(f"error: {folder} holds no {', '.join(missing)}; run the demo first", file=sys.stderr)
         return 1
-    publish(folder, name, ROOT / "benchmarks" / "results" / "demo", ROOT / "README.md")
+    publish(folder, name, ROOT / "benchmarks" / "results" / "demo", ROOT / "docs" / "evidence.md")
     return 0
 
 
-def publish(folder: Path, name: str, results: Path, readme: Path) -> None:
-    """Copy a demo's files into ``results`` under ``name``, and rewrite the README's block."""
+def publish(folder: Path, name: str, results: Path, page: Path) -> None:
+    """Copy a demo's files into ``results`` under ``name``, and rewrite the page's block."""
     for file, suffix in FILES.items():
         with written_whole(results / f"{name}{suffix}") as temporary:
             shutil.copyfile(folder / file, temporary)
     with (folder / "summary.csv").open(encoding="utf-8", newline="") as summary:
         rows = list(csv.DictReader(summary))
-    update_file(readme, {f"demo-{name}": markdown_table(rows)})
+    update_file(page, {f"demo-{name}": markdown_table(rows)})
 
 
 def markdown_table(rows: Sequence[dict[str, str]]) -> str:

@@ -35,7 +35,7 @@ METRICS = {
 
 
 class Kernel(NamedTuple):
-    """One of the four, and what was predicted without a GPU: README, "On a GPU"."""
+    """One of the four, and what was predicted without a GPU: docs/gpu.md."""
 
     name: str
     shape: tuple[int, ...]

@@ -34,7 +34,7 @@ from benchmarks.kernels.tables import tables
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "kernels"
 PART_RESULTS = ROOT / "build" / "benchmarks_part"
-READMES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "benchmarks" / "README.md")
 TABLES_NAME = "tables.md"
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or (RESULTS if whole else PART_RESULTS)
     readmes = options.readme
     if readmes is None:
-        readmes = [path for path in READMES if path.exists()] if whole else []
+        readmes = [path for path in PAGES if path.exists()] if whole else []
     try:
         results = read_results(out) if options.report_only else _measure(options, out)
     except (SubjectError, FileNotFoundError) as error:
@@ -115,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         "--readme",
         type=Path,
         nargs="*",
-        help="files whose marked blocks are rewritten (of a whole run: both READMEs)",
+        help="files whose marked blocks are rewritten (of a whole run: the README, and the pages "
+        "docs/performance.md and benchmarks/README.md)",
     )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument(

@@ -19,6 +19,7 @@ from benchmarks.kernels.cases import (
     SCNP_DICE_CE,
     SHIFTED_COMPILED,
 )
+from benchmarks.kernels.headline import headline
 from benchmarks.kernels.pictures import PICTURES
 from benchmarks.kernels.results import (
     BACKWARD,
@@ -38,6 +39,7 @@ _NOTHING = "-"
 def tables(results: Results, folder: Path, beside: Path) -> dict[str, str]:
     """Every block by name. Links lead from the folder `beside` to the results in `folder`."""
     return {
+        "headline": headline(results),
         "bars": bars_table(results),
         "latency": latency_table(results),
         "speedup": speedup_table(results),

@@ -2,6 +2,8 @@
 // knows nothing of torch, and so serves every version of it.
 #include <pybind11/pybind11.h>
 
+#include "../contract/calls.h"
+#include "../contract/geometry.h"
 #include "../cpu/dispatch.h"
 #include "operators.h"
 #include "recycled_results.h"
@@ -50,6 +52,10 @@ py::dict build_record() {
 PYBIND11_MODULE(_C, module) {
   module.doc() = "scnp_kernels: the compiled kernels. Import it after torch.";
   module.attr("build_record") = build_record();
+  // What binds Python too; the limits of taps are those of winners in uint8 and int16.
+  module.attr("most_classes") = scnp::kMostClasses;
+  module.attr("most_taps") = py::make_tuple(scnp::kMostTapsOfUInt8, scnp::kMostTapsOfInt16);
+  module.attr("dice_ce_statistics") = static_cast<int>(scnp::kDiceCEStatistics);
   module.def(
       "cpu_capability", [] { return std::string(scnp::cpu::kernels().name); },
       "The instruction set of the CPU kernels in use.");

@@ -32,6 +32,8 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
+# Types of an operator's other arguments; asking of an instance whether it is a tensor takes longer.
+_NO_TENSORS = frozenset((type(None), bool, int, str, tuple, list))
 # The dispatch keys of an ordinary tensor in memory: no view of negated values, no subclass.
 _ORDINARY = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
@@ -45,10 +47,12 @@ def _is_only_called(arguments: tuple[Any, ...]) -> bool:
     ):
         return False
     for argument in arguments:
-        if isinstance(argument, Tensor):
-            ordinary = type(argument) is Tensor or type(argument) is Parameter
-            if not ordinary or torch._C._dispatch_keys(argument) != _ORDINARY:
+        kind = type(argument)
+        if kind is Tensor or kind is Parameter:
+            if torch._C._dispatch_keys(argument) != _ORDINARY:
                 return False
+        elif kind not in _NO_TENSORS and isinstance(argument, Tensor):
+            return False
     return True
 
 

@@ -13,7 +13,7 @@ class FusedDiceCE(NamedTuple):
 
     forward: Callable[..., tuple[Tensor, Tensor]]
     backward: Callable[..., Tensor]
-    most_classes: int
+    most_classes: Callable[[], float]  # how many they take
 
 
 class Backend(NamedTuple):
@@ -32,4 +32,4 @@ class Backend(NamedTuple):
     def fused_dice_ce(self, logits: Tensor) -> FusedDiceCE | None:
         """Return the kernels of the fused loss for logits ``[B, C, *spatial]``, or None."""
         fused = self.dice_ce
-        return fused if fused is not None and 0 < logits.shape[1] <= fused.most_classes else None
+        return fused if fused is not None and 0 < logits.shape[1] <= fused.most_classes() else None

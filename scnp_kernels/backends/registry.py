@@ -5,6 +5,7 @@ Nothing is probed at import. :func:`choose` is asked inside the operators, on re
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -161,14 +162,16 @@ _BACKENDS = {
         FusedDiceCE(
             _triton_dice_ce("dice_ce_forward"),
             _triton_dice_ce("dice_ce_backward"),
-            2**31 - 1,  # as many as there are: they loop over the classes
+            most_classes=lambda: math.inf,  # they loop over the classes
         ),
     ),
     "reference": Backend("reference", reference.forward, reference.scatter, reference.gather),
     "cpu": _native(
         "cpu",
         FusedDiceCE(
-            native_operators.dice_ce_forward, native_operators.dice_ce_backward, most_classes=250
+            native_operators.dice_ce_forward,
+            native_operators.dice_ce_backward,
+            native_operators.most_classes,
         ),
     ),
     "cuda": _native("cuda", None),

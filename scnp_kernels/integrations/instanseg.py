@@ -65,10 +65,11 @@ NAMES = tuple(PREFIX + name for name in (*_OUR_LOSSES, *THEIR_NAMES))
 
 
 def enable(kernel_size: KernelSize = 3, *, plain_weight: float = 0.0) -> None:
-    """Add the names ``scnp_dice_ce``, ``scnp_binary_xloss``, ``scnp_dice_loss``,
-    ``scnp_dicefocal_loss`` and ``scnp_lovasz_hinge`` to ``binary_loss_fn_str``.
+    """Add SCNP's losses to the names that ``binary_loss_fn_str`` takes.
 
-    The last three are InstanSeg's own losses on penalized logits. Call it before training starts;
+    ``scnp_dice_ce`` and ``scnp_binary_xloss`` are ours. ``scnp_dice_loss``,
+    ``scnp_dicefocal_loss`` and ``scnp_lovasz_hinge`` are InstanSeg's own losses on penalized
+    logits. Call it before training starts;
     called again, it replaces the settings for losses chosen from then on.
 
     Args:

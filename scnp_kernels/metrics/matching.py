@@ -32,10 +32,15 @@ def betti_matching_error(
     difference of Betti numbers (:func:`betti_errors`) lets them cancel.
 
     Args:
-        prediction, truth, label, field_of_view, smallest_component: as for :func:`betti_errors`.
+        prediction: an image [*spatial] of 2 or 3 axes, array or tensor: a mask (bool, or numbers
+            that are 0 and 1), or a label map with ``label``.
+        truth: an image of the same shape and kind.
         dimension: 0 counts components alone, 1 holes (tunnels), 2 cavities; by default all.
+        label: the class of the label maps to measure.
         connectivity: how many neighbours a foreground pixel touches: 4 or 8 in 2D, 6 or 26 in 3D;
             by default all of them, 8 and 26.
+        field_of_view: a mask of the pixels that count, of the same shape.
+        smallest_component: connected components of fewer pixels are left out of both first.
 
     Returns:
         The unmatched features of both, 0 for equal masks. Every feature counts where one mask is

@@ -25,8 +25,9 @@ def dice(
     """Return the overlap of prediction and truth, 2 |P ∩ T| / (|P| + |T|), from 0 to 1.
 
     Args:
-        prediction, truth: two images [*spatial] of the same shape, 2 or 3 axes, arrays or tensors:
-            masks (bool, or numbers that are 0 and 1), or label maps with ``label``.
+        prediction: an image [*spatial] of 2 or 3 axes, array or tensor: a mask (bool, or numbers
+            that are 0 and 1), or a label map with ``label``.
+        truth: an image of the same shape and kind.
         label: the class of the label maps to measure.
         field_of_view: a mask of the pixels that count, of the same shape.
         smallest_component: connected components of fewer pixels are left out of both first.
@@ -77,9 +78,14 @@ def cldice(
     (precision), and that of the true skeleton which lies inside the prediction (sensitivity).
 
     Args:
-        prediction, truth, label, field_of_view, smallest_component, connectivity: as for
-            :func:`dice`. ``connectivity`` is that of the components left out; thinning connects
-            all neighbours.
+        prediction: an image [*spatial] of 2 or 3 axes, array or tensor: a mask (bool, or numbers
+            that are 0 and 1), or a label map with ``label``.
+        truth: an image of the same shape and kind.
+        label: the class of the label maps to measure.
+        field_of_view: a mask of the pixels that count, of the same shape.
+        smallest_component: connected components of fewer pixels are left out of both first.
+        connectivity: by how many neighbours those components touch, as for :func:`dice`; thinning
+            connects all neighbours.
         spacing: the side of a pixel, or one per axis, in any unit. Where they differ, a pixel of a
             skeleton counts by the length of its steps to its neighbours there, in that unit, over
             their length in pixels, so that a vessel counts the same along every axis. Equal sides

@@ -29,9 +29,14 @@ def roundness_error(
     surface``, of the outline half-way between a component's pixels and their neighbours.
 
     Args:
-        prediction, truth, label, field_of_view, smallest_component: as for :func:`dice`.
+        prediction: an image [*spatial] of 2 or 3 axes, array or tensor: a mask (bool, or numbers
+            that are 0 and 1), or a label map with ``label``.
+        truth: an image of the same shape and kind.
+        label: the class of the label maps to measure.
         connectivity: how many neighbours a pixel touches: 4 or 8 in 2D, 6, 18 or 26 in 3D. By
             default faces alone, 4 and 6, so that cells that meet at a corner are two.
+        field_of_view: a mask of the pixels that count, of the same shape.
+        smallest_component: connected components of fewer pixels are left out of both first.
         spacing: the side of a pixel, or one per axis, in any unit.
 
     Returns:

@@ -88,8 +88,13 @@ def betti_errors(
     one cancel; :func:`betti_matching_error` counts both.
 
     Args:
-        prediction, truth: two images [*spatial] of the same shape; for the rest see
-            :func:`betti_numbers`. ``smallest_component`` is left out of both.
+        prediction: an image [*spatial] of 2 or 3 axes, array or tensor: a mask (bool, or numbers
+            that are 0 and 1), or a label map with ``label``.
+        truth: an image of the same shape and kind.
+        label: the class of the label maps to measure.
+        connectivity: how many neighbours a foreground pixel touches, as for :func:`betti_numbers`.
+        field_of_view: a mask of the pixels that count, of the same shape.
+        smallest_component: connected components of fewer pixels are left out of both first.
 
     Returns:
         (β0 error, β1 error) in 2D, with the β2 error in 3D. Two empty masks agree: zeros.

@@ -22,6 +22,7 @@ from .window import clip_window
 LOGITS_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 WIDE_UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)
+MAP_DTYPES = (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES)
 MASKS_DTYPES = (torch.bool, *LABEL_DTYPES, *WIDE_UNSIGNED_DTYPES, *LOGITS_DTYPES)
 
 KernelSize = int | Sequence[int]
@@ -33,6 +34,7 @@ class Arguments(NamedTuple):
     logits: Tensor  # [B, C, *spatial]
     target: Tensor  # masks [B, C, *spatial] or label map [B, *spatial]
     mask: Tensor | None  # [B, *spatial] bool or, beside masks, [B, C, *spatial]
+    gate: Tensor | None  # [B, *spatial] bool: False where a pixel keeps its own logit
     kernel_size: tuple[int, ...]  # one odd window per spatial axis
     reading: Reading
 
@@ -43,6 +45,7 @@ def check_arguments(
     kernel_size: KernelSize,
     ignore_index: int | None,
     mask: Tensor | None,
+    gate: Tensor | None,
     validate: bool | None,
 ) -> Arguments:
     """Check everything but values, and settle how the target is to be read."""
@@ -55,6 +58,8 @@ def check_arguments(
     ignored = check_ignore_index(ignore_index, overlapping=target_is_masks and channels != 1)
     if mask is not None:
         mask = check_mask(mask, logits, target_is_masks)
+    if gate is not None:
+        gate = check_gate(gate, logits)
     if ignored is not None and not -(2**63) <= ignored < 2**63:
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
@@ -65,6 +70,7 @@ def check_arguments(
         logits=logits,
         target=target if target_is_masks else _without_channel_axis(target, logits),
         mask=mask,
+        gate=gate,
         kernel_size=window,
         reading=Reading(
             target_is_masks=target_is_masks,
@@ -87,13 +93,16 @@ def channel_by_channel(arguments: Arguments) -> Arguments:
     Channels of overlapping masks have nothing to do with each other, so the result is the same;
     kernels read one map of the valid pixels per image.
     """
-    logits, target, mask, kernel_size, reading = arguments
+    logits, target, mask, gate, kernel_size, reading = arguments
     assert mask is not None
     images = (-1, 1, *logits.shape[2:])
+    if gate is not None:  # the same for every channel of a pixel
+        gate = gate.unsqueeze(1).expand(logits.shape).reshape(-1, *gate.shape[1:])
     return Arguments(
         logits=logits.reshape(images),
         target=target.reshape(images),
         mask=mask.reshape(-1, *mask.shape[2:]),
+        gate=gate,
         kernel_size=kernel_size,
         reading=reading._replace(first_class=1, label_count=2),
     )
@@ -162,7 +171,7 @@ def check_target(target: Tensor, logits: Tensor) -> bool:
             "needs C = 1, and one mask per class needs the shape of logits "
             f"{tuple(logits.shape)}"
         )
-    if target.dtype not in (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES):
+    if target.dtype not in MAP_DTYPES:
         raise TypeError(
             f"target: got a label map of {target.dtype}, takes uint8, int8, int16, int32, int64, "
             "bool (when C = 1), or a floating dtype holding whole numbers"
@@ -209,6 +218,33 @@ def check_mask(mask: Tensor, logits: Tensor, target_is_masks: bool) -> Tensor:
             "channel"
         )
     return mask
+
+
+def check_gate(gate: Tensor, logits: Tensor) -> Tensor:
+    """Return the gate as ``[B, *spatial]``.
+
+    Raises:
+        TypeError: It is no bool tensor.
+        ValueError: It is no map of the pixels.
+    """
+    check_dense_tensor("gate", gate)
+    _check_device("gate", gate, logits)
+    if gate.dtype != torch.bool:
+        raise TypeError(
+            f"gate: got {gate.dtype}, takes torch.bool (False where a pixel keeps its own logit), "
+            "such as distance < 3"
+        )
+    if not _is_map_of(gate, logits):
+        per_channel = (
+            "; it is the same for all channels: penalize channels with gates of their own one by "
+            "one"
+            if _same_shape(gate.shape, logits.shape)
+            else ""
+        )
+        raise ValueError(
+            f"gate: got shape {tuple(gate.shape)}, takes {_map_shapes_text(logits)}{per_channel}"
+        )
+    return _without_channel_axis(gate, logits)
 
 
 def check_ignore_index(ignore_index: int | None, overlapping: bool = False) -> int | None:
@@ -281,12 +317,13 @@ def _same_shape(shape: Sequence[int], other: Sequence[int]) -> bool:
 
     Comparing sizes of different axes would make ``torch.export`` demand that they differ.
     """
-    return len(shape) == len(other) and all(a == b for a, b in zip(shape, other, strict=True))
+    return len(shape) == len(other) and shape == other
 
 
 def _is_map_of(label_map: Tensor, logits: Tensor) -> bool:
     """Return whether it is ``[B, *spatial]`` or ``[B, 1, *spatial]`` of the logits."""
-    return any(_same_shape(label_map.shape, shape) for shape in _map_shapes(logits))
+    without, with_channel = _map_shapes(logits)
+    return _same_shape(label_map.shape, without) or _same_shape(label_map.shape, with_channel)
 
 
 def _map_shapes(logits: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:

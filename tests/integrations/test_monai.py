@@ -109,7 +109,9 @@ def test_deep_supervision() -> None:
 
 def test_deep_supervision_outside_in_is_an_error_that_says_so() -> None:
     loss = SCNPLoss(DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True)))
-    with pytest.raises(TypeError, match=r"logits: got a list of 1 outputs.*DeepSupervisionLoss\(SCNPLoss"):
+    with pytest.raises(
+        TypeError, match=r"logits: got a list of 1 outputs.*DeepSupervisionLoss\(SCNPLoss"
+    ):
         loss([torch.randn(2, CLASSES, 8, 8)], torch.zeros(2, 1, 8, 8))
 
 

@@ -329,7 +329,7 @@ def test_trainers_build_their_losses(make: Callable[..., Any]) -> None:
     assert loss.loss.weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
     assert loss.windows == ((3, 3, 3),) * 3
     assert loss.loss.loss.options.ignore_index == 3
-    assert {scale.ignore_index for scale in loss.of_scales} == {3}
+    assert {scale.options.ignore_index for scale in loss.of_scales} == {3}
 
 
 @pytest.mark.parametrize("plain_weight", [0.0, 1.0])

@@ -5,7 +5,6 @@ setup.py reads this file before there is a package or a torch, so it imports nei
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import shlex
@@ -14,11 +13,14 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 CHOICES = ("auto", "none", "cpu", "cuda")
+ON_MACOS = sys.platform == "darwin"
+OPENMP = [] if ON_MACOS else ["-fopenmp"]  # macOS's own compiler lacks it: one thread runs there
 
 
 def build_choice() -> str:
@@ -52,13 +54,8 @@ def compile_flags() -> list[str]:
     # Without fused multiply-adds, every instruction set computes the same bits. Nobody here asks
     # for floating-point exceptions, and promising that lets loops that choose values vectorise.
     rounding = ["-ffp-contract=off", "-fno-trapping-math"]
-    flags = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", *rounding, *_openmp()]
+    flags = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", *rounding, *OPENMP]
     return [*flags, *shlex.split(os.environ.get("CXXFLAGS", ""))]
-
-
-def _openmp() -> list[str]:
-    """macOS's own compiler has none: there the kernels run on one thread."""
-    return [] if sys.platform == "darwin" else ["-fopenmp"]
 
 
 def nvcc_flags(architectures: Sequence[str]) -> list[str]:
@@ -87,10 +84,8 @@ def ninja_file(csrc: Path, module: str, includes: Sequence[str], toolkit: Any = 
     """
     kernels = [*compiler(), *compile_flags()]
     binding = [*kernels, *(word for folder in includes for word in ("-isystem", folder))]
-    bundle = (
-        ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
-    )
-    link = [*compiler(), *bundle, *_openmp(), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    bundle = ["-bundle", "-undefined", "dynamic_lookup"] if ON_MACOS else ["-shared"]
+    link = [*compiler(), *bundle, *OPENMP, *shlex.split(os.environ.get("LDFLAGS", ""))]
     libraries: list[str] = []
     rules = {"kernels": kernels, "binding": binding}
     if toolkit is not None:
@@ -127,9 +122,8 @@ def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -
 
     includes = [sysconfig.get_path("include"), pybind11.get_include()]
     path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
-    command = [shutil.which("ninja", path=path) or "ninja", "-C", str(folder)]
-    if os.environ.get("MAX_JOBS"):
-        command.append(f"-j{os.environ['MAX_JOBS']}")
+    jobs = [f"-j{os.environ['MAX_JOBS']}"] if os.environ.get("MAX_JOBS") else []
+    command = [shutil.which("ninja", path=path) or "ninja", "-C", str(folder), *jobs]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one build at a time
@@ -137,8 +131,7 @@ def compile_module(csrc: Path, folder: Path, module: str, toolkit: Any = None) -
         parent = os.getppid()
         with subprocess.Popen(command, preexec_fn=_end_with_parent) as ninja:
             while ninja.poll() is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    ninja.wait(timeout=0.5)
+                time.sleep(0.05)
                 if os.getppid() != parent:  # pip's end, say, is the end of this too
                     ninja.terminate()
     if ninja.returncode != 0:

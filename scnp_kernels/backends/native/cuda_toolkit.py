@@ -68,9 +68,7 @@ def architectures(nvcc: Path) -> list[str]:
     asked_for = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(";", " ").split()
     for name in asked_for:
         if not re.fullmatch(r"\d+\.\d[af]?(\+PTX)?", name):
-            raise ValueError(
-                f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes compute capabilities (8.0;9.0+PTX)"
-            )
+            raise ValueError(f"TORCH_CUDA_ARCH_LIST: got {name!r}, takes the likes of 8.0;9.0+PTX")
     known = set(re.findall(r"compute_(\d+)", _ask(nvcc, "--list-gpu-arch")))
     chosen = [name for name in ARCHITECTURES if name.replace(".", "") in known]
     return asked_for or [*chosen[:-1], *(f"{newest}+PTX" for newest in chosen[-1:])]

@@ -17,6 +17,8 @@ import torch
 OK = "ok"
 _PACKAGE = Path(__file__).parents[2]
 _IS_CHECKOUT = (_PACKAGE.parent / "csrc").exists()
+_WHAT = f"-e {_PACKAGE.parent}" if _IS_CHECKOUT else "--force-reinstall ., in its checkout"
+_COMPILE_ANEW = f"pip install --no-deps {_WHAT}"
 
 kernels: Any = None  # the module, once it is loaded
 _reason: str | None = None  # why it cannot be
@@ -60,14 +62,14 @@ def load_cuda() -> str | None:
     if built is None:
         return (
             "the kernels were compiled without their CUDA part (reinstall scnp_kernels with "
-            f"SCNP_BUILD=cuda, which says what is missing: {_reinstall()})"
+            f"SCNP_BUILD=cuda, which says what is missing: {_COMPILE_ANEW})"
         )
     driver = kernels.cuda_driver_version()  # as 12040, for CUDA 12.4
     if driver // 1000 < int(built.split(".")[0]):
         knows = f"CUDA {driver // 1000}.{driver % 1000 // 10}" if driver else "none: it is missing"
         return (
             f"the CUDA kernels were compiled with CUDA {built}, but this machine's driver knows "
-            f"{knows} (update it, or reinstall with an older toolkit: {_reinstall()})"
+            f"{knows} (update it, or reinstall with an older toolkit: {_COMPILE_ANEW})"
         )
     return None
 
@@ -95,16 +97,9 @@ def build_record() -> dict[str, Any] | None:
 def _why_not(error: ImportError) -> str:
     found = [file.name for file in sorted(_PACKAGE.glob("_C*")) if file.suffix in (".so", ".pyd")]
     if found:
-        return f"{', '.join(found)} does not load: {error} (to build it anew: {_reinstall()})"
+        return f"{', '.join(found)} does not load: {error} (to build it anew: {_COMPILE_ANEW})"
     place = "at installation"
     if _IS_CHECKOUT:
         # Python looks into the current folder first: it hides what was installed from it.
         place = f"in the checkout {_PACKAGE.parent}, from where scnp_kernels is imported"
-    return f"no kernels were compiled {place} (to compile them: {_reinstall()})"
-
-
-def _reinstall() -> str:
-    """The command that compiles the kernels anew."""
-    if _IS_CHECKOUT:
-        return f"pip install --no-deps -e {_PACKAGE.parent}"
-    return "pip install --force-reinstall --no-deps ., in its checkout"
+    return f"no kernels were compiled {place} (to compile them: {_COMPILE_ANEW})"

@@ -45,6 +45,11 @@ _DTYPES = {
 }
 
 
+def most_classes() -> int:
+    """Return how many classes the fused loss takes here; the kernels must be loaded."""
+    return int(loader.kernels.most_classes)
+
+
 # Of smaller results the heap keeps the pages by itself.
 _SMALLEST_RECYCLED = 4 << 20
 
@@ -53,6 +58,7 @@ def forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
 ) -> tuple[Tensor, Tensor]:
@@ -68,6 +74,7 @@ def forward(
         _facts(logits, "logits", device),
         _facts(target, "target", device),
         None if mask is None else _facts(mask, "mask", device),
+        None if gate is None else _facts(gate, "gate", device),
         kernel_size,
         *reading,
         _facts(penalized, "penalized", device),
@@ -126,6 +133,7 @@ def dice_ce_forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
     wanted: Wanted,
@@ -146,6 +154,7 @@ def dice_ce_forward(
         _facts(logits, "logits", device),
         _facts(target, "target", device),
         None if mask is None else _facts(mask, "mask", device),
+        None if gate is None else _facts(gate, "gate", device),
         kernel_size,
         *reading,
         *wanted,

@@ -51,6 +51,7 @@ def folder_in_nnunet() -> Path:
 
 
 def main() -> None:
+    """Print the line for the shell, or copy the trainers into nnU-Net with ``--copy``."""
     parser = argparse.ArgumentParser(
         prog="python -m scnp_kernels.integrations.nnunet",
         description="Prints the line that lets nnU-Net (2.8 and later) find the SCNP trainers.",

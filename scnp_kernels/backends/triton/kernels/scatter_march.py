@@ -1,21 +1,21 @@
 r"""Eq. 2 on the GPU: every gradient goes to the winner of its pixel.
 
-    A program marches along the outer axis and owns the accumulators of the pixels below its lanes,
-    for every plane that the plane being read may send to (window 3, one lane):
+A program marches along the outer axis and owns the accumulators of the pixels below its lanes,
+for every plane that the plane being read may send to (window 3, one lane):
 
-      plane p      g g g   row y-1  \
-                   g g g   row y     >  for every tap: is it the one that points to the accumulator?
-                   g g g   row y+1  /                 |          |          |
-                                                      v          v          v
-      accumulators, in registers                     p-1         p         p+1
-                                                      |
-      out: complete after plane p                     v
-                                                 gradient of (p-1, y)
+  plane p      g g g   row y-1  \
+               g g g   row y     >  for every tap: is it the one that points to the accumulator?
+               g g g   row y+1  /                 |          |          |
+                                                  v          v          v
+  accumulators, in registers                     p-1         p         p+1
+                                                  |
+  out: complete after plane p                     v
+                                             gradient of (p-1, y)
 
-    Planes, rows and columns are read in ascending order and added one by one, so contributions
-    arrive in raster order of the pixels that send them: the result does not depend on the grid, and
-    is bit for bit that of the CPU. There are no atomics. Half types are added up in float32 and
-    rounded once.
+Planes, rows and columns are read in ascending order and added one by one, so contributions
+arrive in raster order of the pixels that send them: the result does not depend on the grid, and
+is bit for bit that of the CPU. There are no atomics. Half types are added up in float32 and
+rounded once.
 """
 
 from __future__ import annotations

@@ -32,8 +32,10 @@ class nnUNetTrainerSCNPJoint(nnUNetTrainerSCNP):
 
 
 class nnUNetTrainerSCNPFused(nnUNetTrainerSCNP):
-    """As nnUNetTrainerSCNP, by the fused loss where that computes the same; else the log says why
-    not, and the loss is wrapped."""
+    """As nnUNetTrainerSCNP, by the fused loss where that computes the same.
+
+    Where it does not, the log says why, and the loss is wrapped.
+    """
 
     def _penalize(self, loss: Any, windows: Sequence[Window], plain_weight: float) -> nn.Module:
         channels = self.label_manager.num_segmentation_heads

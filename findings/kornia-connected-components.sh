@@ -13,7 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    torch==2.13.0 numpy kornia==0.9.0
+    torch==2.13.0 numpy==2.4.6 kornia==0.9.0
 "$folder/venv/bin/python" - <<'PYTHON'
 import kornia
 import torch

@@ -13,7 +13,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 numpy==2.4.6
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     segmentation-models-pytorch==0.6.0
 "$folder/venv/bin/python" - <<'PYTHON'
