@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.kernels import bars, check, compare, inputs, memory, peers, program, readme, results
+from benchmarks.common import readme
+from benchmarks.harness import memory
+from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, Case, least_bytes
+from benchmarks.harness.clocks import GpuClock
+from benchmarks.harness.processes import Elsewhere
+from benchmarks.harness.subject import Rotation, Subject, WrongResultError
+from benchmarks.harness.turns import Effort, Measured
+from benchmarks.harness.worker import Prepared, Sample, Worker
+from benchmarks.kernels import bars, check, compare, inputs, machine, peers, program, results
 from benchmarks.kernels.cases import (
-    BOOL_MASKS,
     COPY,
-    FLOAT_MASKS,
     LISTING,
     OURS,
     SHIFTED_COMPILED,
-    Case,
     Group,
     Shapes,
     groups,
 )
 from benchmarks.kernels.implementations import build, implementations
-from benchmarks.kernels.measure import Effort, measure_group, members_and_copies
+from benchmarks.kernels.measure import Kernels, measure_group, members_and_copies
 from benchmarks.kernels.pictures import PICTURES
 from benchmarks.kernels.results import BACKWARD, BOTH, FORWARD, RECORDING, Record
-from benchmarks.kernels.worker import ProcessWorker
 from tests.oracle import listing
 
 CASE_2D = Case((1, 2, 12, 10))
@@ -62,7 +67,7 @@ OPTIONS = [
 @pytest.fixture(autouse=True)
 def uncompiled_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes longer than everything else here."""
-    monkeypatch.setattr(peers, "compiled", lambda function: function)
+    monkeypatch.setattr(peers, "compiled", lambda function, *_: function)
     monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
 
 
@@ -76,7 +81,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one run of everything."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(peers, "compiled", lambda function: function)
+        monkeypatch.setattr(peers, "compiled", lambda function, *_: function)
         monkeypatch.setattr(inputs, "MOST_BUFFERS", 2)
         monkeypatch.setattr(program, "QUICK", TOYS)
         (folder / "page.md").write_text(PAGE, encoding="utf-8")
@@ -104,7 +109,7 @@ def test_every_implementation_agrees_with_the_listing(case: Case) -> None:
     assert torch.equal(answer.penalized, listing(buffer.logits, buffer.one_hot(), 3))
     assert set(implementations()) >= {LISTING, SHIFTED_COMPILED, OURS}
     for name in implementations():
-        check.check(name, case, build(name, case), buffer, answer)
+        check.check(name, build(name, case), buffer, answer, bitwise=name.startswith("scnp"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -116,7 +121,7 @@ def test_ours_agrees_on_every_kind_of_input(
     case = Case((2, 3, 9, 8), 5, dtype, kind, channels_last)
     buffer = inputs.Buffer(case, seed=2)
     assert buffer.target(kind).stride() == buffer.logits.stride()
-    check.check(OURS, case, build(OURS, case), buffer, check.expected(case, buffer))
+    check.check(OURS, build(OURS, case), buffer, check.expected(case, buffer), bitwise=True)
 
 
 def test_labels_form_regions_of_every_class() -> None:
@@ -128,10 +133,9 @@ def test_labels_form_regions_of_every_class() -> None:
 
 def test_buffers_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "MOST_BUFFERS", 64)
-    monkeypatch.setattr(inputs, "last_level_cache_bytes", lambda: 1000)
-    pool = inputs.Inputs()
-    case = Case((1, 1, 10, 10))  # 400 bytes of logits: five of them exceed 2,000
-    taken = [pool.next(case) for _ in range(6)]
+    case = Case((1, 1, 10, 10))  # 400 bytes of logits: five of them are 2,000
+    pool = inputs.Inputs(past_cache=2000)
+    taken = [pool.of(case).take()[0] for _ in range(6)]
     assert len(set(map(id, taken))) == 5
     assert taken[5] is taken[0]
 
@@ -143,7 +147,7 @@ def test_a_wrong_result_stops_the_run(
         return listing(logits, one_hot, kernel_size) + 1e-6
 
     monkeypatch.setattr(program, "QUICK", TOYS)
-    monkeypatch.setattr(peers, "compiled_listing", lambda: wrong)
+    monkeypatch.setattr(peers, "compiled_listing", lambda *_: wrong)
     assert program.main(["--quick", "--groups", "small", "--out", str(tmp_path), *OPTIONS]) == 1
     assert "listing compiled" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -154,8 +158,8 @@ def test_a_wrong_gradient_is_found() -> None:
     answer = check.expected(CASE_2D, buffer)
     twice = check.Expected(answer.penalized, answer.gradient * (1 + 1e-3))
     for name in (OURS, SHIFTED_COMPILED):
-        with pytest.raises(check.WrongResultError, match="gradient"):
-            check.check(name, CASE_2D, build(name, CASE_2D), buffer, twice)
+        with pytest.raises(WrongResultError, match="gradient"):
+            check.check(name, build(name, CASE_2D), buffer, twice, bitwise=name == OURS)
 
 
 # --- memory -------------------------------------------------------------------------------------
@@ -169,12 +173,14 @@ def test_known_memory() -> None:
         # Keeps its input, which the caller holds, and int64 indices. Nothing else is needed.
         return F.max_pool2d(buffer.logits, 3, 1, 1)
 
-    assert memory.saved_for_backward(pooled, buffer) == 8 * case.logits
+    assert memory.saved_for_backward(pooled, buffer, buffer.held()) == 8 * case.logits
     assert memory.peak_of_tensors(pooled, buffer) == 8 * case.logits
     ours = build(OURS, case)
-    assert memory.saved_for_backward(ours, buffer) == case.logits
+    assert memory.saved_for_backward(ours, buffer, buffer.held()) == case.logits
     assert memory.peak_of_tensors(ours, buffer) == case.logits
-    assert memory.saved_for_backward(build(LISTING, case), buffer) == 32 * case.logits
+    listing = build(LISTING, case)
+    buffer.one_hot()
+    assert memory.saved_for_backward(listing, buffer, buffer.held()) == 32 * case.logits
 
 
 def test_the_peak_counts_what_an_operator_allocates_inside() -> None:
@@ -185,9 +191,9 @@ def test_the_peak_counts_what_an_operator_allocates_inside() -> None:
 
 
 def test_least_bytes() -> None:
-    assert memory.least_bytes(Case((1, 2, 10, 10))) == (200 * (4 + 4 + 1) + 100 * 8, 200 * 9)
+    assert least_bytes(Case((1, 2, 10, 10))) == (200 * (4 + 4 + 1) + 100 * 8, 200 * 9)
     half = Case((1, 2, 10, 10), 17, torch.bfloat16, BOOL_MASKS)  # 289 taps: winners of 2 bytes
-    assert memory.least_bytes(half) == (200 * (2 + 2 + 2 + 1), 200 * 6)
+    assert least_bytes(half) == (200 * (2 + 2 + 2 + 1), 200 * 6)
 
 
 # --- what a run leaves behind -------------------------------------------------------------------
@@ -261,7 +267,7 @@ def test_replacing_blocks() -> None:
 def test_implementations_measure_in_processes_of_their_own() -> None:
     group = Group("2D", "a question", ((CASE_2D, (OURS,)),))
     said: list[str] = []
-    ours, copy = measure_group(group, Effort(0, 2, 2, threads=1), said.append)
+    ours, copy = measure_group(group, Effort(0, 2, 2), 1, 0, said.append)
     assert (ours.implementation, copy.implementation) == (OURS, COPY)
     assert ours.rounds == copy.rounds == [0, 1]
     assert ours.saved_bytes == CASE_2D.logits
@@ -269,23 +275,78 @@ def test_implementations_measure_in_processes_of_their_own() -> None:
 
 
 def test_what_goes_wrong_in_a_process_is_told() -> None:
-    worker = ProcessWorker("no such implementation", threads=1)
+    name = "no such implementation"
+    worker = Elsewhere(name, Worker, partial(Kernels, 0), name, 1)
     with pytest.raises(RuntimeError, match="KeyError"):
-        worker.prepare(CASE_2D)
-    worker._process.kill()
+        worker.ask("prepare", CASE_2D)
+    worker.process.kill()
     with pytest.raises(RuntimeError, match="no such implementation ended with status -9"):
-        worker.prepare(CASE_2D)
+        worker.ask("prepare", CASE_2D)
     worker.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a shell script")
+def test_a_compiler_that_speaks_no_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "c++"
+    script.write_bytes(b"#!/bin/sh\necho 'compilateur \xe9trange 1.0'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{script} -O2")
+    assert machine.compiler() == "compilateur \N{REPLACEMENT CHARACTER}trange 1.0"
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
+    assert machine.compiler() == "none"
+
+
+class Graphics:
+    """What of torch.cuda a clock asks, as a log; every event is a second after the last."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def _sleep(self, _cycles: int) -> None:
+        self.log.append("hold")
+
+    def synchronize(self) -> None:
+        self.log.append("wait")
+
+    def Event(self, enable_timing: bool) -> Graphics.Mark:  # noqa: N802
+        assert enable_timing
+        return Graphics.Mark(self)
+
+    class Mark:
+        """A CUDA event."""
+
+        def __init__(self, graphics: Graphics) -> None:
+            self.graphics = graphics
+            self.seconds = 0
+
+        def record(self) -> None:
+            self.graphics.log.append("event")
+            self.seconds = self.graphics.log.count("event")
+
+        def elapsed_time(self, later: Graphics.Mark) -> float:
+            assert self.graphics.log[-1] == "wait"
+            return 1e3 * (later.seconds - self.seconds)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_events_are_a_clock(hold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphics = Graphics()
+    monkeypatch.setattr(torch, "cuda", graphics)
+    clock = GpuClock(hold)
+    subject = Subject(build(OURS, CASE_2D), Rotation([inputs.Buffer(CASE_2D, 0)]))
+    for _ in range(2):
+        assert subject.seconds_both(clock) == (1.0, 1.0)
+        assert 0 < clock.launching() < 1000
+    of_one = [*["hold"] * hold, "event", "event", "event", "wait"]
+    assert graphics.log == of_one * 2
 
 
 # --- arithmetic of the samples ------------------------------------------------------------------
 
 
 def _record(rounds: list[int], both: list[float]) -> Record:
-    record = Record.of("a group", CASE_2D, OURS)
-    for index, seconds in zip(rounds, both, strict=True):
-        record.add(index, seconds / 4, seconds / 2, seconds)
-    return record
+    samples = [Sample(seconds / 4, seconds / 2, seconds) for seconds in both]
+    return Record.of("a group", Measured(CASE_2D, OURS, Prepared({}, 1.0), 1.0, rounds, samples))
 
 
 def test_ratios_of_interleaved_rounds() -> None:
@@ -301,7 +362,10 @@ def test_ratios_of_interleaved_rounds() -> None:
 
 def test_a_copy_is_measured_beside_every_kind_of_logits() -> None:
     for group in groups(TOYS):
-        records = [Record.of(group.name, *member) for member in members_and_copies(group)]
+        records = [
+            Record.of(group.name, Measured(*member, Prepared({}, 1.0), 1.0))
+            for member in members_and_copies(group)
+        ]
         run = results.Results({}, records)
         for record in records:
             assert run.copy_beside(record).implementation == COPY
@@ -318,9 +382,9 @@ def test_two_installations_are_compared_in_turns() -> None:
 def test_installations_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     digests = iter("ab")
 
-    def ask(_self: compare.Installation, _question: dict[str, Any]) -> dict[str, Any]:
-        return {"digest": next(digests), "forward": 1.0, "both": 1.0}
+    def ask(_self: Elsewhere, *_question: object) -> Prepared:
+        return Prepared({"digest": next(digests)}, 1.0)
 
-    monkeypatch.setattr(compare.Installation, "ask", ask)
+    monkeypatch.setattr(Elsewhere, "ask", ask)
     with pytest.raises(compare.DifferentBitsError, match="1x1x4x4"):
         compare.compare(sys.executable, sys.executable, Case((1, 1, 4, 4)), seconds=0.05)

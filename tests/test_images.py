@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from benchmarks.common.images import (
     read_labels,
     read_mask,
 )
-from benchmarks.demo import training
+from benchmarks.demo.__main__ import PRESET
 from benchmarks.demo.__main__ import main as demo
 from benchmarks.topology.__main__ import main as topology
 from tests.topology_data import failing, save, write_images
@@ -737,16 +738,13 @@ def test_the_demo_stops_at_a_loss_that_is_not_finite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_images(tmp_path / "data")
-    recipe = training.Recipe
-    monkeypatch.setattr(
-        "benchmarks.demo.__main__.Recipe",
-        lambda **options: recipe(learning_rate=float("inf"), **options),
-    )
+    diverging = replace(PRESET, learning_rate=float("inf"))
+    monkeypatch.setattr("benchmarks.demo.__main__.PRESET", diverging)
     out = tmp_path / "out"
     options = ["--crop-size", "32", "--iterations", "20", "--out", str(out)]
     assert demo(["--data", str(data), *options]) == 1
     captured = capsys.readouterr()
-    assert "error: seed 0, Dice+CE: the loss is nan at iteration " in captured.err
+    assert "error: ce_dice-off-seed0: the loss is nan at iteration " in captured.err
     assert "Compared with" not in captured.out
     assert list(out.iterdir()) == []
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.readme import NOTICE, replace_blocks
 from benchmarks.demo.publish import main, publish
 from benchmarks.kernels.program import PAGES, RESULTS
-from benchmarks.kernels.readme import NOTICE, replace_blocks
 from benchmarks.kernels.results import read_results
 from benchmarks.kernels.tables import tables
 

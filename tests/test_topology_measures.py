@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import sqrt
 
 import numpy as np
@@ -75,6 +76,22 @@ def test_exact_p_values_are_scipys(images: int) -> None:
         n_resamples=np.inf,
     )
     assert permutation_test(first, second) == pytest.approx(expected.pvalue)
+
+
+def by_every_swap(first: np.ndarray, second: np.ndarray) -> float:
+    """The exact p-value, as it is defined."""
+    differences = np.asarray(first) - np.asarray(second)
+    signs = np.array(list(product((1, -1), repeat=len(differences))))
+    observed = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
+    return float((np.abs(signs @ differences) >= observed).mean())
+
+
+@pytest.mark.parametrize("images", range(1, 13))
+def test_exact_p_values_with_ties(images: int) -> None:
+    # Tenths, whose sums differ in their last bits by the order in which they are added.
+    first, second = np.random.default_rng(images).integers(0, 5, (2, images)) / 10
+    assert permutation_test(first, second) == by_every_swap(first, second)
+    assert permutation_test(first, first) == 1.0
 
 
 def test_random_p_values_are_near_the_exact_one() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks.topology import benchmark, convergence, sensitivity
+from benchmarks.common import pictures
+from benchmarks.topology import benchmark, convergence, qualitative, sensitivity
 from benchmarks.topology.benchmark import Cell, verdict
+from benchmarks.topology.datasets import Planes
+from benchmarks.topology.records import PREDICTIONS, truths, write_label_maps
 from benchmarks.topology.results import Method, common_window, read_results
 from benchmarks.topology.statistics import permutation_test
 from tests.topology_data import (
@@ -65,7 +67,7 @@ def test_every_report_writes_a_table_and_a_picture(
     assert is_picture(tmp_path / f"{file}.png")
 
 
-def figures_of(report: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a report saves from now on."""
     drawn: list[Figure] = []
 
@@ -74,14 +76,14 @@ def figures_of(report: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Figu
             drawn.append(self)
             super().savefig(*arguments, **options)
 
-    monkeypatch.setattr(report, "Figure", Remembered)
+    monkeypatch.setattr(pictures, "Figure", Remembered)
     return drawn
 
 
 def test_every_window_is_named_on_the_axis(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = figures_of(sensitivity, monkeypatch)
+    drawn = figures_of(monkeypatch)
     results = read_results(trained / "out" / "bars")
     wide_and_joint = [m for m in results.methods() if m.mode != "joint" or m.window == (3,)]
     sensitivity.draw(results, wide_and_joint, 4.0, tmp_path / "picture.png")
@@ -121,6 +123,25 @@ def test_qualitative_picture(trained: Path, tmp_path: Path) -> None:
     data = trained / "bars"
     command("qualitative", trained / "out", "--data", data, "--to", tmp_path, "--image", "1")
     assert is_picture(tmp_path / "bars" / "qualitative-ce_dice.png")
+
+
+def test_qualitative_shows_where_scnp_helps_most(tmp_path: Path) -> None:
+    folder = made_up_runs(tmp_path, {("off", 0): [1.0] * 3, ("on", 0): [0.0] * 3})
+    maps = truths(folder)
+    broken = maps["test/1"].copy()
+    broken[3, 3] = 0
+    file = folder / "runs" / "ce_dice-off-seed0" / PREDICTIONS
+    write_label_maps(file, {**maps, "test/1": broken})
+    asked: list[str] = []
+
+    def pixels_of(_split: str, name: str) -> Planes:
+        asked.append(name)
+        return np.zeros((1, 8, 8), np.float32)
+
+    results = read_results(folder)
+    qualitative.draw(results, results.methods(), 0, None, pixels_of, tmp_path / "picture.png")
+    assert asked == ["1"]
+    assert is_picture(tmp_path / "picture.png")
 
 
 def test_qualitative_picture_of_a_volume(tmp_path: Path) -> None:
@@ -198,7 +219,7 @@ def test_convergence_counts_iterations(tmp_path: Path) -> None:
 def test_errors_have_numbers_beside_them(
     scale: tuple[float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = figures_of(convergence, monkeypatch)
+    drawn = figures_of(monkeypatch)
     results = read_results(made_up_runs(tmp_path, {("off", 0): [1.0]}))
     errors = np.linspace(*scale, 3) + 2
     monkeypatch.setattr(convergence, "curve", lambda *_: (np.arange(3), errors))

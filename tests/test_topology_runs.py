@@ -171,7 +171,7 @@ def test_one_run_that_fails_does_not_take_the_others_with_it(
     error = failing(capsys, *arguments)
     assert "1 of 2 runs failed: ce-off-seed0" in error
     assert str(out / "ce-off-seed0" / runner.CHECKPOINT) in error
-    assert [record.loss for record in finished_runs(out.parent)] == ["dice"]
+    assert [record.key.loss for record in finished_runs(out.parent)] == ["dice"]
 
 
 def test_other_settings_in_the_same_folder_are_refused(
@@ -232,6 +232,7 @@ def test_two_programs_in_one_folder_are_refused(
 
 WITHOUT = """
 import sys
+import psutil  # whose part for Linux asks for resource, and whose part for Windows does not
 class Absent:
     def find_spec(self, name, *_):
         if name in ("fcntl", "resource"):

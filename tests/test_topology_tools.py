@@ -328,20 +328,20 @@ def test_the_example_is_mostly_right() -> None:
 
 def test_memory_of_a_loss_in_numpy_and_of_one_in_tensors() -> None:
     shape = (1, 2, 64, 64)
-    costs = measure([shape], ["ce", "regionwise"], 3, 0, 1, own_processes=False, say=print)
-    of = {cost.subject: cost for cost in costs}
+    costs = measure(shape, ["ce", "regionwise"], 3, 0, 1, own_processes=False, say=print)
+    of = {cost.name: cost.prepared.facts for cost in costs}
     logits = 2 * 64 * 64 * 4  # bytes; the gradient alone is as many
-    assert of["ce"].tensors >= logits
-    assert of["regionwise"].arrays > logits > of["ce"].arrays
+    assert of["ce"]["tensors"] >= logits
+    assert of["regionwise"]["arrays"] > logits > of["ce"]["arrays"]
 
 
 def test_a_process_of_its_own_measures_the_same_memory() -> None:
     shape = (1, 2, 32, 32)
     own, here = (
-        measure([shape], ["ce"], 3, 0, 1, own_processes=own, say=print)[0] for own in (True, False)
+        measure(shape, ["ce"], 3, 0, 1, own_processes=own, say=print)[0] for own in (True, False)
     )
-    assert own.tensors == here.tensors
-    assert len(own.seconds) == 3
+    assert own.prepared.facts["tensors"] == here.prepared.facts["tensors"]
+    assert len(own.samples) == 3
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def write_images(root: Path) -> Path:
     """Two images with masks in every split, as {train,val,test}/{images,masks}/ID.* ."""
     for number, split in enumerate(("train", "val", "test")):
         for index in range(2):
-            sample = vessels.vessel_sample("", (number, index), SIDE)
-            save(root / split / "images" / f"{index}.jpg", sample.image * 255)
-            save(root / split / "masks" / f"{index}.png", sample.truth)
+            image, truth = vessels.vessels((number, index), SIDE)
+            save(root / split / "images" / f"{index}.jpg", np.stack([image * 255] * 3, axis=-1))
+            save(root / split / "masks" / f"{index}.png", truth)
     return root
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name to write to; it becomes `path` when the block ends without an error."""
+    """A temporary name to write to; it becomes `path` when the block ends without an error.
+
+    Its folder is made where there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".unfinished_{path.name}")  # same suffix: it tells the format
     try:
         yield temporary

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,21 +36,12 @@ CODED_PHOTOMETRICS = {5: "CMYK", 6: "YCbCr", 8: "L*a*b*", 9: "L*a*b*"}
 LOSSY_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}
 # By TIFF's number of the compression: its name, and whether it always loses something.
 LOSSY_COMPRESSIONS = {
-    6: ("JPEG in TIFF", True),
-    7: ("JPEG in TIFF", True),
-    33007: ("JPEG in TIFF", True),
-    34892: ("JPEG in TIFF", True),
-    33003: ("JPEG 2000 in TIFF", False),
-    33004: ("JPEG 2000 in TIFF", False),
-    33005: ("JPEG 2000 in TIFF", False),
-    34712: ("JPEG 2000 in TIFF", False),
-    22610: ("JPEG XR in TIFF", False),
-    34934: ("JPEG XR in TIFF", False),
-    34887: ("LERC in TIFF", False),
-    34927: ("WebP in TIFF", False),
-    50001: ("WebP in TIFF", False),
-    50002: ("JPEG XL in TIFF", False),
-    52546: ("JPEG XL in TIFF", False),
+    **dict.fromkeys((6, 7, 33007, 34892), ("JPEG in TIFF", True)),
+    **dict.fromkeys((33003, 33004, 33005, 34712), ("JPEG 2000 in TIFF", False)),
+    **dict.fromkeys((22610, 34934), ("JPEG XR in TIFF", False)),
+    **dict.fromkeys((34887,), ("LERC in TIFF", False)),
+    **dict.fromkeys((34927, 50001), ("WebP in TIFF", False)),
+    **dict.fromkeys((50002, 52546), ("JPEG XL in TIFF", False)),
 }
 MOSTLY = 0.5  # share of pixels
 REDUCED, TRANSPARENCY_MASK = 1, 4  # bits of TIFF's NewSubfileType
@@ -73,15 +64,7 @@ class StoredImage:
         if orientation not in range(2, 9):
             return self
         alpha = None if self.alpha is None else _turned(self.alpha, orientation)
-        return StoredImage(
-            _turned(self.values, orientation),
-            self.full_scale,
-            alpha,
-            self.alpha_place,
-            self.palette,
-            self.lossy_codec,
-            self.surely_lossy,
-        )
+        return replace(self, values=_turned(self.values, orientation), alpha=alpha)
 
     @property
     def bands(self) -> Pixels:

@@ -3,31 +3,54 @@
     python -m benchmarks.demo                  synthetic vessel trees, drawn by a program
     python -m benchmarks.demo --data FOLDER    {train,val,test}/{images,masks}/ID.*
 
-From the same seed (same first weights, same crops) it trains with MONAI's Dice + cross-entropy,
-with the same loss on SCNP logits, and with the joint loss, then prints a table and writes two
-CSV files and a picture. Validation and test use the plain network output, without SCNP.
+A preset of the topology benchmark: from the same seed (same first weights, same crops) it trains
+with MONAI's Dice + cross-entropy, with the same loss on SCNP logits, and with the joint loss, then
+prints a table and writes two CSV files and a picture. Validation and test use the plain network
+output, without SCNP.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
 
-from benchmarks.common.images import LAYOUT, DataError
-from benchmarks.demo.comparison import compare
-from benchmarks.demo.data import read_folder
-from benchmarks.demo.network import SIDE_MULTIPLE
-from benchmarks.demo.picture import draw_picture
-from benchmarks.demo.report import summarise, table, verdict, write_scores, write_summaries
-from benchmarks.demo.samples import Splits
-from benchmarks.demo.training import Recipe, TrainingError
-from benchmarks.demo.vessels import synthetic_splits
+from benchmarks.common.images import LAYOUT, DataError, image_pairs, read_colour
+from benchmarks.demo.report import summarise, table, verdict, write_summaries
+from benchmarks.demo.vessels import synthetic_data_set
+from benchmarks.topology import qualitative
+from benchmarks.topology.configuration import DEFAULTS, SIDE_MULTIPLE, Configuration, grid
+from benchmarks.topology.convergence import draw_curves
+from benchmarks.topology.datasets import (
+    DataSet,
+    Planes,
+    foreground_shares,
+    is_volumetric,
+    read_data_set,
+    read_pixels_to_show,
+)
+from benchmarks.topology.errors import UsageError
+from benchmarks.topology.losses import MODES
+from benchmarks.topology.options import positive
+from benchmarks.topology.records import SCORES
+from benchmarks.topology.results import Method, Results, read_results
+from benchmarks.topology.run_command import describe
+from benchmarks.topology.runner import Job, run_all
 
+# A little larger than the benchmark's own default, since it trains three times and not sixty.
+PRESET = dataclasses.replace(
+    DEFAULTS[2], batch_size=4, features=(12, 24, 48, 96, 96, 12), validations=10
+)
+LOSS = "ce_dice"
 SYNTHETIC_NOTICE = (
     "No --data given: these images are SYNTHETIC vessel trees, drawn by a program. The figures "
     "say nothing about real images."
@@ -38,47 +61,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns 0, or 1 after one line on stderr that says what is wrong."""
     options = _parser().parse_args(arguments)
     start = time.perf_counter()
+    side = options.crop_size
+    configuration = dataclasses.replace(PRESET, iterations=options.iterations, crop=(side, side))
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        splits = _splits(options.data, options.crop_size)
-    except (DataError, OSError) as error:
+        data = _data_set(options.data, configuration)
+        threads = options.threads or torch.get_num_threads()
+        print(_headline(data, configuration, options.kernel_size, threads), flush=True)
+        with tempfile.TemporaryDirectory() as runs:
+            results = _trained(data, configuration, options, threads, Path(runs) / data.name)
+            summaries = summarise(results)
+            files = [options.out / name for name in ("summary.csv", SCORES, "picture.png")]
+            write_summaries(files[0], summaries)
+            shutil.copyfile(results.folder / SCORES, files[1])
+            _draw(results, data, options.data, files[2])
+    except (DataError, UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    recipe = Recipe(iterations=options.iterations, crop_size=options.crop_size)
-    print(_headline(splits, recipe, options.kernel_size), flush=True)
-    try:
-        runs = compare(splits, recipe, options.seeds, options.kernel_size)
-    except TrainingError as error:
-        print(f"error: {error}; nothing was written", file=sys.stderr)
-        return 1
-    summaries = summarise(runs)
-    files = [options.out / name for name in ("summary.csv", "scores.csv", "picture.png")]
-    write_summaries(files[0], summaries)
-    write_scores(files[1], runs)
-    draw_picture(files[2], splits, runs)
-    print(f"\n{splits.title}: means over {len(splits.test)} test images, without SCNP")
+    print(f"\n{data.name}: means over {len(data.tests['test'])} test images, without SCNP")
     print(table(summaries))
     print(verdict(summaries))
     print(f"\nWrote {', '.join(map(str, files))} after {time.perf_counter() - start:.0f} s.")
     return 0
 
 
-def _splits(data: Path | None, crop_size: int) -> Splits:
-    if data is not None:
-        return read_folder(data, crop_size)
-    print(SYNTHETIC_NOTICE, flush=True)
-    return synthetic_splits()
+def _data_set(folder: Path | None, configuration: Configuration) -> DataSet:
+    if folder is None:
+        print(SYNTHETIC_NOTICE, flush=True)
+        return synthetic_data_set()
+    if folder.is_dir() and is_volumetric(folder):
+        raise DataError(
+            f"{folder}: holds volumes; the demo takes images, "
+            "`python -m benchmarks.topology run` takes both"
+        )
+    data = read_data_set(folder, configuration.tests, configuration.crop)
+    if data.channels != 3:
+        read_colour(image_pairs(folder / "train")[0][0])  # says what the picture can show
+    print(*foreground_shares(folder, data), sep="\n", flush=True)
+    return data
 
 
-def _headline(splits: Splits, recipe: Recipe, kernel_size: int) -> str:
+def _headline(data: DataSet, configuration: Configuration, window: int, threads: int) -> str:
+    side = configuration.crop[0]
     return (
-        f"{splits.title}: {len(splits.train)} images to train on, {len(splits.val)} to validate, "
-        f"{len(splits.test)} to test\n"
-        f"{recipe.iterations} iterations of {recipe.batch_size} crops of {recipe.crop_size} x "
-        f"{recipe.crop_size}, SCNP kernel size {kernel_size}, {torch.get_num_threads()} threads"
+        f"{data.name}: {len(data.train)} images to train on, {len(data.val)} to validate, "
+        f"{len(data.tests['test'])} to test\n"
+        f"{configuration.iterations} iterations of {configuration.batch_size} crops of {side} x "
+        f"{side}, SCNP kernel size {window}, {threads} threads"
     )
+
+
+def _trained(
+    data: DataSet,
+    configuration: Configuration,
+    options: argparse.Namespace,
+    threads: int,
+    folder: Path,
+) -> Results:
+    """Every method with every seed, in this process. Raises UsageError where a training fails."""
+    describe(folder, configuration, data, "cpu")
+    job = Job(lambda: data, configuration, folder, threads=threads)
+    keys = grid((LOSS,), MODES, ((options.kernel_size,),), range(options.seeds))
+    failures = run_all(job, keys, workers=1, one_process=True)
+    if failures:
+        raise UsageError("; ".join([*failures, "nothing was written"]))
+    return read_results(folder)
+
+
+def _draw(results: Results, data: DataSet, folder: Path | None, file: Path) -> None:
+    """The picture of the most telling test image of the first seed."""
+
+    def standardised(split: str, name: str) -> Planes:
+        return next(sample.image for sample in data.splits[split] if sample.name == name)
+
+    methods = results.methods()
+    qualitative.draw(
+        results,
+        methods,
+        seed=0,
+        image=None,
+        pixels_of=standardised if folder is None else partial(read_pixels_to_show, folder),
+        file=file,
+        beside=lambda axes: _draw_curves(axes, results, methods),
+    )
+
+
+def _draw_curves(axes: Axes, results: Results, methods: list[Method]) -> None:
+    draw_curves(axes, results, methods, "betti0_error")
+    axes.legend()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,41 +158,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", type=Path, metavar="PATH", help=f"folder with {LAYOUT} (default: synthetic)")
-    add("--seeds", type=_positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
+    add("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N-1 (default 1)")
     add("--kernel-size", type=_odd, default=3, metavar="W", help="side of the SCNP window (3)")
-    add("--iterations", type=_positive, default=300, metavar="N", help="per training (300)")
+    add("--iterations", type=positive, default=300, metavar="N", help="per training (300)")
     add("--crop-size", type=_crop_size, default=128, metavar="N", help="training crops (128)")
     add("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="(demo_output)")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: PyTorch's choice)")
     return parser
 
 
-def _positive(text: str) -> int:
-    return _whole_number(text, "a whole number of at least 1", lowest=1)
-
-
 def _odd(text: str) -> int:
-    number = _whole_number(text, "an odd whole number", lowest=1)
+    number = positive(text)
     if number % 2 == 0:
         raise argparse.ArgumentTypeError(f"got {text}, takes an odd whole number")
     return number
 
 
 def _crop_size(text: str) -> int:
-    takes = f"a multiple of {SIDE_MULTIPLE} of at least {2 * SIDE_MULTIPLE}"
-    number = _whole_number(text, takes, lowest=2 * SIDE_MULTIPLE)
-    if number % SIDE_MULTIPLE:
-        raise argparse.ArgumentTypeError(f"got {text}, takes {takes}")
-    return number
-
-
-def _whole_number(text: str, takes: str, lowest: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = lowest - 1
-    if number < lowest:
-        raise argparse.ArgumentTypeError(f"got {text!r}, takes {takes}")
+    number = positive(text)
+    if number % SIDE_MULTIPLE or number < 2 * SIDE_MULTIPLE:
+        raise argparse.ArgumentTypeError(
+            f"got {text}, takes a multiple of {SIDE_MULTIPLE} of at least {2 * SIDE_MULTIPLE}"
+        )
     return number
 
 

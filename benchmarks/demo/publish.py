@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.files import written_whole
-from benchmarks.kernels.readme import update_file
+from benchmarks.common.readme import update_file
+from benchmarks.common.tables import markdown
+from benchmarks.demo.report import MEAN
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"summary.csv": ".csv", "scores.csv": "-scores.csv", "picture.png": ".png"}
@@ -38,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def publish(folder: Path, name: str, results: Path, page: Path) -> None:
     """Copy a demo's files into ``results`` under ``name``, and rewrite the page's block."""
-    results.mkdir(parents=True, exist_ok=True)
     for file, suffix in FILES.items():
         with written_whole(results / f"{name}{suffix}") as temporary:
             shutil.copyfile(folder / file, temporary)
@@ -49,21 +50,14 @@ def publish(folder: Path, name: str, results: Path, page: Path) -> None:
 
 def markdown_table(rows: Sequence[dict[str, str]]) -> str:
     """The rows of ``summary.csv``, every seed and the mean over seeds."""
-    lines = [
-        "| method | seed | Dice | Betti-0 error (8-connectivity) | clDice |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for row in rows:
-        cells = (
-            row["method"],
-            row["seed"],
-            f"{float(row['dice']):.4f}",
-            f"{float(row['betti0_error']):.2f}",
-            f"{float(row['cldice']):.4f}",
-        )
-        strong = "**" if row["seed"] == "mean" else ""
-        lines.append("| " + " | ".join(f"{strong}{cell}{strong}" for cell in cells) + " |")
-    return "\n".join(lines)
+        dice, error, cldice = (float(row[m]) for m in ("dice", "betti0_error", "cldice"))
+        cells = (row["method"], row["seed"], f"{dice:.4f}", f"{error:.2f}", f"{cldice:.4f}")
+        strong = "**" if row["seed"] == MEAN else ""
+        lines.append([f"{strong}{cell}{strong}" for cell in cells])
+    header = ("method", "seed", "Dice", "Betti-0 error (8-connectivity)", "clDice")
+    return markdown(header, lines)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from skimage.filters import gaussian
 
 from benchmarks.common.images import BoolMask
-from benchmarks.demo.samples import Sample, Splits
+from benchmarks.topology.datasets import DataSet, Sample, standardise
 
 TITLE = "synthetic vessels"
 IMAGE_SIDE = 256
@@ -41,20 +41,29 @@ class Disc:
     contrast: float = 1.0
 
 
-def synthetic_splits(
+def synthetic_data_set(
     seed: int = 0, side: int = IMAGE_SIDE, counts: dict[str, int] | None = None
-) -> Splits:
+) -> DataSet:
     """Train, validation and test images of `side` x `side` pixels, decided by `seed`."""
     counts = counts or IMAGE_COUNTS
     train, val, test = (
-        [vessel_sample(f"{split}_{i:02d}", (seed, number, i), side) for i in range(counts[split])]
+        [_sample(f"{split}_{i:02d}", (seed, number, i), side) for i in range(counts[split])]
         for number, split in enumerate(("train", "val", "test"))
     )
-    return Splits(TITLE, train, val, test)
+    return DataSet(TITLE, 2, train, val, {"test": test})
 
 
-def vessel_sample(name: str, seed: tuple[int, ...], side: int) -> Sample:
-    """One image with its truth; the truth holds every vessel, faded or not, and nothing else."""
+def _sample(name: str, seed: tuple[int, ...], side: int) -> Sample:
+    image, truth = vessels(seed, side)
+    colour = np.repeat(image[np.newaxis], 3, axis=0)
+    return Sample(name, standardise(colour), truth.astype(np.uint8))
+
+
+def vessels(seed: tuple[int, ...], side: int) -> tuple[FloatMap, BoolMask]:
+    """An image [side, side] between 0 and 1, and its truth.
+
+    The truth holds every vessel, faded or not, and nothing else.
+    """
     random = np.random.default_rng(seed)
     truth = np.zeros((side, side), np.bool_)
     darkness = np.zeros((side, side), np.float32)
@@ -63,8 +72,7 @@ def vessel_sample(name: str, seed: tuple[int, ...], side: int) -> Sample:
             _draw(disc, darkness, truth)
     for disc in _distractors(random, side):
         _draw(disc, darkness, None)
-    image = _photograph(random, darkness)
-    return Sample(name, np.repeat(image[:, :, np.newaxis], 3, axis=2), truth)
+    return _photograph(random, darkness), truth
 
 
 def _tree(random: np.random.Generator, side: int) -> Iterator[Disc]:

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.gpu.device import REHEARSAL
-from benchmarks.kernels.cases import Case
+from benchmarks.harness.case import Case
+from benchmarks.kernels.cases import LISTING, LISTING_COMPILED, SHIFTED_COMPILED
 
 COPY = "copy of the logits"
-LISTING, LISTING_COMPILED = "listing", "listing compiled"
-SHIFTED_COMPILED = "shifted compiled"
 OURS = "scnp"
 IMPLEMENTATIONS = (COPY, OURS, LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
 MOST_SHIFTS = 27  # comparisons that are written out one by one: more compile for minutes

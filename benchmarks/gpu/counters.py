@@ -92,8 +92,7 @@ def _measured() -> Row:
 
 
 def _compared(kernel: Kernel, counters: Row) -> Row:
-    from benchmarks.kernels.cases import Case
-    from benchmarks.kernels.memory import least_bytes
+    from benchmarks.harness.case import Case, least_bytes
 
     least = least_bytes(Case(kernel.shape))[kernel.backward]
     row = {
@@ -133,19 +132,19 @@ def main() -> None:
     import torch
 
     from benchmarks.gpu import device
-    from benchmarks.gpu.inputs import Buffer
-    from benchmarks.gpu.measure import backward_of_penalized
-    from benchmarks.kernels.cases import Case
+    from benchmarks.gpu.inputs import make
+    from benchmarks.harness.case import Case
+    from benchmarks.harness.subject import gradient
     from scnp_kernels import scnp
 
     for shape in dict.fromkeys(kernel.shape for kernel in kernels()):
-        buffer = Buffer(Case(shape), 0)
-        backward_of_penalized(scnp(buffer.logits, buffer.labels, 3), buffer)
+        buffer = make(Case(shape), 0)
+        gradient(scnp(buffer.logits, buffer.labels, 3), buffer)
         device.synchronize()
         if not device.REHEARSAL:
             torch.cuda.profiler.start()
         penalized = scnp(buffer.logits, buffer.labels, 3)
-        backward_of_penalized(penalized, buffer)
+        gradient(penalized, buffer)
         device.synchronize()
         if not device.REHEARSAL:
             torch.cuda.profiler.stop()

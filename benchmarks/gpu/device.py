@@ -1,15 +1,14 @@
 """The GPU; or, in a rehearsal, what stands for it on a machine that has none.
 
 ``SCNP_REHEARSAL`` names what runs in the place of the Triton kernels: ``reference``, or
-``interpreter``, Triton's own. Everything then runs on the CPU: events read a clock, a CUDA graph is
-a function that is called again, and there are no figures of memory. The compiled CPU kernels, where
-there are any, stand for the CUDA kernels. A rehearsal's times mean nothing.
+``interpreter``, Triton's own. Everything then runs on the CPU: its clock stands for events, a CUDA
+graph is a function that is called again, and there are no figures of memory. The compiled CPU
+kernels, where there are any, stand for the CUDA kernels. A rehearsal's times mean nothing.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -18,15 +17,13 @@ import torch
 from torch import Tensor
 
 import scnp_kernels
+from benchmarks.harness.clocks import Clock, GpuClock
 
 REHEARSAL = os.environ.get("SCNP_REHEARSAL", "")
 DEVICE = torch.device("cpu" if REHEARSAL else "cuda")
 BACKENDS = ("triton", "cuda", "reference")  # all that should run on a GPU
 # torch.compile's own compiler would compile C++ in a rehearsal, for minutes.
 COMPILER = "aot_eager" if REHEARSAL else "inductor"
-# Keeps the GPU busy for a millisecond or two, while Python launches what is measured: the time
-# between the events is then that of the kernels, not of the launches.
-_HOLDING_CYCLES = 3_000_000
 
 
 def backend_of(name: str) -> str:
@@ -38,38 +35,15 @@ def backend_of(name: str) -> str:
     return "cpu" if scnp_kernels.backends()["cpu"] == "ok" else "reference"
 
 
-class Event:
-    """A CUDA event, or the clock."""
-
-    def __init__(self) -> None:
-        self._event: Any = None if REHEARSAL else torch.cuda.Event(enable_timing=True)
-        self._seconds = 0.0
-
-    def record(self) -> None:
-        """Note the time at which the GPU gets here."""
-        if self._event is None:
-            self._seconds = time.perf_counter()
-        else:
-            self._event.record()
-
-    def milliseconds_until(self, later: Event) -> float:
-        """Return the time between two events; after :func:`synchronize`."""
-        if self._event is None:
-            return 1e3 * (later._seconds - self._seconds)
-        milliseconds: float = self._event.elapsed_time(later._event)
-        return milliseconds
+def clock(hold: bool = True) -> Clock:
+    """Return what tells the time; with ``hold`` the GPU waits for the launches first."""
+    return Clock() if REHEARSAL else GpuClock(hold)
 
 
 def synchronize() -> None:
     """Wait for the GPU."""
     if not REHEARSAL:
         torch.cuda.synchronize()
-
-
-def hold_back() -> None:
-    """Let the GPU wait until what follows has been launched."""
-    if not REHEARSAL:
-        torch.cuda._sleep(_HOLDING_CYCLES)
 
 
 def requested_bytes() -> int:

@@ -6,7 +6,6 @@ Half types run in mixed precision (``torch.autocast``), as in a training.
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -16,13 +15,14 @@ from torch import Tensor
 
 from benchmarks.gpu import device, measure
 from benchmarks.gpu.cases import SHAPES, loss_cases
-from benchmarks.gpu.inputs import Buffer, buffers_of
-from benchmarks.gpu.penalization import compiled
-from benchmarks.gpu.program import Job, WrongResultError
+from benchmarks.gpu.inputs import Shared
+from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
+from benchmarks.harness.case import Case, least_bytes
+from benchmarks.harness.subject import Forward, Subject
 from benchmarks.kernels import peers
-from benchmarks.kernels.cases import Case
-from benchmarks.kernels.memory import least_bytes
+from benchmarks.kernels.check import check_loss
+from benchmarks.kernels.inputs import Buffer
 from scnp_kernels import scnp, scnp_dice_ce_loss
 
 TABLE = "losses"
@@ -104,7 +104,7 @@ PLAIN_NNUNET, FUSED, FUSED_JOINT = "nnU-Net's", "fused", "fused joint"
 
 LOSSES = (
     Loss(PLAIN, lambda: dice_ce, dice_ce, False, True),
-    Loss(PLAIN_COMPILED, lambda: compiled(dice_ce), dice_ce, False, True),
+    Loss(PLAIN_COMPILED, lambda: peers.compiled(dice_ce, device.COMPILER), dice_ce, False, True),
     Loss(FUSED, lambda: fused(False, 1, 0), dice_ce, True, False),
     Loss(FUSED_JOINT, lambda: fused(False, 1, 1), dice_ce, True, True),
     Loss("fused, plain only", lambda: fused(False, 0, 1), dice_ce, False, True),
@@ -116,7 +116,7 @@ LOSSES = (
     ),
     Loss(
         "listing + plain, compiled",
-        lambda: functools.partial(compiled(on_listing), dice_ce),
+        lambda: functools.partial(peers.compiled(on_listing, device.COMPILER), dice_ce),
         dice_ce,
         True,
         False,
@@ -133,31 +133,15 @@ def jobs() -> Iterator[Job]:
         shared.forget()
 
 
-class Shared:
-    """Inputs of a case, made when they are first asked for."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-
-    @functools.cached_property
-    def buffers(self) -> list[Buffer]:
-        return buffers_of(self.case)
-
-    def forget(self) -> None:
-        self.__dict__.pop("buffers", None)
-        gc.collect()
-        device.give_back_memory()
-
-
 def _measured(loss: Loss, shared: Shared) -> Row:
     forward = built(loss, shared.case)
-    check(loss, forward, shared.buffers[0], shared.case)
+    check(loss, forward, shared.rotation.inputs[0], shared.case)
     forward_bytes, backward_bytes = least_bytes(shared.case)
-    row = measure.passes(forward, measure.backward_of_loss, shared.buffers)
+    row = measure.passes(Subject(forward, shared.rotation))
     return {**row, "least_forward": forward_bytes, "least_backward": backward_bytes}
 
 
-def built(loss: Loss, case: Case) -> measure.Forward:
+def built(loss: Loss, case: Case) -> Forward:
     """Return the loss of a buffer, in mixed precision for half types."""
     torch._dynamo.reset()
     function = loss.build()
@@ -169,27 +153,15 @@ def built(loss: Loss, case: Case) -> measure.Forward:
     return forward
 
 
-def check(loss: Loss, forward: measure.Forward, buffer: Buffer, case: Case) -> None:
-    """Compare value and gradient with the formula in float64, on the listing.
+def check(loss: Loss, forward: Forward, buffer: Buffer, case: Case) -> None:
+    """Compare value and gradient with the formula in float64, on the listing."""
 
-    Raises:
-        WrongResultError: They are others.
-    """
-    logits = buffer.logits.detach().double().requires_grad_()
-    exact = torch.zeros((), dtype=torch.float64, device=logits.device)
-    if loss.of_penalized:
-        exact = exact + on_listing(loss.formula, logits, buffer.labels)
-    if loss.of_plain:
-        exact = exact + loss.formula(logits, buffer.labels)
-    (exact_gradient,) = torch.autograd.grad(exact, logits)
-    value = forward(buffer)
-    (gradient,) = torch.autograd.grad(value, buffer.logits)
-    off = abs(value.item() - exact.item()) / abs(exact.item())
+    def exact(logits: Tensor, labels: Tensor) -> Tensor:
+        value = logits.new_zeros(())
+        if loss.of_penalized:
+            value = value + on_listing(loss.formula, logits, labels)
+        return value + loss.formula(logits, labels) if loss.of_plain else value
+
     tolerance = max(2e-5, torch.finfo(case.dtype).eps)
-    if not off <= tolerance:
-        raise WrongResultError(f"value {value.item()}, exactly {exact.item()}")
     # In half types every step of a composition rounds; the largest terms may cancel.
-    largest = exact_gradient.abs().max().item()
-    worst = (gradient.double() - exact_gradient).abs().max().item()
-    if not worst <= 8 * tolerance * largest:
-        raise WrongResultError(f"gradient off by {worst}, its largest value is {largest}")
+    check_loss(loss.name, forward, buffer, exact, tolerance, of_gradient=8 * tolerance)

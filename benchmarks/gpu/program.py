@@ -37,10 +37,6 @@ class Job(NamedTuple):
         return f"{self.table}: {self.case}, {self.implementation}"
 
 
-class WrongResultError(AssertionError):
-    """It computes something else: its time would mean nothing."""
-
-
 def run(jobs: Iterable[Job], file: Path, seconds: float) -> int:
     """Run what no row of the file tells of yet; return the exit status."""
     end = time.monotonic() + seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.common.tables import markdown
 from benchmarks.gpu.rows import Row
 
 # The goals: each pass within this many times the least that must move, at the card's own rate.
@@ -19,8 +20,7 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     """Return a table of Markdown, and an empty line after it."""
     if not lines:
         return ["Nothing was measured.", ""]
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows, ""]
+    return [*markdown(heads, lines).splitlines(), ""]
 
 
 def last_of_each(rows: Sequence[Row]) -> list[Row]:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import islice, zip_longest
 
-from benchmarks.gpu import device, losses, measure, penalization
-from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, LISTING, SHAPES, cases, loss_cases, why_not
-from benchmarks.gpu.inputs import Buffer
-from benchmarks.kernels.cases import Case
+from benchmarks.gpu import device, losses, penalization
+from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, SHAPES, cases, loss_cases, why_not
+from benchmarks.gpu.inputs import make
+from benchmarks.harness.case import Case
+from benchmarks.harness.subject import gradient
+from benchmarks.kernels.cases import LISTING
 
 Compile = Callable[[], None]
 
@@ -49,9 +51,8 @@ def _penalizations() -> Iterator[tuple[str, Compile]]:
 
 
 def _penalize(case: Case, implementation: str) -> None:
-    buffer = Buffer(case, 0)
-    penalized = penalization.built(implementation, case)(buffer)
-    measure.backward_of_penalized(penalized, buffer)
+    buffer = make(case, 0)
+    gradient(penalization.built(implementation, case)(buffer), buffer)
 
 
 def _losses() -> Iterator[tuple[str, Compile]]:
@@ -62,5 +63,5 @@ def _losses() -> Iterator[tuple[str, Compile]]:
 
 
 def _lose(case: Case, loss: losses.Loss) -> None:
-    buffer = Buffer(case, 0)
-    measure.backward_of_loss(losses.built(loss, case)(buffer), buffer)
+    buffer = make(case, 0)
+    gradient(losses.built(loss, case)(buffer), buffer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.common.tables import number, times
 from benchmarks.kernels.cases import (
     DICE_CE,
     DICE_CE_COMPILED,
@@ -27,7 +28,6 @@ from benchmarks.kernels.results import (
     Results,
     ratio,
 )
-from benchmarks.kernels.wording import number, times
 
 
 @dataclass(frozen=True)
@@ -73,40 +73,38 @@ def _judge(bar: _Bar, results: Results) -> Verdict:
     return Verdict(bar.title, limit, text, reached)
 
 
+Find = Callable[[Results], Record]
+
+
+def _found(group: str, implementation: str, **wanted: object) -> Find:
+    return lambda results: results.find(group, implementation, **wanted)
+
+
+def _fastest(group: str, *implementations: str) -> Find:
+    """Of several the one that takes least."""
+
+    def find(results: Results) -> Record:
+        records = (results.find(group, name) for name in implementations)
+        return min(records, key=lambda record: record.milliseconds(BOTH))
+
+    return find
+
+
+def _ratios(*compared: tuple[Find, Find, str]) -> Measure:
+    """How many times longer each first takes than its second, in a phase."""
+    return lambda results: [ratio(one(results), other(results), p) for one, other, p in compared]
+
+
 def _speed_up(group: str, peer: str, *phases: str) -> Measure:
-    """How many times longer a peer takes."""
-
-    def measure(results: Results) -> list[Ratio]:
-        ours = results.find(group, OURS)
-        return [ratio(results.find(group, peer), ours, phase) for phase in phases]
-
-    return measure
+    """How many times longer a peer takes than ours."""
+    return _ratios(*((_found(group, peer), _found(group, OURS), phase) for phase in phases))
 
 
 def _ours(groups: tuple[str, ...], one: dict[str, object], other: dict[str, object]) -> Measure:
     """How many times longer one of our cases takes than another."""
-
-    def measure(results: Results) -> list[Ratio]:
-        pairs = [_pair(results, group, one, other) for group in groups]
-        return [ratio(first, second, BOTH) for first, second in pairs]
-
-    return measure
-
-
-def _pair(
-    results: Results, group: str, one: dict[str, object], other: dict[str, object]
-) -> tuple[Record, Record]:
-    first = results.find(group, OURS, **one)
-    return first, results.find(group, OURS, shape=first.shape, **other)
-
-
-def _against_filling(results: Results) -> list[Ratio]:
-    return [ratio(results.find("3D", OURS), results.find("3D", FILL), BOTH)]
-
-
-def _call_overhead(results: Results) -> list[Ratio]:
-    ours, listing = results.find("small", OURS), results.find("small", LISTING)
-    return [ratio(ours, listing, phase) for phase in (FORWARD, RECORDING)]
+    return _ratios(
+        *((_found(g, OURS, **one), _found(g, OURS, **other), BOTH) for g in groups),
+    )
 
 
 def _layout(results: Results) -> list[Ratio]:
@@ -128,25 +126,6 @@ def _peak(results: Results) -> float:
 
 
 LOSS_GROUPS = ("loss 2D", "loss 3D")
-
-
-def _loss_against(group: str, *peers: str) -> Measure:
-    """How many times longer the fused loss takes than the faster of the peers."""
-
-    def measure(results: Results) -> list[Ratio]:
-        fastest = min(
-            (results.find(group, peer) for peer in peers), key=lambda r: r.milliseconds(BOTH)
-        )
-        return [ratio(results.find(group, FUSED), fastest, BOTH)]
-
-    return measure
-
-
-def _joint(results: Results) -> list[Ratio]:
-    return [
-        ratio(results.find(group, FUSED_JOINT), results.find(group, FUSED), BOTH)
-        for group in LOSS_GROUPS
-    ]
 
 
 def _kept_by_loss(results: Results) -> float:
@@ -189,7 +168,12 @@ _BARS = (
     _window_bar("3D windows", "3D", 7, 2.5),
     _dtype_bar("bfloat16"),
     _dtype_bar("float16"),
-    _Bar("3D, against allocating and filling the three results", 1.2, False, _against_filling),
+    _Bar(
+        "3D, against allocating and filling the three results",
+        1.2,
+        False,
+        _ratios((_found("3D", OURS), _found("3D", FILL), BOTH)),
+    ),
     _Bar("saved for backward", 1, False, _saved, " B per logit"),
     _Bar("peak of tensors beyond inputs and results", 1.3, False, _peak, " B per logit"),
     _Bar(
@@ -197,7 +181,9 @@ _BARS = (
         "(no gradient wanted; remembering for backward)",
         1,
         False,
-        _call_overhead,
+        _ratios(
+            *((_found("small", OURS), _found("small", LISTING), p) for p in (FORWARD, RECORDING)),
+        ),
     ),
     _Bar("channels_last against contiguous, 2D; 3D", 1.5, False, _layout),
     *(
@@ -205,7 +191,9 @@ _BARS = (
             f"{dimensions}, SCNPDiceCELoss against plain Dice+CE, {which}",
             limit,
             False,
-            _loss_against(f"loss {dimensions}", *peers),
+            _ratios(
+                (_found(f"loss {dimensions}", FUSED), _fastest(f"loss {dimensions}", *peers), BOTH)
+            ),
         )
         for which, peers in (
             ("the faster of eager and compiled", (DICE_CE, DICE_CE_COMPILED)),
@@ -213,7 +201,12 @@ _BARS = (
         )
         for dimensions, limit in (("2D", 0.5), ("3D", 0.3))
     ),
-    _Bar("SCNPDiceCELoss joint against SCNPDiceCELoss, 2D; 3D", 1.4, False, _joint),
+    _Bar(
+        "SCNPDiceCELoss joint against SCNPDiceCELoss, 2D; 3D",
+        1.4,
+        False,
+        _ratios(*((_found(g, FUSED_JOINT), _found(g, FUSED), BOTH) for g in LOSS_GROUPS)),
+    ),
     _Bar(
         "SCNPDiceCELoss: saved for backward, less 4 B per pixel",
         1,

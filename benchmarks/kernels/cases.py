@@ -5,10 +5,11 @@ Not the full product: every group changes one thing, and its members are measure
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
+
+from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, LABELS, Case
 
 LISTING = "listing"
 LISTING_COMPILED = "listing compiled"
@@ -24,51 +25,6 @@ LISTING_DICE_CE, LISTING_DICE_CE_COMPILED = "listing, Dice+CE", "listing, Dice+C
 SCNP_DICE_CE = "scnp, Dice+CE"  # two steps
 FUSED, FUSED_JOINT, FUSED_PLAIN = "SCNPDiceCELoss", "SCNPDiceCELoss joint", "SCNPDiceCELoss plain"
 LOSSES_WITHOUT_SCNP = (DICE_CE, DICE_CE_COMPILED, DICE_CE_MONAI)
-
-LABELS, FLOAT_MASKS, BOOL_MASKS = "labels", "float masks", "bool masks"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input and what is asked of it."""
-
-    shape: tuple[int, ...]  # [B, C, *spatial]
-    kernel_size: int = 3
-    dtype: torch.dtype = torch.float32
-    target: str = LABELS  # what ours is given; the peers always take their one-hot masks, ready
-    channels_last: bool = False
-    threads: int | None = None  # None: those of the run
-    of_loss: bool = False  # Dice + cross entropy, not SCNP alone
-
-    @property
-    def dimensions(self) -> int:
-        """Number of spatial axes."""
-        return len(self.shape) - 2
-
-    @property
-    def logits(self) -> int:
-        """Number of logits."""
-        return math.prod(self.shape)
-
-    @property
-    def taps(self) -> int:
-        """Number of pixels in the window."""
-        return int(self.kernel_size**self.dimensions)
-
-    @property
-    def dtype_name(self) -> str:
-        """``float32`` for ``torch.float32``."""
-        return str(self.dtype).removeprefix("torch.")
-
-    @property
-    def name(self) -> str:
-        """Unique among the cases."""
-        parts = ["x".join(map(str, self.shape)), f"w{self.kernel_size}", self.dtype_name]
-        parts += [self.target.replace(" ", "_")]
-        parts += ["channels_last"] if self.channels_last else []
-        parts += [f"{self.threads}_threads"] if self.threads is not None else []
-        parts += ["loss"] if self.of_loss else []
-        return "-".join(parts)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.kernels import loss_peers, peers
-from benchmarks.kernels.cases import FUSED_JOINT, FUSED_PLAIN, LOSSES_WITHOUT_SCNP, Case
-from benchmarks.kernels.implementations import OURS_PREFIX, Run
+from benchmarks.harness.case import Case
+from benchmarks.harness.subject import Forward, WrongResultError, gradient
+from benchmarks.kernels import peers
 from benchmarks.kernels.inputs import Buffer
-
-LOSS_TOLERANCE = 1e-5  # of float32, which the peers add up in
-
-
-class WrongResultError(AssertionError):
-    """An implementation disagrees with the listing: its time would mean nothing."""
+from benchmarks.kernels.loss_peers import Loss
 
 
 @dataclass(frozen=True)
@@ -41,51 +36,53 @@ def expected(case: Case, buffer: Buffer) -> Expected:
     return Expected(penalized, gradient.to(case.dtype))
 
 
-def check(name: str, case: Case, run: Run, buffer: Buffer, answer: Expected) -> None:
-    """Run forward and backward once, and compare.
+def check(about: str, run: Forward, buffer: Buffer, answer: Expected, bitwise: bool) -> None:
+    """Run forward and backward once, and compare; ``about`` names the implementation.
 
-    Ours has to agree bit for bit. A peer may add the parts of a gradient in another order.
+    Values have to agree bit for bit, and with ``bitwise`` the gradient too. Otherwise it may add
+    up its parts in another order.
 
     Raises:
         WrongResultError: It does not agree.
     """
     penalized = run(buffer)
-    (gradient,) = torch.autograd.grad(penalized, buffer.logits, buffer.incoming)
+    found = gradient(penalized, buffer)
     if not torch.equal(penalized, answer.penalized):
-        raise WrongResultError(f"{name} on {case.name}: {_difference(penalized, answer.penalized)}")
-    if name.startswith(OURS_PREFIX):
-        agrees = torch.equal(gradient, answer.gradient)
-    else:
-        tolerance = 64 * torch.finfo(case.dtype).eps  # some dozens of terms of about 1
-        agrees = torch.allclose(gradient, answer.gradient, rtol=tolerance, atol=tolerance)
-    if not agrees:
-        difference = _difference(gradient, answer.gradient)
-        raise WrongResultError(f"{name} on {case.name}, gradient: {difference}")
+        raise WrongResultError(f"{about}, values: {_difference(penalized, answer.penalized)}")
+    tolerance = 64 * torch.finfo(found.dtype).eps  # some dozens of terms of about 1
+    if not (
+        torch.equal(found, answer.gradient)
+        if bitwise
+        else torch.allclose(found, answer.gradient, rtol=tolerance, atol=tolerance)
+    ):
+        raise WrongResultError(f"{about}, gradient: {_difference(found, answer.gradient)}")
 
 
-def check_loss(name: str, case: Case, run: Run, buffer: Buffer) -> None:
-    """Run forward and backward once, and compare with the composition in float64.
+def check_loss(
+    about: str,
+    run: Forward,
+    buffer: Buffer,
+    exact: Loss,
+    tolerance: float,
+    of_gradient: float | None = None,
+) -> None:
+    """Run forward and backward once, and compare with the exact loss in float64.
+
+    The tolerances are relative, of a gradient to its largest value (by default the loss's own).
 
     Raises:
         WrongResultError: It does not agree.
     """
     value = run(buffer)
-    (gradient,) = torch.autograd.grad(value, buffer.logits)
+    found = gradient(value, buffer).double()
     logits = buffer.logits.detach().double().requires_grad_()
-    on_penalized = loss_peers.listing_dice_ce(logits, buffer.labels, case.kernel_size)
-    plain = loss_peers.dice_ce(logits, buffer.labels)
-    if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
-        exact = plain
-    else:
-        exact = on_penalized + plain if name == FUSED_JOINT else on_penalized
-    (exact_gradient,) = torch.autograd.grad(exact, logits)
-    if abs(value.item() - exact.item()) > LOSS_TOLERANCE * abs(exact.item()):
-        raise WrongResultError(f"{name} on {case.name}: {value.item()}, exactly {exact.item()}")
-    largest = exact_gradient.abs().max()
-    if (gradient - exact_gradient).abs().max() > LOSS_TOLERANCE * largest:
-        raise WrongResultError(
-            f"{name} on {case.name}, gradient: {_difference(gradient, exact_gradient)}"
-        )
+    exact_value = exact(logits, buffer.labels)
+    (exact_gradient,) = torch.autograd.grad(exact_value, logits)
+    if not abs(value.item() - exact_value.item()) <= tolerance * abs(exact_value.item()):
+        raise WrongResultError(f"{about}, value: {value.item()}, exactly {exact_value.item()}")
+    worst = (found - exact_gradient).abs().max()
+    if not worst <= (of_gradient or tolerance) * exact_gradient.abs().max():
+        raise WrongResultError(f"{about}, gradient: {_difference(found, exact_gradient)}")
 
 
 def _difference(got: Tensor, wanted: Tensor) -> str:

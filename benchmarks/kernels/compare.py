@@ -2,62 +2,39 @@
 
     python -m benchmarks.kernels.compare BEFORE AFTER [--groups 2D 3D] [--out FILE]
 
-BEFORE and AFTER are interpreters, each of an environment where one version is installed. Every case
-of ours in the groups of ``python -m benchmarks.kernels`` runs in both, call by call in turns, after
-both have given the same bits. Prints medians of the ratios AFTER / BEFORE, round by round, with
-their quartiles; below 1 the second one is faster. ``SCNP_CPU_CAPABILITY`` reaches both.
+BEFORE and AFTER are interpreters, each of an environment where one version is installed, with no
+need of anything but it and torch. Every case of ours in the groups of ``python -m
+benchmarks.kernels`` runs in both, call by call in turns, after both have given the same bits.
+Prints medians of the ratios AFTER / BEFORE, round by round, with their quartiles; below 1 the
+second one is faster. ``SCNP_CPU_CAPABILITY`` reaches both.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.common.files import written_whole
-from benchmarks.kernels.cases import FULL, FUSED, OURS, QUICK, Case, Shapes, groups
-from benchmarks.kernels.machine import machine_facts
+from benchmarks.common.tables import markdown
+from benchmarks.harness.case import Case
+from benchmarks.harness.processes import Elsewhere
+from benchmarks.harness.turns import Effort, Measured, measure
+from benchmarks.harness.worker import Worker
+from benchmarks.kernels.cases import FULL, FUSED, OURS, QUICK, Shapes, groups
+from benchmarks.kernels.machine import machine_facts, past_cache_bytes
+from benchmarks.kernels.measure import Installed
 
-WORKER = Path(__file__).with_name("installed.py")
-SHORTEST_SAMPLE = 2e-3  # seconds: shorter calls are repeated within a sample
+THREADS = 2
+HEADER = ("group", "case", "forward", "forward + backward")
 
 
 class DifferentBitsError(Exception):
     """The two installations do not compute the same; the message says on which case."""
-
-
-class Installation:
-    """A process of one installation."""
-
-    def __init__(self, python: str) -> None:
-        self._process = subprocess.Popen(
-            [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer; raise RuntimeError if the process has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            print(json.dumps(question), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise RuntimeError(f"{self._process.args!r} ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
 
 
 def compare(before: str, after: str, case: Case, seconds: float) -> dict[str, list[float]]:
@@ -66,33 +43,27 @@ def compare(before: str, after: str, case: Case, seconds: float) -> dict[str, li
     Raises:
         DifferentBitsError: The results differ.
     """
-    question = {
-        "shape": case.shape,
-        "kernel_size": case.kernel_size,
-        "dtype": case.dtype_name,
-        "channels_last": case.channels_last,
-        "threads": case.threads or 2,
-        "loss": case.of_loss,
-    }
-    pair = [Installation(before), Installation(after)]
-    try:
-        prepared = [one.ask({"case": question}) for one in pair]
-        if prepared[0]["digest"] != prepared[1]["digest"]:
+    begin = partial(Installed, past_cache_bytes())
+    digests: set[str] = set()
+
+    def start(name: str) -> Elsewhere:
+        python = {"before": before, "after": after}[name]
+        return Elsewhere(python, Worker, begin, name, THREADS, python=python)
+
+    def told(measured: Measured) -> None:
+        digests.add(measured.prepared.facts["digest"])
+        if len(digests) > 1:
             raise DifferentBitsError(f"{case.name}: the two installations give different bits")
-        duration = max(answer["forward"] + answer["both"] for answer in prepared)
-        calls = max(1, round(SHORTEST_SAMPLE / duration))
-        rounds = max(7, min(61, int(seconds / (2 * duration * calls))))
-        ratios: dict[str, list[float]] = {"forward": [], "both": []}
-        for index in range(rounds):
-            # Who goes first alternates, so that neither always runs behind the other.
-            order = (0, 1) if index % 2 == 0 else (1, 0)
-            answers = {which: pair[which].ask({"calls": calls}) for which in order}
-            for phase, values in ratios.items():
-                values.append(answers[1][phase] / answers[0][phase])
-        return ratios
-    finally:
-        for one in pair:
-            one.close()
+
+    members = [(case, "before"), (case, "after")]
+    effort = Effort(seconds / 2, least_rounds=7, most_rounds=61)
+    first, second = measure(members, start, effort, lambda _, name: name, told)
+    ratios: dict[str, list[float]] = {"forward": [], "both": []}
+    for index in sorted(set(first.rounds) & set(second.rounds)):
+        pair = [one.samples[one.rounds.index(index)] for one in (first, second)]
+        for phase, values in ratios.items():
+            values.append(getattr(pair[1], phase) / getattr(pair[0], phase))
+    return ratios
 
 
 def cases(shapes: Shapes, names: Sequence[str] | None) -> Iterator[tuple[str, Case]]:
@@ -118,10 +89,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny shapes: does it work?")
     parser.add_argument("--out", type=Path, help="write the table there, too")
     options = parser.parse_args()
-    facts = machine_facts(2)
-    lines = [f"{name}: {value}" for name, value in facts.items()]
+    lines = [f"{name}: {value}" for name, value in machine_facts(THREADS).items()]
     lines.append(f"SCNP_CPU_CAPABILITY: {os.environ.get('SCNP_CPU_CAPABILITY', 'not set')}")
-    lines += ["", "| group | case | forward | forward + backward |", "|---|---|---|---|"]
+    lines += ["", *markdown(HEADER, []).splitlines()]
     print("\n".join(lines), flush=True)
     for group, case in cases(QUICK if options.quick else FULL, options.groups):
         try:
@@ -129,8 +99,8 @@ def main() -> int:
         except DifferentBitsError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        texts = [_text(ratios[phase]) for phase in ("forward", "both")]
-        lines.append(f"| {group} | {case.name} | {texts[0]} | {texts[1]} |")
+        row = (group, case.name, _text(ratios["forward"]), _text(ratios["both"]))
+        lines.append(markdown(HEADER, [row]).splitlines()[-1])
         print(lines[-1], flush=True)
     if options.out is not None:
         with written_whole(options.out) as temporary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from benchmarks.common.tables import number
 from benchmarks.kernels.cases import (
     DICE_CE,
     DICE_CE_COMPILED,
@@ -13,7 +14,6 @@ from benchmarks.kernels.cases import (
     OURS,
 )
 from benchmarks.kernels.results import BOTH, NotMeasuredError, Record, Results
-from benchmarks.kernels.wording import number, shape_of
 
 
 def headline(results: Results) -> str:
@@ -36,14 +36,14 @@ def _rows(results: Results) -> Iterable[str]:
         ours, listing, compiled = _found(results, group, OURS, LISTING, LISTING_COMPILED)
         if ours and listing and compiled:
             yield (
-                f"| SCNP, {shape_of(ours)} | {_time(ours)} | the paper's listing: "
+                f"| SCNP, {ours.shape_name} | {_time(ours)} | the paper's listing: "
                 f"{_time(listing)}; compiled: {_time(compiled)} |"
             )
     for group in ("loss 2D", "loss 3D"):
         ours, plain, compiled = _found(results, group, FUSED, DICE_CE, DICE_CE_COMPILED)
         if ours and plain and compiled:
             yield (
-                f"| Dice + cross entropy on SCNP, {shape_of(ours)} | {_time(ours)} | the same "
+                f"| Dice + cross entropy on SCNP, {ours.shape_name} | {_time(ours)} | the same "
                 f"without SCNP: {_time(plain)}; compiled: {_time(compiled)} |"
             )
     ours, listing, compiled = _found(results, "2D", OURS, LISTING, LISTING_COMPILED)

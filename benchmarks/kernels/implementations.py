@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
+from benchmarks.harness.case import Case
+from benchmarks.harness.subject import Forward, SubjectError
 from benchmarks.kernels import loss_peers, peers
 from benchmarks.kernels.cases import (
     COPY,
@@ -24,9 +23,7 @@ from benchmarks.kernels.cases import (
     LISTING_DICE_CE_COMPILED,
     SCNP_DICE_CE,
     SHIFTED_COMPILED,
-    Case,
 )
-from benchmarks.kernels.inputs import Buffer
 from scnp_kernels import SCNPLoss, backends, scnp, scnp_dice_ce_loss
 
 OURS_PREFIX = "scnp "  # followed by the name of a backend
@@ -35,10 +32,8 @@ MOST_SHIFTS = 25  # comparisons that are written out one by one: more compile fo
 MOST_TAPS_OF_LARGE = 27  # pooling over more is too slow on a large 3D image
 LARGE = 10_000_000  # logits
 
-Run = Callable[[Buffer], Tensor]
 
-
-class NotAvailableError(RuntimeError):
+class NotAvailableError(SubjectError):
     """What was asked for cannot run here; the message says why."""
 
 
@@ -68,7 +63,7 @@ def why_not(implementation: str, case: Case) -> str | None:
     return None
 
 
-def build(implementation: str, case: Case) -> Run:
+def build(implementation: str, case: Case) -> Forward:
     """What runs the implementation on a buffer of the case: one forward pass.
 
     Raises:
@@ -78,7 +73,7 @@ def build(implementation: str, case: Case) -> Run:
     if implementation == COPY:
         return lambda buffer: peers.copy_of_the_logits(buffer.destination, buffer.logits.detach())
     if implementation == FILL:
-        winners = winners_dtype(case)
+        winners = case.winners_dtype
         return lambda buffer: peers.allocate_and_fill(buffer.logits.detach(), winners)[0]
     if case.of_loss:
         loss = _loss(implementation, kernel_size)
@@ -90,11 +85,17 @@ def build(implementation: str, case: Case) -> Run:
         return lambda buffer: scnp(
             buffer.logits, buffer.target(case.target), kernel_size, backend=backend
         )
-    peer = {
-        LISTING: lambda: peers.listing,
+    return build_peer(implementation, kernel_size)
+
+
+def build_peer(implementation: str, kernel_size: int, compiler: str = peers.INDUCTOR) -> Forward:
+    """What runs one of the peers on a buffer: one forward pass."""
+    makers: dict[str, Callable[[str], peers.Peer]] = {
+        LISTING: lambda _: peers.listing,
         LISTING_COMPILED: peers.compiled_listing,
         SHIFTED_COMPILED: peers.compiled_shifted_comparisons,
-    }[implementation]()
+    }
+    peer = makers[implementation](compiler)
     return lambda buffer: peer(buffer.logits, buffer.one_hot(), kernel_size)
 
 
@@ -123,8 +124,3 @@ def _loss(implementation: str, kernel_size: int) -> loss_peers.Loss:
         FUSED_PLAIN: lambda: ours(0, 1),
     }
     return makers[implementation]()
-
-
-def winners_dtype(case: Case) -> torch.dtype:
-    """The smallest integer that numbers the window's pixels."""
-    return torch.uint8 if case.taps <= 255 else torch.int16

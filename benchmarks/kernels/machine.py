@@ -6,11 +6,14 @@ import functools
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
+import cpuinfo
+import psutil
 import torch
 
 import scnp_kernels
@@ -29,16 +32,16 @@ def machine_facts(threads: int) -> dict[str, str]:
     build = native.build_record() or {}
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "CPU": cpu_model(),
-        "cores": str(os.cpu_count()),
+        "CPU": cpuinfo.get_cpu_info().get("brand_raw") or platform.machine(),
+        "cores": str(psutil.cpu_count()),
         "caches": ", ".join(f"{name} {size >> 10} KiB" for name, size in caches().items())
         or _UNKNOWN,
-        "memory": _memory(),
+        "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
         "huge pages": _huge_pages(),
         "OS": _system(),
         "Python": platform.python_version(),
         "torch": torch.__version__,
-        "compiler of torch.compile": _compiler(),
+        "compiler of torch.compile": compiler(),
         "threads": str(threads),
         "scnp_kernels": scnp_kernels.__version__,
         "git revision": git_revision(),
@@ -51,22 +54,15 @@ def machine_facts(threads: int) -> dict[str, str]:
 
 def load_average() -> str:
     """Programs that want a core, over the last minute: above 0.5 or so, something else ran."""
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else _UNKNOWN
-
-
-def cpu_model() -> str:
-    """The CPU's name as the system tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or _UNKNOWN
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1] if match else platform.processor() or platform.machine()
+    return f"{psutil.getloadavg()[0]:.2f}"
 
 
 @functools.cache
 def caches() -> dict[str, int]:
-    """Bytes of each cache that the first core sees; empty where the system does not tell."""
+    """Bytes of each cache that the first core sees; empty where the system does not tell.
+
+    py-cpuinfo adds up those of all cores, of which one buffer passes through a few.
+    """
     found = {}
     for index in sorted(_CACHES.glob("index*")):
         level, kind, size = (
@@ -77,9 +73,9 @@ def caches() -> dict[str, int]:
     return found
 
 
-def last_level_cache_bytes() -> int:
-    """Size of the largest cache."""
-    return max(caches().values(), default=_DEFAULT_CACHE)
+def past_cache_bytes() -> int:
+    """Twice the largest cache: so much does not stay in it."""
+    return 2 * max(caches().values(), default=_DEFAULT_CACHE)
 
 
 def git_revision() -> str:
@@ -101,12 +97,6 @@ def _system() -> str:
         return system
 
 
-def _memory() -> str:
-    if not hasattr(os, "sysconf"):
-        return _UNKNOWN
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.0f} GiB"
-
-
 def _huge_pages() -> str:
     try:
         match = re.search(r"\[(\w+)\]", _HUGE_PAGES.read_text(encoding="utf-8"))
@@ -115,16 +105,18 @@ def _huge_pages() -> str:
     return match[1] if match else _UNKNOWN
 
 
-def _compiler() -> str:
-    compiler = os.environ.get("CXX") or "g++"
-    if shutil.which(compiler) is None:
+def compiler() -> str:
+    """The first line of what torch.compile's C++ compiler says of itself."""
+    command = [*shlex.split(os.environ.get("CXX", "")), "--version"]
+    command = command if len(command) > 1 else ["g++", *command]
+    if shutil.which(command[0]) is None:
         return "none"
-    return (_output_of([compiler, "--version"]) or _UNKNOWN).splitlines()[0]
+    return (_output_of(command) or _UNKNOWN).splitlines()[0]
 
 
 def _output_of(command: list[str]) -> str | None:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        result = subprocess.run(command, capture_output=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip()
+    return result.stdout.decode(errors="replace").strip()  # in whatever encoding it speaks

@@ -1,79 +1,119 @@
-"""Times the members of a group in turns, round by round, so that noise hits all of them alike.
-
-One sample is one forward and backward pass on the next buffer, and a forward pass of its own
-without gradients.
-"""
+"""The kernels and their peers as subjects: checked, with their memory, and measured by group."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from benchmarks.kernels.cases import COPY, Case, Group
-from benchmarks.kernels.implementations import BASELINES
-from benchmarks.kernels.memory import least_bytes
+import torch
+
+from benchmarks.harness.case import Case, least_bytes
+from benchmarks.harness.memory import peak_of_tensors, saved_for_backward
+from benchmarks.harness.processes import Elsewhere, Here
+from benchmarks.harness.subject import Subject, gradient
+from benchmarks.harness.turns import Effort, Measured, measure
+from benchmarks.harness.worker import Worker
+from benchmarks.kernels import loss_peers
+from benchmarks.kernels.cases import (
+    COPY,
+    FUSED,
+    FUSED_JOINT,
+    FUSED_PLAIN,
+    LOSSES_WITHOUT_SCNP,
+    OURS,
+    Group,
+)
+from benchmarks.kernels.check import check, check_loss, expected
+from benchmarks.kernels.implementations import BASELINES, OURS_PREFIX, build
+from benchmarks.kernels.inputs import Inputs
 from benchmarks.kernels.results import Record
-from benchmarks.kernels.worker import ProcessWorker, Worker
 
-SHORTEST_SAMPLE = 2e-3  # seconds: shorter calls are repeated within a sample
-# After its turn, an implementation's threads look for more work for some milliseconds before they
-# sleep. Nobody else is measured meanwhile.
-SETTLING = 0.01  # seconds
 SMALL_RESULT = 10 << 20  # bytes
-
-StartWorker = Callable[[str, int], Worker]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure."""
-
-    seconds: float = 2.0  # for each implementation on each case
-    least_rounds: int = 5
-    most_rounds: int = 60
-    threads: int = 2
+LOSS_TOLERANCE = 1e-5  # of float32, which the peers add up in
 
 
-@dataclass
-class _Subject:
-    """One implementation on one case."""
+class Kernels:
+    """Prepares implementations, each on inputs that all of its cases share."""
 
-    case: Case
-    record: Record
-    worker: Worker
-    calls: int = 1  # per sample
-    rounds: int = 0
+    def __init__(self, past_cache: int) -> None:
+        self.inputs = Inputs(past_cache)
+
+    def __call__(self, name: str, case: Case) -> Subject:
+        """Raises SubjectError where an implementation is wrong, or cannot run here."""
+        rotation, run = self.inputs.of(case), build(name, case)
+        with torch.no_grad():
+            for given in rotation.inputs:  # makes what they make when first asked
+                run(given)
+        if name in BASELINES:
+            return Subject(run, rotation, backward=None)
+        buffer, about = rotation.inputs[0], f"{name} on {case.name}"
+        if case.of_loss:
+            check_loss(about, run, buffer, exact_loss(name, case), LOSS_TOLERANCE)
+        else:
+            ours = name.startswith(OURS_PREFIX)
+            check(about, run, buffer, expected(case, buffer), bitwise=ours)
+        facts = {
+            "saved_bytes": saved_for_backward(run, buffer, buffer.held()),
+            "peak_bytes": peak_of_tensors(run, buffer),
+            "least_bytes": least_bytes(case),
+        }
+        return Subject(run, rotation, facts=facts)
+
+
+class Installed:
+    """Prepares our own implementations, whatever they compute."""
+
+    def __init__(self, past_cache: int) -> None:
+        self._inputs = Inputs(past_cache)
+
+    def __call__(self, _name: str, case: Case) -> Subject:
+        """What the first buffer gives, bit for bit, is among the facts."""
+        rotation, run = self._inputs.of(case), build(FUSED if case.of_loss else OURS, case)
+        result = run(rotation.inputs[0])
+        digest = hashlib.sha256()
+        for value in (result.detach(), gradient(result, rotation.inputs[0])):
+            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return Subject(run, rotation, facts={"digest": digest.hexdigest()})
+
+
+def exact_loss(name: str, case: Case) -> loss_peers.Loss:
+    """The composition that a loss of this name has to agree with."""
+    on_penalized = partial(loss_peers.listing_dice_ce, kernel_size=case.kernel_size)
+    if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
+        return loss_peers.dice_ce
+    if name == FUSED_JOINT:
+        return lambda z, y: on_penalized(z, y) + loss_peers.dice_ce(z, y)
+    return on_penalized
 
 
 def measure_group(
     group: Group,
     effort: Effort,
+    threads: int,
+    past_cache: int,
     say: Callable[[str], None],
-    start: StartWorker = ProcessWorker,
+    own_processes: bool = True,
 ) -> list[Record]:
-    """Check, then measure everything in the group.
+    """Check, then measure everything in the group; raises SubjectError."""
+    begin = partial(Kernels, past_cache)
 
-    Raises:
-        WrongResultError: Something computes the wrong result.
-        NotAvailableError: Something cannot run here.
-    """
-    workers: dict[tuple[object, ...], Worker] = {}
-    subjects = []
-    try:
-        for case, name in members_and_copies(group):
-            key = _process_of(case, name)
-            if key not in workers:
-                workers[key] = start(name, effort.threads)
-            subjects.append(_Subject(case, Record.of(group.name, case, name), workers[key]))
-        for subject in subjects:
-            _prepare(subject, effort, say)
-        _take_turns(subjects)
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return [subject.record for subject in subjects]
+    def start(name: str) -> Here | Elsewhere:
+        arguments = (Worker, begin, name, threads)
+        return Elsewhere(name, *arguments) if own_processes else Here(*arguments)
+
+    def told(measured: Measured) -> None:
+        if measured.name not in BASELINES:
+            record = Record.of(group.name, measured)
+            say(
+                f"  {measured.case.name}, {measured.name}: right; "
+                f"saves {record.saved_per_logit:.2f}, peak {record.peak_per_logit:.2f} B per logit "
+                f"({measured.preparing:.1f} s with compilation)"
+            )
+
+    members = members_and_copies(group)
+    found = measure(members, start, effort, _process_of, told)
+    return [Record.of(group.name, measured) for measured in found]
 
 
 def _process_of(case: Case, implementation: str) -> tuple[object, ...]:
@@ -83,7 +123,7 @@ def _process_of(case: Case, implementation: str) -> tuple[object, ...]:
     return implementation, case.shape, case.dtype
 
 
-def members_and_copies(group: Group) -> list[tuple[Case, str]]:
+def members_and_copies(group: Group) -> Sequence[tuple[Case, str]]:
     """Everything in the group, and a copy of the logits for every kind of logits."""
     members, copied = [], set()
     for case, implementations in group.members:
@@ -93,33 +133,3 @@ def members_and_copies(group: Group) -> list[tuple[Case, str]]:
             copied.add(logits)
             members.append((case, COPY))
     return members
-
-
-def _prepare(subject: _Subject, effort: Effort, say: Callable[[str], None]) -> None:
-    """Check it, and find out how often to call it."""
-    case, record, begin = subject.case, subject.record, time.perf_counter()
-    prepared = subject.worker.prepare(case)
-    if record.implementation not in BASELINES:
-        record.saved_bytes, record.peak_bytes = prepared.saved_bytes, prepared.peak_bytes
-        record.least_bytes = least_bytes(case)
-        say(
-            f"  {case.name}, {record.implementation}: right; "
-            f"saves {record.saved_per_logit:.2f}, peak {record.peak_per_logit:.2f} B per logit "
-            f"({time.perf_counter() - begin:.1f} s with compilation)"
-        )
-    subject.calls = max(1, round(SHORTEST_SAMPLE / prepared.seconds))
-    affordable = int(effort.seconds / (prepared.seconds * subject.calls))
-    subject.rounds = min(effort.most_rounds, max(effort.least_rounds, affordable))
-
-
-def _take_turns(subjects: list[_Subject]) -> None:
-    """Every round in another order; slow subjects sit out most rounds, evenly spread."""
-    rounds = max(subject.rounds for subject in subjects)
-    order = random.Random(0)
-    for index in range(rounds):
-        for subject in order.sample(subjects, len(subjects)):
-            taken = (index + 1) * subject.rounds // rounds
-            if taken > index * subject.rounds // rounds:
-                time.sleep(SETTLING)
-                sample = subject.worker.sample(subject.case, subject.calls)
-                subject.record.add(index, *sample)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 KAPPA = 9999
+INDUCTOR = "inductor"  # torch.compile's own compiler
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 Peer = Callable[[Tensor, Tensor, int], Tensor]  # logits, one-hot masks, kernel_size
@@ -53,18 +54,18 @@ def compare_shifted(
     return best * (1 - 2 * one_hot)
 
 
-def compiled_listing() -> Peer:
+def compiled_listing(compiler: str = INDUCTOR) -> Peer:
     """The listing under torch.compile."""
-    return compiled(listing)
+    return compiled(listing, compiler)
 
 
-def compiled_shifted_comparisons() -> Peer:
+def compiled_shifted_comparisons(compiler: str = INDUCTOR) -> Peer:
     """One comparison per pixel of the window, under torch.compile.
 
     Compiled in two steps, the fastest of the forms that were tried: in one step, the compiler
     computes the padding anew for every comparison.
     """
-    pad, compare = compiled(pad_signed), compiled(compare_shifted)
+    pad, compare = compiled(pad_signed, compiler), compiled(compare_shifted, compiler)
 
     def shifted_comparisons(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
         padded_logits, padded_masks = pad(logits, one_hot, kernel_size)
@@ -74,9 +75,12 @@ def compiled_shifted_comparisons() -> Peer:
     return shifted_comparisons
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # For these shapes and no others: what the compiler is best at.
-    return torch.compile(function, dynamic=False, fullgraph=True)
+def compiled(function: Callable[..., Any], compiler: str = INDUCTOR) -> Callable[..., Any]:
+    """Under torch.compile for its shapes and no others: what the compiler is best at."""
+    result: Callable[..., Any] = torch.compile(
+        function, dynamic=False, fullgraph=True, backend=compiler
+    )
+    return result
 
 
 def copy_of_the_logits(destination: Tensor, logits: Tensor) -> Tensor:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import number, times
+from benchmarks.harness.case import LABELS
 from benchmarks.kernels.cases import (
     COPY,
-    LABELS,
     LISTING,
     LISTING_COMPILED,
     OURS,
@@ -22,7 +23,6 @@ from benchmarks.kernels.cases import (
     SHIFTED_COMPILED,
 )
 from benchmarks.kernels.results import BOTH, Record, Results, ratio
-from benchmarks.kernels.wording import number, shape_of, times
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; line and marker tell too.
 STYLES = {
@@ -35,6 +35,7 @@ STYLES = {
 }
 NAMES = {COPY: "copy of the logits (once)"}
 PEERS = (LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
+WIDTH = 10  # inches
 MOST_BARS = 12  # cases in one picture
 
 Draw = Callable[[Figure, Results], None]
@@ -42,20 +43,17 @@ Draw = Callable[[Figure, Results], None]
 
 def draw_pictures(folder: Path, results: Results) -> list[Path]:
     """Write all four; every file whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in _DRAWN_BY.items():
         # An opaque light ground with an edge: readable on a light page and on a dark one.
-        figure = Figure(layout="constrained", facecolor="white", edgecolor="#BBBBBB", linewidth=2)
-        FigureCanvasAgg(figure)
-        draw(figure, results)
-        with written_whole(folder / name) as temporary:
-            figure.savefig(temporary, dpi=120, edgecolor=figure.get_edgecolor())
+        ground: dict[str, Any] = {"facecolor": "white", "edgecolor": "#BBBBBB", "linewidth": 2}
+        with picture(folder / name, WIDTH, WIDTH / 2, dpi=120, **ground) as figure:
+            draw(figure, results)
     return [folder / name for name in _DRAWN_BY]
 
 
 def latency_by_window(figure: Figure, results: Results) -> None:
     """Time against the window's side."""
-    figure.set_size_inches(10, 4.6)
+    figure.set_size_inches(WIDTH, 4.6)
     axes_2d, axes_3d = figure.subplots(1, 2)
     for axes, group in ((axes_2d, "2D windows"), (axes_3d, "3D windows, smaller image")):
         records = results.in_group(group)
@@ -65,7 +63,7 @@ def latency_by_window(figure: Figure, results: Results) -> None:
             axes.axhline(copy.milliseconds(BOTH), color=colour, linestyle=line, label=NAMES[COPY])
         records = [record for record in records if record not in copies]
         _lines(axes, records, lambda record: record.kernel_size)
-        axes.set_title(shape_of(records[0]) if records else group)
+        axes.set_title(records[0].shape_name if records else group)
         axes.set_xticks(sorted({record.kernel_size for record in records}))
         axes.set_xlabel("kernel size w")
     _finish_lines(figure, axes_2d, axes_3d)
@@ -74,7 +72,7 @@ def latency_by_window(figure: Figure, results: Results) -> None:
 
 def latency_by_size(figure: Figure, results: Results) -> None:
     """Time against the number of logits."""
-    figure.set_size_inches(10, 4.6)
+    figure.set_size_inches(WIDTH, 4.6)
     axes_2d, axes_3d = figure.subplots(1, 2)
     for axes, group in ((axes_2d, "2D"), (axes_3d, "3D")):
         records = results.in_group(group)
@@ -94,7 +92,7 @@ def latency_by_size(figure: Figure, results: Results) -> None:
 
 def memory(figure: Figure, results: Results) -> None:
     """Bytes per logit: kept for backward, and the peak."""
-    figure.set_size_inches(10, 4.2)
+    figure.set_size_inches(WIDTH, 4.2)
     for axes, group in zip(figure.subplots(1, 2, sharey=True), ("2D", "3D"), strict=True):
         found = {r.implementation: r for r in results.in_group(group)}
         records = [found[name] for name in (OURS, *reversed(PEERS)) if name in found]
@@ -110,7 +108,7 @@ def memory(figure: Figure, results: Results) -> None:
         for bars, values in ((upper, peaks), (lower, saved)):
             axes.bar_label(bars, [number(value) for value in values], padding=3)
         axes.set_yticks(list(places), names)
-        axes.set_title(f"{group}: {shape_of(records[0])}" if records else group)
+        axes.set_title(f"{group}: {records[0].shape_name}" if records else group)
         axes.set_xlabel("bytes per logit")
         axes.margins(x=0.15)
         axes.grid(axis="x", alpha=0.3)
@@ -123,7 +121,7 @@ def memory(figure: Figure, results: Results) -> None:
 def speedup_by_shape(figure: Figure, results: Results) -> None:
     """How many times longer each peer takes."""
     cases = _compared_cases(results)[:MOST_BARS]
-    figure.set_size_inches(10, 1.6 + 0.6 * max(3, len(cases)))
+    figure.set_size_inches(WIDTH, 1.6 + 0.6 * max(3, len(cases)))
     axes = figure.subplots()
     height = 0.8 / len(PEERS)
     for index, peer in enumerate(PEERS):
@@ -146,7 +144,7 @@ def speedup_by_shape(figure: Figure, results: Results) -> None:
                 fontsize=8,
             )
     axes.axvline(1, color="black", linewidth=1.5)
-    axes.set_yticks(range(len(cases)), [shape_of(ours) for ours, _ in cases])
+    axes.set_yticks(range(len(cases)), [ours.shape_name for ours, _ in cases])
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}x")

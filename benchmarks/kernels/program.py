@@ -14,22 +14,22 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.common.files import written_whole
+from benchmarks.common.readme import update_file
+from benchmarks.harness.subject import SubjectError
+from benchmarks.harness.turns import Effort
 from benchmarks.kernels.bars import verdicts
 from benchmarks.kernels.cases import FULL, QUICK, Group, groups
-from benchmarks.kernels.check import WrongResultError
-from benchmarks.kernels.implementations import NotAvailableError
-from benchmarks.kernels.machine import load_average, machine_facts
-from benchmarks.kernels.measure import Effort, measure_group
+from benchmarks.kernels.machine import load_average, machine_facts, past_cache_bytes
+from benchmarks.kernels.measure import measure_group
 from benchmarks.kernels.pictures import draw_pictures
-from benchmarks.kernels.readme import update_file
 from benchmarks.kernels.results import Results, read_results, write_results
 from benchmarks.kernels.tables import tables
-from benchmarks.kernels.worker import LocalWorker, ProcessWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "kernels"
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         readmes = [path for path in PAGES if path.exists()] if whole else []
     try:
         results = read_results(out) if options.report_only else _measure(options, out)
-    except (WrongResultError, NotAvailableError, FileNotFoundError) as error:
+    except (SubjectError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     report(results, out, readmes)
@@ -73,20 +73,17 @@ def report(results: Results, out: Path, readmes: Sequence[Path]) -> None:
 def _measure(options: argparse.Namespace, out: Path) -> Results:
     start = time.perf_counter()
     torch.set_num_threads(options.threads)
-    effort = Effort(
-        seconds=options.seconds,
-        least_rounds=options.least_rounds,
-        most_rounds=options.most_rounds,
-        threads=options.threads,
-    )
-    start_worker = LocalWorker if options.one_process else ProcessWorker
+    effort = Effort(options.seconds, options.least_rounds, options.most_rounds)
+    say = partial(print, flush=True)
     facts = machine_facts(options.threads)
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
     chosen = _chosen(options)
     records = []
     for group in chosen:
-        print(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]", flush=True)
-        records += measure_group(group, effort, lambda line: print(line, flush=True), start_worker)
+        say(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]")
+        records += measure_group(
+            group, effort, options.threads, past_cache_bytes(), say, not options.one_process
+        )
     facts["load after"] = load_average()
     facts["minutes"] = f"{(time.perf_counter() - start) / 60:.1f}"
     results = Results(facts, records)

@@ -9,7 +9,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.common.files import write_csv, written_whole
-from benchmarks.kernels.cases import COPY, Case
+from benchmarks.harness.case import LABELS
+from benchmarks.harness.turns import Measured
+from benchmarks.kernels.cases import COPY
 
 FORWARD, RECORDING, BACKWARD, BOTH = "forward", "recording forward", "backward", "both"
 PHASES = {
@@ -48,12 +50,13 @@ class Record:
     )
 
     @classmethod
-    def of(cls, group: str, case: Case, implementation: str) -> Record:
-        """A record without samples."""
-        return cls(
+    def of(cls, group: str, measured: Measured) -> Record:
+        """What was measured in a group."""
+        case = measured.case
+        record = cls(
             group=group,
             case=case.name,
-            implementation=implementation,
+            implementation=measured.name,
             shape=case.shape,
             kernel_size=case.kernel_size,
             dtype=case.dtype_name,
@@ -61,13 +64,29 @@ class Record:
             channels_last=case.channels_last,
             threads=case.threads,
             logits=case.logits,
+            **measured.prepared.facts,
+            rounds=measured.rounds,
         )
+        for sample in measured.samples:
+            for phase, seconds in zip((FORWARD, RECORDING, BOTH), sample, strict=True):
+                record.times[phase].append(round(seconds * 1e6, 2))
+        return record
 
-    def add(self, round_index: int, forward: float, recording: float, both: float) -> None:
-        """One sample, in seconds."""
-        self.rounds.append(round_index)
-        for phase, seconds in ((FORWARD, forward), (RECORDING, recording), (BOTH, both)):
-            self.times[phase].append(round(seconds * 1e6, 2))
+    @property
+    def shape_name(self) -> str:
+        """``2x2x1280x1024``."""
+        return "x".join(map(str, self.shape))
+
+    @property
+    def case_name(self) -> str:
+        """The shape, the window, and what differs from a contiguous float32 and a label map."""
+        parts = [self.shape_name, f"w = {self.kernel_size}"]
+        parts += [self.dtype] if self.dtype != "float32" else []
+        parts += [self.target] if self.target != LABELS else []
+        parts += ["channels_last"] if self.channels_last else []
+        if self.threads is not None:
+            parts += [f"{self.threads} thread" + "s" * (self.threads > 1)]
+        return ", ".join(parts)
 
     def microseconds(self, phase: str) -> list[float]:
         """The samples of one phase, round by round."""
@@ -171,7 +190,6 @@ def ratio(slower: Record, faster: Record, phase: str, faster_phase: str | None =
 
 def write_results(folder: Path, results: Results) -> None:
     """Both files, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     # One line for each record, so that a difference between two runs can be read.
     lines = ",\n".join(f"  {json.dumps(asdict(record))}" for record in results.records)
     facts = json.dumps(results.facts, indent=1)
@@ -212,7 +230,7 @@ def _csv_rows(results: Results) -> Iterable[tuple[object, ...]]:
             low, high = record.quartiles(phase)
             yield (
                 record.group,
-                "x".join(map(str, record.shape)),
+                record.shape_name,
                 record.kernel_size,
                 record.dtype,
                 record.target,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.common.tables import between, markdown, number, times
 from benchmarks.kernels.bars import verdicts
 from benchmarks.kernels.cases import (
     COPY,
@@ -31,7 +31,6 @@ from benchmarks.kernels.results import (
     Results,
     ratio,
 )
-from benchmarks.kernels.wording import case_of, number, shape_of, times
 
 PEERS = (LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
 _NOTHING = "-"
@@ -55,7 +54,7 @@ def tables(results: Results, folder: Path, beside: Path) -> dict[str, str]:
 def bars_table(results: Results) -> str:
     """What has to be reached, and what is."""
     answers = {True: "yes", False: "**no**", None: _NOTHING}
-    return _table(
+    return markdown(
         ("", "bar", "ratio of medians (median of ratios)", "reached"),
         ([v.bar, v.limit, v.measured, answers[v.reached]] for v in verdicts(results)),
     )
@@ -72,14 +71,14 @@ def latency_table(results: Results) -> str:
             speed = record.gigabytes_per_second(BOTH)
             rows.append(
                 [
-                    shape_of(record),
+                    record.shape_name,
                     _bold(record, "copy of the logits" if _is_copy(record) else None),
                     *(cells.get(phase, "") for phase in (FORWARD, RECORDING, BACKWARD, BOTH)),
                     times(ratio(record, results.copy_beside(record), BOTH, FORWARD).of_medians),
                     _NOTHING if speed is None else number(speed),
                 ]
             )
-    return _table(
+    return markdown(
         (
             *("shape", "implementation", "forward, no gradient wanted", "forward, remembering"),
             *("backward", "forward + backward, ms", "copies", "GB/s"),
@@ -101,8 +100,8 @@ def speedup_table(results: Results) -> str:
         if ratios:
             nothing = [_NOTHING] * len(_RATIO_PHASES)
             cells = [" / ".join(ratios.get(peer, nothing)) for peer in PEERS]
-            rows.append([case_of(ours), _time(ours, BOTH), *cells])
-    return _table(("case", "scnp, forward + backward, ms", *PEERS), rows)
+            rows.append([ours.case_name, _time(ours, BOTH), *cells])
+    return markdown(("case", "scnp, forward + backward, ms", *PEERS), rows)
 
 
 _RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
@@ -111,12 +110,12 @@ _RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
 def memory_table(results: Results) -> str:
     """Bytes per logit on the two shapes of the paper."""
     rows = [
-        [shape_of(r), _bold(r), f"{r.saved_per_logit:.2f}", f"{r.peak_per_logit:.2f}"]
+        [r.shape_name, _bold(r), f"{r.saved_per_logit:.2f}", f"{r.peak_per_logit:.2f}"]
         for group in ("2D", "3D")
         for r in sorted(results.in_group(group), key=lambda r: r.peak_per_logit)
         if r.saved_bytes is not None
     ]
-    return _table(
+    return markdown(
         ("shape", "implementation", "saved for backward, B per logit", "peak, B per logit"), rows
     )
 
@@ -130,7 +129,7 @@ def loss_table(results: Results) -> str:
             plain = results.find(group, DICE_CE, shape=record.shape)
             rows.append(
                 [
-                    shape_of(record),
+                    record.shape_name,
                     f"**{record.implementation}**"
                     if record.implementation in OUR_LOSSES
                     else record.implementation,
@@ -141,7 +140,7 @@ def loss_table(results: Results) -> str:
                     f"{record.peak_per_logit:.2f}",
                 ]
             )
-    return _table(
+    return markdown(
         (
             *("shape", "loss", "forward, no gradient wanted", "forward + backward, ms"),
             *("against Dice+CE", "saved for backward, B per logit", "peak, B per logit"),
@@ -164,14 +163,14 @@ def slices_table(results: Results) -> str:
             rows.append(
                 [
                     group,
-                    case_of(record),
+                    record.case_name,
                     *(_time(record, phase) for phase in (FORWARD, BACKWARD, BOTH)),
                     _relative(record, base),
                     times(ratio(record, results.copy_beside(record), BOTH, FORWARD).of_medians),
                     _NOTHING if speed is None else number(speed),
                 ]
             )
-    return _table(
+    return markdown(
         (
             *("question", "case", "forward", "backward", "forward + backward, ms"),
             *("against the first", "of a copy", "GB/s"),
@@ -185,7 +184,7 @@ _SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "lay
 
 def machine_table(results: Results) -> str:
     """Where it was measured."""
-    return _table(("", ""), ([name, value] for name, value in results.facts.items()))
+    return markdown(("", ""), ([name, value] for name, value in results.facts.items()))
 
 
 def picture_links(folder: Path, beside: Path) -> str:
@@ -219,8 +218,7 @@ def _relative(record: Record, base: Record) -> str:
 
 
 def _time(record: Record, phase: str) -> str:
-    low, high = record.quartiles(phase)
-    return f"{number(record.milliseconds(phase))} ({number(low)} to {number(high)})"
+    return between(record.milliseconds(phase), *record.quartiles(phase))
 
 
 def _is_copy(record: Record) -> bool:
@@ -230,8 +228,3 @@ def _is_copy(record: Record) -> bool:
 def _bold(record: Record, name: str | None = None) -> str:
     name = name or record.implementation
     return f"**{name}**" if record.implementation == OURS else name
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -6,15 +6,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import losses
-from benchmarks.topology.benchmark import Cell, cell, verdict
+from benchmarks.topology.benchmark import Cell, cell, digits_of, marked
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments
-from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.options import add_results_arguments, reports
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -23,9 +21,7 @@ from benchmarks.topology.results import (
     Results,
     comparable,
     plain,
-    read_results,
 )
-from benchmarks.topology.tables import write_table
 
 MEASURES = ("betti0_error", "dice", "cldice")
 HATCHES = {"on": "", "joint": "//"}
@@ -42,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write ablation.md, .csv and .png into --to, or beside the data sets' folders."""
-    changes = [
-        change
-        for folder in data_set_folders(options.out)
-        for change in changes_of(read_results(folder))
-    ]
+    changes = [change for results, _ in reports(options) for change in changes_of(results)]
     if not changes:
         raise UsageError(
             f"{options.out}: no loss has finished runs with SCNP and without on the same seed"
@@ -99,11 +91,11 @@ def _row(change: Change) -> list[object]:
             row += ["", "", ""]
             continue
         without = results.values(plain(method), split, measure, seeds).mean()
-        digits = 2 if measure == "betti0_error" else 4
-        mark = {"better": "**", "worse": "_"}.get(verdict(cells[measure], measure), "")
+        digits = digits_of(measure)
+        difference = f"{cells[measure].difference:+.{digits}f}"
         row += [
             f"{without:.{digits}f}",
-            f"{mark}{cells[measure].difference:+.{digits}f}{mark}",
+            marked(difference, cells[measure], measure),
             f"{cells[measure].p_value:.4f}",
         ]
     return row
@@ -124,35 +116,32 @@ def draw(changes: list[Change], file: Path) -> None:
         places |= {bar: place + index for index, bar in enumerate(bars)}
         ticks.append(place + (len(bars) - 1) / 2)
         place += len(bars) + GAP
-    figure = Figure(figsize=(10, 1.6 + 0.2 * place), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2, sharey=True)
-    series = list(dict.fromkeys((results.name, method.mode) for results, method, _ in changes))
-    for data_set, mode in series:
-        of_series = [c for c in changes if (c[0].name, c[1].mode) == (data_set, mode)]
-        for axes, measure in zip(panels, ("betti0_error", "dice"), strict=True):
-            shown = [change for change in of_series if measure in change[2]]
-            axes.barh(
-                [places[method.loss, data_set, mode] for _, method, _ in shown],
-                [_change(results, method, measure) for results, method, _ in shown],
-                0.9,
-                color=COLOURS[data_sets.index(data_set) % len(COLOURS)],
-                hatch=HATCHES[mode],
-                edgecolor="white",
-                label=f"{data_set}, {MODE_TITLES[mode]}",
-            )
-    panels[0].set_yticks(ticks, [LOSS_TITLES[name] for name in names])
-    panels[0].invert_yaxis()
-    panels[0].set_xlabel("change of the Betti-0 error, % (negative is better)")
-    panels[1].set_xlabel("change of Dice (positive is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(data_sets), fontsize=9)
-    for axes in panels:
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.margins(x=0.08)
-        axes.grid(axis="x", alpha=0.3)
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 10, 1.6 + 0.2 * place) as figure:
+        panels = figure.subplots(1, 2, sharey=True)
+        series = list(dict.fromkeys((results.name, method.mode) for results, method, _ in changes))
+        for data_set, mode in series:
+            of_series = [c for c in changes if (c[0].name, c[1].mode) == (data_set, mode)]
+            for axes, measure in zip(panels, ("betti0_error", "dice"), strict=True):
+                shown = [change for change in of_series if measure in change[2]]
+                axes.barh(
+                    [places[method.loss, data_set, mode] for _, method, _ in shown],
+                    [_change(results, method, measure) for results, method, _ in shown],
+                    0.9,
+                    color=COLOURS[data_sets.index(data_set) % len(COLOURS)],
+                    hatch=HATCHES[mode],
+                    edgecolor="white",
+                    label=f"{data_set}, {MODE_TITLES[mode]}",
+                )
+        panels[0].set_yticks(ticks, [LOSS_TITLES[name] for name in names])
+        panels[0].invert_yaxis()
+        panels[0].set_xlabel("change of the Betti-0 error, % (negative is better)")
+        panels[1].set_xlabel("change of Dice (positive is better)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(data_sets), fontsize=9)
+        for axes in panels:
+            axes.axvline(0, color="black", linewidth=0.8)
+            axes.margins(x=0.08)
+            axes.grid(axis="x", alpha=0.3)
 
 
 def _change(results: Results, method: Method, measure: str) -> float:

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import losses, statistics
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.options import add_results_arguments, reports
 from benchmarks.topology.results import (
     LOSS_TITLES,
     LOWER_IS_BETTER,
@@ -26,9 +24,7 @@ from benchmarks.topology.results import (
     common_window,
     comparable,
     plain,
-    read_results,
 )
-from benchmarks.topology.tables import write_table
 
 SIGNIFICANT = 0.05
 COLOURS = {"off": "black", "on": "#009E73", "joint": "#E69F00"}
@@ -59,10 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write benchmark-SPLIT.md, .csv and .png for every data set and scored split."""
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         for split in results.configuration.tests:
-            write_benchmark(results, split, report_folder(options, folder))
+            write_benchmark(results, split, folder)
 
 
 def write_benchmark(results: Results, split: str, folder: Path) -> None:
@@ -77,7 +72,7 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
     write_table(
         folder,
         f"benchmark-{split}",
-        _columns(measures),
+        columns("loss", measures=measures),
         [
             [
                 LOSS_TITLES[method.loss],
@@ -114,19 +109,31 @@ def verdict(cell_: Cell, measure: str) -> str:
     return "better" if lower == (measure in LOWER_IS_BETTER) else "worse"
 
 
-def _columns(measures: tuple[str, ...]) -> list[str]:
+def columns(*first: str, measures: tuple[str, ...]) -> list[str]:
+    """The header of a table with a value and a p-value for every measure."""
     pairs = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
-    return ["loss", "SCNP", "seeds", *(name for pair in pairs for name in pair)]
+    return [*first, "SCNP", "seeds", *(name for pair in pairs for name in pair)]
 
 
 def texts(cell_: Cell, measure: str) -> tuple[str, str]:
     """The mean with its deviation, marked where it differs from the plain loss; the p-value."""
-    digits = 2 if measure == "betti0_error" else 4
+    digits = digits_of(measure)
     value = f"{cell_.mean:.{digits}f}"
     if np.isfinite(cell_.deviation):
         value += f" ± {cell_.deviation:.{digits}f}"
+    p_value = "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
+    return marked(value, cell_, measure), p_value
+
+
+def marked(text: str, cell_: Cell, measure: str) -> str:
+    """Bold where better than the plain loss, italic where worse."""
     mark = {"better": "**", "worse": "_"}.get(verdict(cell_, measure), "")
-    return f"{mark}{value}{mark}", "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
+    return f"{mark}{text}{mark}"
+
+
+def digits_of(measure: str) -> int:
+    """After the point."""
+    return 2 if measure == "betti0_error" else 4
 
 
 def _headline(results: Results, method: Method, split: str) -> str:
@@ -159,20 +166,17 @@ def draw(results: Results, split: str, cells: dict[tuple[Method, str], Cell], fi
     """One panel per measure, one row per loss, one point per mode with its deviation."""
     measures = results.configuration.measures
     names = [name for name in losses.LOSSES if any(m.loss == name for m, _ in cells)]
-    figure = Figure(
-        figsize=(1 + 4.2 * len(measures), 1.6 + 0.55 * len(names)), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        _draw_panel(axes, names, measure, cells)
-    panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
-    panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=9)
-    figure.suptitle(f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11)
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 1 + 4.2 * len(measures), 1.6 + 0.55 * len(names)) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            _draw_panel(axes, names, measure, cells)
+        panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=9)
+        figure.suptitle(
+            f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11
+        )
 
 
 def _draw_panel(

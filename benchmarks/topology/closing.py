@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.ndimage import binary_closing
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology import statistics
 from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, texts
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, kernel_size, report_folder
-from benchmarks.topology.records import data_set_folders, truths
+from benchmarks.topology.options import add_results_arguments, kernel_size, reports
+from benchmarks.topology.records import truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     LOWER_IS_BETTER,
@@ -29,10 +28,8 @@ from benchmarks.topology.results import (
     Method,
     Results,
     comparable,
-    read_results,
 )
 from benchmarks.topology.scoring import Score, score_image
-from benchmarks.topology.tables import write_table
 
 BACKGROUND = 0
 WINDOWS = ((3,), (5,), (7,))
@@ -66,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write closing-LOSS-SPLIT.md, .csv and .png for every data set and scored split."""
     written = 0
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in comparable(results) if method.loss == options.loss]
         for split in results.configuration.tests if methods else ():
             versions = [
@@ -75,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
                 for method in methods
                 for version in closed_versions(results, method, split, options.windows)
             ]
-            write_closing(results, split, options.loss, versions, report_folder(options, folder))
+            write_closing(results, split, options.loss, versions, folder)
             written += 1
     if not written:
         raise UsageError(f"{options.out}: --loss: got {options.loss}, which has no finished run")
@@ -170,31 +166,32 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
     """One panel per measure: every method over the side of the closing, with its deviation."""
     measures = results.configuration.measures
     windows = list(dict.fromkeys(version.window for version in versions))
-    figure = Figure(figsize=(1 + 3.8 * len(measures), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        for method in dict.fromkeys(version.method for version in versions):
-            of_method = [version for version in versions if version.method == method]
-            summaries = [statistics.over_seeds(version.scores[measure]) for version in of_method]
-            axes.errorbar(
-                [windows.index(version.window) for version in of_method],
-                [summary.mean for summary in summaries],
-                yerr=np.nan_to_num([summary.deviation for summary in summaries]),
-                marker=MARKERS[method.mode],
-                color=COLOURS[method.mode],
-                capsize=2,
-                label=MODE_TITLES[method.mode],
-            )
-        axes.set_xticks(range(len(windows)), [_side(window) for window in windows])
-        axes.set_xlabel("side of the closing, pixels")
-        better = "lower" if measure in LOWER_IS_BETTER else "higher"
-        axes.set_title(f"{TITLES[measure]} ({better} is better)", fontsize=11)
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=9)
-    figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards")
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 1 + 3.8 * len(measures), 3.8) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            for method in dict.fromkeys(version.method for version in versions):
+                of_method = [version for version in versions if version.method == method]
+                summaries = [
+                    statistics.over_seeds(version.scores[measure]) for version in of_method
+                ]
+                axes.errorbar(
+                    [windows.index(version.window) for version in of_method],
+                    [summary.mean for summary in summaries],
+                    yerr=np.nan_to_num([summary.deviation for summary in summaries]),
+                    marker=MARKERS[method.mode],
+                    color=COLOURS[method.mode],
+                    capsize=2,
+                    label=MODE_TITLES[method.mode],
+                )
+            axes.set_xticks(range(len(windows)), [_side(window) for window in windows])
+            axes.set_xlabel("side of the closing, pixels")
+            better = "lower" if measure in LOWER_IS_BETTER else "higher"
+            axes.set_title(f"{TITLES[measure]} ({better} is better)", fontsize=11)
+            axes.grid(alpha=0.3)
+        panels[0].legend(fontsize=9)
+        figure.suptitle(
+            f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards"
+        )
 
 
 def _side(window: tuple[int, ...] | None) -> str:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import CURVE, blaming, data_set_folders, train_anew
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import CURVE, blaming, train_anew
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -23,9 +23,7 @@ from benchmarks.topology.results import (
     Method,
     Results,
     comparable,
-    read_results,
 )
-from benchmarks.topology.tables import write_table
 
 WIDE = 4  # times the lowest error: from there on a logarithm shows more, and has enough numbers
 NEARLY = 0.99  # of the last Dice: where a training is as good as done
@@ -39,12 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write convergence-LOSS.md, .csv and .png for every data set."""
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in comparable(results) if method.loss == options.loss]
         if not methods:
-            raise UsageError(f"{folder}: --loss: got {options.loss}, of which no run is finished")
-        write_convergence(results, methods, report_folder(options, folder))
+            raise UsageError(
+                f"{results.folder}: --loss: got {options.loss}, of which no run is finished"
+            )
+        write_convergence(results, methods, folder)
 
 
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
@@ -99,28 +98,30 @@ def curve(
 
 def draw(results: Results, methods: list[Method], measures: list[str], file: Path) -> None:
     """One panel per measure, one line per mode."""
-    figure = Figure(figsize=(5 * len(measures), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        curves = {method: curve(results, method, measure) for method in methods}
-        for method, points in curves.items():
-            axes.plot(
-                *points,
-                color=COLOURS[method.mode],
-                marker=MARKERS[method.mode],
-                label=MODE_TITLES[method.mode],
-            )
-        axes.set_xlabel("iteration")
-        axes.set_title(f"validation {TITLES[measure]}")
-        axes.grid(alpha=0.3)
-        values = np.concatenate([values for _, values in curves.values()])
-        if measure == "betti0_error" and values.max() > WIDE * max(1, values.min()):
-            axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
-            ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
-            axes.yaxis.set_major_locator(ticks)
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-    panels[0].legend()
-    figure.suptitle(f"{results.name}, {LOSS_TITLES[methods[0].loss]}")
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 5 * len(measures), 3.6) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            draw_curves(axes, results, methods, measure)
+        panels[0].legend()
+        figure.suptitle(f"{results.name}, {LOSS_TITLES[methods[0].loss]}")
+
+
+def draw_curves(axes: Axes, results: Results, methods: list[Method], measure: str) -> None:
+    """One measure of the validation images over the iterations, one line per mode."""
+    curves = {method: curve(results, method, measure) for method in methods}
+    for method, points in curves.items():
+        axes.plot(
+            *points,
+            color=COLOURS[method.mode],
+            marker=MARKERS[method.mode],
+            label=MODE_TITLES[method.mode],
+        )
+    axes.set_xlabel("iteration")
+    axes.set_title(f"validation {TITLES[measure]}")
+    axes.grid(alpha=0.3)
+    values = np.concatenate([values for _, values in curves.values()])
+    if measure == "betti0_error" and values.max() > WIDE * max(1, values.min()):
+        axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
+        ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
+        axes.yaxis.set_major_locator(ticks)
+        axes.yaxis.set_major_formatter(ScalarFormatter())

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from statistics import median, quantiles
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import between, number, times, write_table
+from benchmarks.harness.turns import Measured
 from benchmarks.kernels.machine import load_average, machine_facts
-from benchmarks.kernels.wording import number, times
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.iteration_cost import SCNP_FORMS, SUBJECTS, Cost, Shape, measure
+from benchmarks.topology.iteration_cost import SCNP_FORMS, SUBJECTS, Shape, measure
 from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.options import one_of, positive, sides
 from benchmarks.topology.results import LOSS_TITLES
-from benchmarks.topology.tables import write_table
 
 PAPER_SHAPES = ((2, 2, 1280, 1024), (2, 3, 160, 128, 112))  # Appendix B
 REFERENCE = "ce_dice"
@@ -66,25 +66,25 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"--kernel-size: got {options.kernel_size}, takes an odd number")
     subjects = [s for s in SUBJECTS if s in (*options.losses, REFERENCE, *SCNP_FORMS)]
     facts = machine_facts(options.threads)
-    costs = measure(
-        options.shapes,
-        subjects,
-        options.kernel_size,
-        options.seconds,
-        options.threads,
-        own_processes=not options.one_process,
-        say=lambda line: print(line, flush=True),
-    )
-    facts["load after"] = load_average()
-    machine = ", ".join(f"{name} {facts[name]}" for name in FACTS)
     for shape in options.shapes:
-        of_shape = {cost.subject: cost for cost in costs if cost.shape == shape}
-        write_costs(options.out, shape, of_shape, options.kernel_size, machine)
+        costs = measure(
+            shape,
+            subjects,
+            options.kernel_size,
+            options.seconds,
+            options.threads,
+            own_processes=not options.one_process,
+            say=partial(print, flush=True),
+        )
+        facts["load after"] = load_average()
+        machine = ", ".join(f"{name} {facts[name]}" for name in FACTS)
+        by_subject = {cost.name: cost for cost in costs}
+        write_costs(options.out, shape, by_subject, options.kernel_size, machine)
     print(f"Wrote {options.out}")
 
 
 def write_costs(
-    folder: Path, shape: Shape, costs: dict[str, Cost], kernel_size: int, machine: str
+    folder: Path, shape: Shape, costs: dict[str, Measured], kernel_size: int, machine: str
 ) -> None:
     """The tables and the picture of one shape; ``costs`` by subject."""
     name = "x".join(map(str, shape))
@@ -97,8 +97,8 @@ def write_costs(
             [
                 LOSS_TITLES[loss],
                 _time(costs[loss]),
-                times(_ratio(costs[loss], reference)),
-                *_mebibytes(costs[loss]),
+                times(_milliseconds(costs[loss]) / _milliseconds(reference)),
+                *(number(_mebibytes(costs[loss], of)) for of in ("tensors", "arrays")),
             ]
             for loss in LOSSES
             if loss in costs
@@ -110,7 +110,7 @@ def write_costs(
         folder,
         f"cost-scnp-{name}",
         ("CE+Dice", "ms", "added ms", "tensors, MiB", "added MiB"),
-        [["plain", _time(reference), "", _mebibytes(reference)[0], ""]]
+        [["plain", _time(reference), "", number(_mebibytes(reference, "tensors")), ""]]
         + [[FORM_TITLES[form], *_added(costs[form], reference)] for form in SCNP_FORMS],
         before=f"Logits {name}, float32, w = {kernel_size}: what SCNP adds to CE+Dice.",
         after=f"{NOTES} {LISTING_NOTE}\n\n{machine}.",
@@ -118,40 +118,40 @@ def write_costs(
     draw(folder / f"cost-{name}.png", f"Logits {name}, w = {kernel_size}", costs)
 
 
-def _time(cost: Cost) -> str:
-    low, middle, high = map(number, cost.milliseconds())
-    return f"{middle} ({low} to {high})"
+def _milliseconds(cost: Measured) -> float:
+    """The median of an iteration."""
+    return 1e3 * median(sample.both for sample in cost.samples)
 
 
-def _ratio(cost: Cost, reference: Cost) -> float:
-    return cost.milliseconds()[1] / reference.milliseconds()[1]
+def _mebibytes(cost: Measured, of: str) -> float:
+    """At most at once, of ``tensors`` or of ``arrays``."""
+    return float(cost.prepared.facts[of]) / MEBIBYTE
 
 
-def _mebibytes(cost: Cost) -> list[str]:
-    return [number(cost.tensors / MEBIBYTE), number(cost.arrays / MEBIBYTE)]
+def _time(cost: Measured) -> str:
+    low, middle, high = quantiles([1e3 * sample.both for sample in cost.samples], n=4)
+    return between(middle, low, high)
 
 
-def _added(cost: Cost, reference: Cost) -> list[str]:
+def _added(cost: Measured, reference: Measured) -> list[str]:
     """Time, what it is above the reference's, and likewise for tensors."""
-    milliseconds = cost.milliseconds()[1] - reference.milliseconds()[1]
-    mebibytes = (cost.tensors - reference.tensors) / MEBIBYTE
-    return [_time(cost), number(milliseconds), _mebibytes(cost)[0], number(mebibytes)]
+    tensors = _mebibytes(cost, "tensors")
+    added = tensors - _mebibytes(reference, "tensors")
+    milliseconds = _milliseconds(cost) - _milliseconds(reference)
+    return [_time(cost), number(milliseconds), number(tensors), number(added)]
 
 
-def draw(file: Path, title: str, costs: dict[str, Cost]) -> None:
+def draw(file: Path, title: str, costs: dict[str, Measured]) -> None:
     """Time and memory of every loss and form of SCNP, on logarithmic axes."""
     subjects = [subject for subject in SUBJECTS if subject in costs]
-    figure = Figure(figsize=(9, 1.2 + 0.35 * len(subjects)), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    _bars(left, [costs[s].milliseconds()[1] for s in subjects], subjects, "ms per iteration")
-    memory = [(costs[s].tensors + costs[s].arrays) / MEBIBYTE for s in subjects]
-    _bars(right, memory, subjects, "MiB at most (tensors and arrays)")
-    left.set_yticks(range(len(subjects)), [_title(subject) for subject in subjects])
-    left.invert_yaxis()
-    figure.suptitle(title)
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 9, 1.2 + 0.35 * len(subjects)) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        _bars(left, [_milliseconds(costs[s]) for s in subjects], subjects, "ms per iteration")
+        memory = [sum(_mebibytes(costs[s], of) for of in ("tensors", "arrays")) for s in subjects]
+        _bars(right, memory, subjects, "MiB at most (tensors and arrays)")
+        left.set_yticks(range(len(subjects)), [_title(subject) for subject in subjects])
+        left.invert_yaxis()
+        figure.suptitle(title)
 
 
 def _bars(axes: Axes, values: list[float], subjects: list[str], label: str) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,28 +24,19 @@ from benchmarks.common.images import (
 )
 from benchmarks.common.levels import foreground
 from benchmarks.common.masks import as_labels
-from benchmarks.common.volumes import Spacing, is_volume, read_volume, read_volume_labels
+from benchmarks.common.volumes import (
+    Spacing,
+    Volume,
+    is_volume,
+    read_volume,
+    read_volume_labels,
+)
 from benchmarks.common.volumes.volume import known_spacing
 from benchmarks.topology.configuration import SIDE_MULTIPLE
 
 MASK_KEYS = ("mask", "interior", "label")
 SPACING_KEY = "spacing"  # depth, height, width
 SAME_SPACING = 0.01  # relative, between an image and its mask
-
-# What np.load raises, by where the damage is; a bare array in the file is no context manager.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 Labels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
@@ -120,10 +108,14 @@ def _holds_npz(path: Path, split: str) -> bool:
 
 def common_spacing(samples: Sequence[Sample]) -> Spacing | None:
     """The median spacing of the volumes; None where that of one is unknown."""
-    known = [sample.spacing for sample in samples if sample.spacing is not None]
-    if len(known) < len(samples) or not known:
+    return median_spacing([sample.spacing for sample in samples])
+
+
+def median_spacing(spacings: Sequence[Spacing | None]) -> Spacing | None:
+    """Of every axis by itself; None where one is unknown."""
+    if not spacings or None in spacings:
         return None
-    depth, height, width = np.median(known, axis=0).tolist()
+    depth, height, width = np.median(np.array(spacings), axis=0).tolist()
     return depth, height, width
 
 
@@ -185,7 +177,8 @@ def read_split(
     """The images of one split, each at least as large as ``smallest``. Raises DataError."""
     if is_volumetric(path, split):
         return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
-    return _read_images(path / split, smallest or (1, 1), classes)
+    least = smallest or (1, 1)
+    return [_read_image(*pair, least, classes) for pair in image_pairs(path / split)]
 
 
 def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
@@ -217,10 +210,6 @@ def _check_channels(path: Path, data_set: DataSet) -> None:
                 )
 
 
-def _read_images(folder: Path, smallest: Sequence[int], classes: int) -> list[Sample]:
-    return [_read_image(*pair, smallest, classes) for pair in image_pairs(folder)]
-
-
 def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
     image = read_bands(image_file)
     truth = (
@@ -235,15 +224,17 @@ def _read_volumes(
     path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
 ) -> list[Sample]:
     if _holds_npz(path, "train") or _holds_npz(path, split):
-        files = _volume_files(path, split)
-        return [_read_npz(file, smallest, classes, mask_key) for file in files]
-    pairs = image_pairs(path / split)
-    return [_read_volume(*pair, smallest, classes) for pair in pairs]
+        return [
+            _volume_sample(file, file, *_read_npz(file, mask_key), smallest, classes)
+            for file in _volume_files(path, split)
+        ]
+    return [
+        _volume_sample(*pair, *_read_pair(*pair), smallest, classes)
+        for pair in image_pairs(path / split)
+    ]
 
 
-def _read_volume(
-    image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int
-) -> Sample:
+def _read_pair(image_file: Path, mask_file: Path) -> tuple[Volume, Volume]:
     image, mask = read_volume(image_file), read_volume_labels(mask_file)
     sides = image.array.shape[-3:]
     if mask.array.shape != sides:
@@ -261,20 +252,7 @@ def _read_volume(
             f"{mask_file}: has the spacing {_by(mask.spacing)}, but its image {image_file} "
             f"{_by(image.spacing)} (depth x height x width)"
         )
-    known = image if image.spacing is not None else mask
-    name = identifier(image_file)
-    planes = _planes(image.array)
-    return _volume_sample(
-        image_file,
-        name,
-        planes,
-        mask_file,
-        mask.array,
-        smallest,
-        classes,
-        known.spacing,
-        known.unit,
-    )
+    return image, mask
 
 
 def _planes(image: npt.NDArray[np.generic]) -> Planes:
@@ -285,23 +263,22 @@ def _planes(image: npt.NDArray[np.generic]) -> Planes:
 
 def _volume_sample(
     image_file: Path,
-    name: str,
-    planes: Planes,
     mask_file: Path,
-    mask: npt.NDArray[np.generic],
+    image: Volume,
+    mask: Volume,
     smallest: Sequence[int],
     classes: int,
-    spacing: Spacing | None,
-    unit: str | None,
 ) -> Sample:
+    planes = _planes(image.array)
     if not np.isfinite(planes).all():
         raise DataError(f"{image_file}: image holds values that are not finite")
-    _check_side(image_file, mask.shape, smallest)
+    _check_side(image_file, mask.array.shape, smallest)
     if classes == 2:
-        truth = foreground(mask_file, mask[..., np.newaxis]).astype(np.uint8)
+        truth = foreground(mask_file, mask.array[..., np.newaxis]).astype(np.uint8)
     else:
-        truth = as_labels(mask_file, mask, classes)
-    return Sample(name, standardise(planes), truth, spacing, unit)
+        truth = as_labels(mask_file, mask.array, classes)
+    known = image if image.spacing is not None else mask
+    return Sample(identifier(image_file), standardise(planes), truth, known.spacing, known.unit)
 
 
 def _volume_files(path: Path, split: str) -> list[Path]:
@@ -312,11 +289,11 @@ def _volume_files(path: Path, split: str) -> list[Path]:
     return files
 
 
-def _read_npz(file: Path, smallest: Sequence[int], classes: int, mask_key: str | None) -> Sample:
+def _read_npz(file: Path, mask_key: str | None) -> tuple[Volume, Volume]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
+    except Exception as error:  # many kinds, by where the damage is
         reason = " ".join(str(error).split())
         raise DataError(f"{file}: cannot be read as an npz file ({reason})") from error
     keys = MASK_KEYS if mask_key is None else (mask_key,)
@@ -346,9 +323,7 @@ def _read_npz(file: Path, smallest: Sequence[int], classes: int, mask_key: str |
                 f"{file}: {SPACING_KEY} takes three numbers above 0: depth, height, "
                 "width of a voxel"
             )
-    return _volume_sample(
-        file, file.stem, _planes(image), file, mask, smallest, classes, spacing, None
-    )
+    return Volume(image, spacing), Volume(mask, spacing)
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:

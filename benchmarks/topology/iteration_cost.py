@@ -1,29 +1,24 @@
-"""What one iteration of a loss costs: forward and backward, from given logits, on the CPU.
-
-Each loss has a process of its own, for all shapes, and they take turns: what one leaves behind in
-memory, or a busy moment, does not change the comparison.
-"""
+"""What one iteration of a loss costs: forward and backward, from given logits, on the CPU."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import random
-import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from statistics import quantiles
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common.this_process import ThisProcess
-from benchmarks.kernels.memory import peak_of
+from benchmarks.harness import turns
+from benchmarks.harness.case import Case
+from benchmarks.harness.memory import peak_of
+from benchmarks.harness.processes import Elsewhere, Here
+from benchmarks.harness.subject import Forward, Rotation, Subject, gradient
+from benchmarks.harness.turns import Effort, Measured
+from benchmarks.harness.worker import Worker
 from benchmarks.kernels.peers import listing
 from benchmarks.topology.losses import LOSSES, penalized
 from benchmarks.topology.losses.segmentation_loss import one_hot
@@ -52,25 +47,7 @@ class Example:
     logits: Tensor  # [B, C, *spatial]
     label_map: Tensor  # [B, *spatial]
     masks: Tensor  # [B, C, *spatial], one-hot floats: the listing takes them ready
-
-
-Iteration = Callable[[Example], Tensor]
-
-
-@dataclass
-class Cost:
-    """One loss on one shape."""
-
-    subject: str
-    shape: Shape
-    tensors: int  # bytes: the most that torch's allocator had handed out at once
-    arrays: int  # bytes: likewise of NumPy, in losses that compute in it
-    seconds: list[float] = field(default_factory=list)
-
-    def milliseconds(self) -> tuple[float, float, float]:
-        """Lower quartile, median, upper quartile."""
-        low, middle, high = quantiles([1e3 * second for second in self.seconds], n=4)
-        return low, middle, high
+    incoming: Tensor = field(default_factory=lambda: torch.ones(()))  # a loss is one number
 
 
 def example(shape: Shape, seed: int) -> Example:
@@ -91,7 +68,7 @@ def example(shape: Shape, seed: int) -> Example:
     return Example(logits.requires_grad_(), label_map, masks)
 
 
-def iteration(subject: str, shape: Shape, kernel_size: int) -> Iteration:
+def iteration(subject: str, shape: Shape, kernel_size: int) -> Forward:
     """The forward pass of one of SUBJECTS, to a scalar."""
     classes, dimensions = shape[1], len(shape) - 2
     if subject == FUSED:
@@ -109,102 +86,65 @@ def iteration(subject: str, shape: Shape, kernel_size: int) -> Iteration:
     )
 
 
+class Losses:
+    """Prepares losses; ``kernel_size`` is SCNP's."""
+
+    def __init__(self, kernel_size: int) -> None:
+        self._kernel_size = kernel_size
+        self._rotations: dict[Shape, Rotation] = {}
+
+    def __call__(self, name: str, case: Case) -> Subject:
+        """One of SUBJECTS on one shape. Its memory is among the facts."""
+        if case.shape not in self._rotations:
+            self._rotations[case.shape] = Rotation(example(case.shape, s) for s in range(EXAMPLES))
+        rotation = self._rotations[case.shape]
+        forward = iteration(name, case.shape, self._kernel_size)
+        gradient(forward(rotation.inputs[0]), rotation.inputs[0])  # pays what is paid once
+        return Subject(forward, rotation, alone=False, facts=_memory(forward, rotation.inputs[1]))
+
+
 def measure(
-    shapes: Sequence[Shape],
+    shape: Shape,
     subjects: Sequence[str],
     kernel_size: int,
     seconds: float,
     threads: int,
     own_processes: bool,
     say: Callable[[str], None],
-) -> list[Cost]:
-    """The cost of every subject on every shape; ``seconds`` of measuring for each, roughly."""
-    executors = {
-        subject: _executor(own_processes, (shapes, subject, kernel_size, threads))
-        for subject in subjects
-    }
-    try:
-        costs = []
-        for shape in shapes:
-            costs += _measure_shape(shape, executors, seconds, say)
-        return costs
-    finally:
-        for executor in executors.values():
-            executor.shutdown()
+) -> list[Measured]:
+    """The cost of every subject on a shape; ``seconds`` of measuring for each, roughly.
+
+    Each has a process of its own, and they take turns.
+    """
+
+    def start(name: str) -> Here | Elsewhere:
+        arguments = (Worker, partial(Losses, kernel_size), name, threads)
+        return Elsewhere(name, *arguments) if own_processes else Here(*arguments)
+
+    case = Case(shape, kernel_size, of_loss=True)
+    members = [(case, subject) for subject in subjects]
+    effort = Effort(seconds, LEAST_ROUNDS, MOST_ROUNDS)
+    return turns.measure(
+        members,
+        start,
+        effort,
+        lambda _, name: name,
+        lambda one: say(f"  {case.name}, {one.name}: prepared in {one.preparing:.2f} s"),
+    )
 
 
-def _measure_shape(
-    shape: Shape, executors: dict[str, Executor], seconds: float, say: Callable[[str], None]
-) -> list[Cost]:
-    costs, rounds = [], {}
-    for subject, executor in executors.items():
-        first = executor.submit(_seconds, shape, subject).result()  # pays what is paid once
-        tensors, arrays = executor.submit(_memory, shape, subject).result()
-        costs.append(Cost(subject, shape, tensors, arrays))
-        rounds[subject] = min(MOST_ROUNDS, max(LEAST_ROUNDS, int(seconds / first)))
-        say(f"  {'x'.join(map(str, shape))}, {subject}: {first:.2f} s at first")
-    order = random.Random(0)
-    for index in range(max(rounds.values())):
-        for cost in order.sample(costs, len(costs)):
-            if index < rounds[cost.subject]:
-                sample = executors[cost.subject].submit(_seconds, shape, cost.subject)
-                cost.seconds.append(sample.result())
-    return costs
+def _memory(forward: Forward, given: Example) -> dict[str, int]:
+    """The most bytes at once in an iteration, beyond its input, by what holds them.
 
-
-def _executor(own_process: bool, arguments: tuple[Any, ...]) -> Executor:
-    if not own_process:
-        _prepare(*arguments)
-        return ThisProcess()
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, _prepare, arguments)
-
-
-# What a process keeps between calls: the examples of a shape, and the losses by shape and name.
-_examples: dict[Shape, list[Example]] = {}
-_iterations: dict[tuple[Shape, str], Iteration] = {}
-
-
-def _prepare(shapes: Sequence[Shape], subject: str, kernel_size: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    for shape in shapes:
-        _iterations[shape, subject] = iteration(subject, shape, kernel_size)
-
-
-def _next_example(shape: Shape) -> Example:
-    if shape not in _examples:
-        _examples.clear()  # of the shape before
-        _examples[shape] = [example(shape, seed) for seed in range(EXAMPLES)]
-    _examples[shape].append(_examples[shape].pop(0))
-    return _examples[shape][0]
-
-
-def _run(shape: Shape, subject: str, given: Example) -> None:
-    torch.autograd.grad(_iterations[shape, subject](given), given.logits)
-
-
-def _seconds(shape: Shape, subject: str) -> float:
-    """Of one iteration."""
-    given = _next_example(shape)
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        _run(shape, subject, given)
-        return time.perf_counter() - start
-    finally:
-        gc.enable()
-
-
-def _memory(shape: Shape, subject: str) -> tuple[int, int]:
-    """The most bytes of tensors, and of arrays, at once in an iteration, beyond its input."""
-    given = _next_example(shape)
+    ``tensors``: of torch's allocator; ``arrays``: of NumPy, in losses that compute in it.
+    """
     tracemalloc.start()
     try:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             tracemalloc.reset_peak()
             held, _ = tracemalloc.get_traced_memory()  # by the profiler
-            _run(shape, subject, given)
+            gradient(forward(given), given)
             _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return peak_of(profiler), peak - held
+    return {"tensors": peak_of(profiler), "arrays": peak - held}

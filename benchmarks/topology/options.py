@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.common.masks import MOST_CLASSES
 from benchmarks.topology.errors import UsageError
+from benchmarks.topology.records import data_set_folders
+from benchmarks.topology.results import Results, read_results
 
 
 def positive(text: str) -> int:
@@ -90,8 +92,7 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def report_folder(options: argparse.Namespace, folder: Path) -> Path:
-    """Where the report of one data set goes; made if need be."""
-    chosen: Path = options.to / folder.name if options.to else folder
-    chosen.mkdir(parents=True, exist_ok=True)
-    return chosen
+def reports(options: argparse.Namespace) -> Iterator[tuple[Results, Path]]:
+    """The results of every data set, and the folder where its report goes."""
+    for folder in data_set_folders(options.out):
+        yield read_results(folder), options.to / folder.name if options.to else folder

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -39,20 +37,6 @@ CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
 PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
 KEY_COLUMNS = ("loss", "scnp", "kernel_size", "seed")
 
-# What a damaged file raises, by its format and by where the damage is.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    csv.Error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
 Row = dict[str, str]
 
 
@@ -61,7 +45,9 @@ def blaming(file: Path, remedy: str) -> Iterator[None]:
     """Raises UsageError that names the file, and what to do, where reading it in here fails."""
     try:
         yield
-    except UNREADABLE as error:
+    except UsageError:
+        raise
+    except Exception as error:  # many kinds, by format and by where the damage is
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UsageError(f"{file}: cannot be read ({reason}); {remedy}") from error
 
@@ -79,26 +65,6 @@ class RunRecord:
     folder: Path
     seconds: float  # of its iterations
     peak_mebibytes: float | None  # of its process; None where the system does not tell
-
-    @property
-    def loss(self) -> str:
-        """Name of the loss."""
-        return self.key.loss
-
-    @property
-    def mode(self) -> str:
-        """off, on or joint."""
-        return self.key.mode
-
-    @property
-    def kernel_size(self) -> tuple[int, ...]:
-        """Side of the window, or one side per axis."""
-        return self.key.kernel_size
-
-    @property
-    def seed(self) -> int:
-        """Decides first weights and crops."""
-        return self.key.seed
 
     def predictions(self, truth: Mapping[str, Labels]) -> dict[str, Labels]:
         """Label maps of every image of ``truth``, keys "split/image". Raises UsageError."""
@@ -154,7 +120,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
         records.append(RunRecord(key, file.parent, seconds, peak))
     return sorted(
         records,
-        key=lambda r: (r.loss, MODES.index(r.mode), r.kernel_size, r.seed),
+        key=lambda r: (r.key.loss, MODES.index(r.key.mode), r.key.kernel_size, r.key.seed),
     )
 
 

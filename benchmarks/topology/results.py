@@ -145,8 +145,9 @@ def read_results(folder: Path) -> Results:
     """The finished runs in a data set's output folder. Raises UsageError where there is none."""
     runs: dict[Method, dict[int, RunRecord]] = {}
     for record in finished_runs(folder):
-        method = Method(record.loss, record.mode, record.kernel_size)
-        runs.setdefault(method, {})[record.seed] = record
+        key = record.key
+        method = Method(key.loss, key.mode, key.kernel_size)
+        runs.setdefault(method, {})[key.seed] = record
     if not runs:
         raise UsageError(f"{folder}: holds no finished run; start with `run`")
     return Results(folder, configuration_of(folder), runs)

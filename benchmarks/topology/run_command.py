@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -44,21 +45,8 @@ from benchmarks.topology.windows import window_per_axis
 LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
 # Options that override a setting of the configuration, by the setting's name.
-SETTINGS = (
-    "iterations",
-    "crop",
-    "batch_size",
-    "optimizer",
-    "learning_rate",
-    "features",
-    "validations",
-    "classes",
-    "mask_key",
-    "tests",
-    "connectivity",
-    "measures",
-    "tile",
-)
+SETTINGS = [field.name for field in dataclasses.fields(Configuration)]
+SETTINGS.remove("spatial_dimensions")  # which the data tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,10 +119,22 @@ def run(options: argparse.Namespace) -> None:
                 f"{dimensions} of them for this data"
             )
     folder = options.out / data.name
-    _write_description(folder, configuration, data, options)
+    describe(folder, configuration, data, options.device)
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
-    job = Job(options.data.resolve(), configuration, folder, options.device)
+    job = Job(
+        partial(
+            read_data_set,
+            options.data.resolve(),
+            configuration.tests,
+            configuration.crop,
+            configuration.classes,
+            configuration.mask_key,
+        ),
+        configuration,
+        folder,
+        options.device,
+    )
     failures = run_all(job, keys, workers, options.one_process)
     if failures:
         raise UsageError(f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures))
@@ -254,10 +254,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _write_description(
-    folder: Path, configuration: Configuration, data: DataSet, options: argparse.Namespace
-) -> None:
-    """The configuration beside the results; refuses to mix two in one folder."""
+def describe(folder: Path, configuration: Configuration, data: DataSet, device: str) -> None:
+    """Write configuration and truths beside the results; refuse to mix two in one folder."""
     file = folder / CONFIGURATION
     mark = fingerprint(data)
     if file.exists():
@@ -269,8 +267,8 @@ def _write_description(
             )
         if json.loads(file.read_text(encoding="utf-8")).get("data", mark) != mark:
             raise UsageError(
-                f"{file}: holds runs on other images or masks of the same name than those in "
-                f"{options.data}; give another --out"
+                f"{file}: holds runs on other images or masks of the name {data.name}; give "
+                "another --out"
             )
     folder.mkdir(parents=True, exist_ok=True)
     if not (file.exists() and (folder / TRUTH).exists()):
@@ -284,14 +282,10 @@ def _write_description(
         file,
         {
             "configuration": configuration.to_json(),
-            "images": {
-                "train": len(data.train),
-                "val": len(data.val),
-                **{split: len(samples) for split, samples in data.tests.items()},
-            },
+            "images": {split: len(samples) for split, samples in data.splits.items()},
             "data": mark,
             "spacing": common_spacing(data.train),
-            "device": options.device,
+            "device": device,
             "libraries": {name: version(name) for name in LIBRARIES},
             "machine": machine_facts(threads=1),
         },

@@ -7,8 +7,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,18 +29,13 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmarks.common.memory import peak_mebibytes
-from benchmarks.common.this_process import ThisProcess
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
-from benchmarks.topology.datasets import DataSet, read_data_set
+from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import RUN, gather, write_run
 from benchmarks.topology.scoring import Score, score_image
-from benchmarks.topology.training import (
-    TrainingError,
-    segment,
-    train,
-)
+from benchmarks.topology.training import TrainingError, segment, train
 
 CHECKPOINT = "checkpoint.pt"
 PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iteration
@@ -43,10 +45,11 @@ PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iterat
 class Job:
     """Everything that a worker needs, small enough to send."""
 
-    data: Path
+    read: Callable[[], DataSet]
     configuration: Configuration
     out: Path  # the data set's output folder
-    device: str
+    device: str = "cpu"
+    threads: int = 1
 
 
 @dataclass
@@ -101,7 +104,7 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
             mininterval=0.5 if terminal else 60,
             desc=job.out.name,
         ) as bar,
-        _here(job, advances, stopping)
+        _this_process(job, advances, stopping)
         if one_process
         else ProcessPoolExecutor(
             min(workers, len(todo)),
@@ -148,11 +151,13 @@ def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
 
 
 @contextmanager
-def _here(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
+def _this_process(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
+    """A thread of this process, so that the bar moves on meanwhile."""
     threads = torch.get_num_threads()
+    arguments = (job, advances, stopping, os.getppid())
     try:
-        _prepare(job, advances, stopping, os.getppid())
-        yield ThisProcess()
+        with ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments) as pool:
+            yield pool
     finally:
         torch.set_num_threads(threads)
 
@@ -165,16 +170,8 @@ def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) 
 
 def _prepare(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
     global _worker
-    torch.set_num_threads(1)
-    configuration = job.configuration
-    data = read_data_set(
-        job.data,
-        configuration.tests,
-        configuration.crop,
-        configuration.classes,
-        configuration.mask_key,
-    )
-    _worker = Worker(job, data, advances, stopping, parent)
+    torch.set_num_threads(job.threads)
+    _worker = Worker(job, job.read(), advances, stopping, parent)
 
 
 def _run(key: RunKey) -> str:

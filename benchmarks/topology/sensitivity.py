@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from benchmarks.common.files import written_whole
-from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, texts
+from benchmarks.common.pictures import picture
+from benchmarks.common.tables import write_table
+from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, columns, texts
 from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import data_set_folders, spacing_of, truths
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import spacing_of, truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
     TITLES,
     Method,
     Results,
-    read_results,
 )
-from benchmarks.topology.tables import write_table
 from benchmarks.topology.thickness import structure_thickness
 from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
 
@@ -37,11 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write sensitivity-LOSS.md, .csv and .png for every data set with several windows."""
     written = 0
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, folder in reports(options):
         methods = [method for method in results.methods() if method.loss == options.loss]
         if len({method.window for method in methods if method.mode != "off"}) > 1:
-            write_sensitivity(results, methods, report_folder(options, folder))
+            write_sensitivity(results, methods, folder)
             written += 1
     if not written:
         raise UsageError(
@@ -55,7 +51,6 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
     split = results.configuration.tests[0]
     measures = results.configuration.measures
     thickness = measured_thickness(results)
-    names = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
     rows: list[list[object]] = [
         [
             _window(method),
@@ -68,7 +63,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
     write_table(
         folder,
         f"sensitivity-{methods[0].loss}",
-        ["w", "SCNP", "seeds", *(name for pair in names for name in pair)],
+        columns("w", measures=measures),
         rows,
         before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
@@ -109,30 +104,27 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
     """Every measure over the window; the plain loss as a level, the thickness as a line."""
     split = results.configuration.tests[0]
     measures = results.configuration.measures
-    figure = Figure(figsize=(4.2 * len(measures), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    for axes, measure in zip(panels, measures, strict=True):
-        for mode in ("off", "on", "joint"):
-            shown = [method for method in methods if method.mode == mode]
-            means = [results.values(method, split, measure).mean() for method in shown]
-            style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
-            if mode == "off":
-                for level in means:
-                    axes.axhline(level, linestyle="--", **style)
-            elif shown:
-                widths = [max(method.window) for method in shown]
-                axes.plot(widths, means, marker=MARKERS[mode], **style)
-        axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
-        if thickness is not None:
-            axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
-        axes.set_xlabel("w, pixels")
-        axes.set_title(TITLES[measure])
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=9)
-    figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
-    with written_whole(file) as temporary:
-        figure.savefig(temporary, dpi=110)
+    with picture(file, 4.2 * len(measures), 3.6) as figure:
+        panels = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            for mode in ("off", "on", "joint"):
+                shown = [method for method in methods if method.mode == mode]
+                means = [results.values(method, split, measure).mean() for method in shown]
+                style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
+                if mode == "off":
+                    for level in means:
+                        axes.axhline(level, linestyle="--", **style)
+                elif shown:
+                    widths = [max(method.window) for method in shown]
+                    axes.plot(widths, means, marker=MARKERS[mode], **style)
+            axes.set_xticks(sorted({max(m.window) for m in methods if m.mode != "off"}))
+            if thickness is not None:
+                axes.axvline(thickness, color="#888888", linestyle=":", label="thickness")
+            axes.set_xlabel("w, pixels")
+            axes.set_title(TITLES[measure])
+            axes.grid(alpha=0.3)
+        panels[0].legend(fontsize=9)
+        figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
 
 
 def _window(method: Method) -> str:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 PERMUTATIONS = 10_000
-# Sums of the same numbers in another order may differ in their last bits.
-ROUNDING = 1e-9
+DIGITS = 9  # that sums of the same numbers in another order share
 SIGNS_AT_ONCE = 1 << 20  # values held in memory
 
 Array = npt.NDArray[np.float64]
@@ -72,20 +72,22 @@ def permutation_test(
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     if not differences.size or not np.isfinite(differences).all():
         raise ValueError("first, second: got none or not finite numbers, takes finite numbers")
-    observed = abs(float(differences.sum()))
-    threshold = observed - ROUNDING * float(np.abs(differences).sum())
     images = len(differences)
-    if 2**images <= permutations:
-        swaps = np.arange(2**images)[:, np.newaxis] >> np.arange(images) & 1  # [swaps, images]
-        as_large = np.abs((1 - 2 * swaps) @ differences) >= threshold
-        return float(as_large.mean())
-    random = np.random.default_rng(seed)
-    rows = max(1, SIGNS_AT_ONCE // images)
-    count = 1
-    for start in range(0, permutations, rows):
-        signs = random.choice((-1.0, 1.0), (min(rows, permutations - start), images))
-        count += int(np.count_nonzero(np.abs(signs @ differences) >= threshold))
-    return count / (permutations + 1)
+    if images == 1:
+        return 1.0
+    size = float(np.abs(differences).sum()) or 1.0
+    # Of one sample scipy swaps the signs. Sums of the same numbers in another order may differ in
+    # their last bits.
+    test = stats.permutation_test(
+        (differences / size,),
+        lambda signed, axis: np.abs(signed.sum(axis=axis)).round(DIGITS),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=permutations,
+        batch=max(1, SIGNS_AT_ONCE // images),
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
 
 
 def _scores(scores: npt.ArrayLike) -> Array:

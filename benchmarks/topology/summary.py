@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.common.files import written_whole
-from benchmarks.kernels.readme import update_file
+from benchmarks.common.readme import update_file
+from benchmarks.common.tables import markdown
 from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, texts, verdict
-from benchmarks.topology.options import add_results_arguments, report_folder
-from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES, data_set_folders
+from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -21,9 +22,7 @@ from benchmarks.topology.results import (
     Results,
     comparable,
     plain,
-    read_results,
 )
-from benchmarks.topology.tables import markdown
 
 USUAL_LOSS = "ce_dice"
 NOTICEABLE_DICE = 0.01  # a smaller change of Dice goes without saying
@@ -49,15 +48,13 @@ def run(options: argparse.Namespace) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
     parts = ["# Results of the topology benchmark", BEGINNING]
     blocks = {}
-    for folder in data_set_folders(options.out):
-        results = read_results(folder)
+    for results, target in reports(options):
         blocks[f"topology-{results.name}"] = _block(results)
         parts += [_heading(results), *_findings(results)]
         if options.to:
-            target = report_folder(options, folder)
             for name in (CONFIGURATION, SCORES, CURVES):
                 with written_whole(target / name) as temporary:
-                    shutil.copyfile(folder / name, temporary)
+                    shutil.copyfile(results.folder / name, temporary)
     file = (options.to or options.out) / "README.md"
     with written_whole(file) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -12,12 +12,12 @@ from scipy.ndimage import distance_transform_edt, maximum_filter
 from skimage.morphology import skeletonize
 
 from benchmarks.common.images import DataError, check_foreground
+from benchmarks.common.tables import markdown, write_table
 from benchmarks.common.volumes import Spacing
-from benchmarks.topology.datasets import Labels, Sample, read_split
+from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_split
 from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.options import check_classes, lengths, positive
-from benchmarks.topology.tables import markdown, write_table
 from benchmarks.topology.windows import (
     LARGEST_WINDOW,
     NEAR,
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     spacings = _spacings(options, samples)
     print(share, end="\n\n")
     measured = class_thickness(truths, options.classes, spacings)
-    spacing = _typical(spacings)
+    spacing = median_spacing(spacings)
     advice = advise(measured, spacing)
     header = ("class", "images", "thickness", "of single images", "window")
     rows = [_row(of_class, spacing) for of_class in measured]
@@ -103,14 +103,6 @@ def _spacings(options: argparse.Namespace, samples: Sequence[Sample]) -> list[Sp
             "five times as far apart as pixels, 1x1x1 for cubes"
         )
     return [sample.spacing for sample in samples]
-
-
-def _typical(spacings: Sequence[Spacing | None]) -> Spacing | None:
-    known = [spacing for spacing in spacings if spacing is not None]
-    if not known:
-        return None
-    depth, height, width = np.median(known, axis=0).tolist()
-    return depth, height, width
 
 
 def class_thickness(

@@ -25,6 +25,7 @@ VALIDATION_SIDE = 256
 # Larger images than this go through the network window by window (pixels of one image).
 WHOLE_AT_ONCE = 8 << 20
 MOMENTUM, DECAY_POWER = 0.9, 0.9
+STATEFUL = ("network", "optimizer", "schedule")  # parts of a training that keep a state
 
 # Called with logits [B, C, *spatial], labels [B, *spatial] and the share of iterations done.
 Loss = Callable[[Tensor, Tensor, float], Tensor]
@@ -50,26 +51,16 @@ class Progress:
     def save(self, file: Path) -> None:
         """Write the checkpoint, whole."""
         with written_whole(file) as temporary:
-            torch.save(
-                {
-                    "network": self.network.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                    "random": self.random.bit_generator.state,
-                    "iteration": self.iteration,
-                    "seconds": self.seconds,
-                    "curve": self.curve,
-                },
-                temporary,
-            )
+            parts = {name: getattr(self, name).state_dict() for name in STATEFUL}
+            rest = {name: getattr(self, name) for name in ("iteration", "seconds", "curve")}
+            torch.save({**parts, "random": self.random.bit_generator.state, **rest}, temporary)
 
     def load(self, file: Path, device: torch.device) -> None:
         """Take up the checkpoint where it was saved. Raises TrainingError if it is damaged."""
         try:
             state = torch.load(file, map_location=device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
+            for name in STATEFUL:
+                getattr(self, name).load_state_dict(state[name])
             self.random.bit_generator.state = state["random"]
             self.iteration, self.seconds = state["iteration"], state["seconds"]
             self.curve = state["curve"]

@@ -1,0 +1,23 @@
+"""Pictures as files, each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.common.files import written_whole
+
+
+@contextmanager
+def picture(
+    file: Path, width: float, height: float, dpi: int = 110, **options: Any
+) -> Iterator[Figure]:
+    """A figure of so many inches to draw on; it is saved when the block ends without an error."""
+    figure = Figure(figsize=(width, height), **{"layout": "constrained", **options})
+    yield figure
+    with written_whole(file) as temporary:
+        figure.savefig(temporary, dpi=dpi)
