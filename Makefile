@@ -220,7 +220,7 @@ endif
 # The variable keeps a notice about other programs out of the output.
 docs: $(VENV)/docs.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "build/site/index.html: open it in a browser"
+	@echo "build/site is made; to read it: python3 -m http.server --directory build/site"
 
 docs-test: docs
 	$(BIN)/python -m pytest --noconftest -o addopts="--import-mode=importlib -ra" \

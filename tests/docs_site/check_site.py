@@ -85,7 +85,7 @@ def open_page(browser: Browser, url: str) -> tuple[Page, list[str]]:
     page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(f"script: {error}"))
     page.on("requestfailed", lambda request: faults.append(f"request: {request.url}"))
-    own = url[: url.index("/", len("http://"))] if url.startswith("http") else "file:"
+    own = url[: url.index("/", len("http://"))]
 
     def only_here(route: Route) -> None:
         if route.request.url.startswith((own, "data:", "blob:")):
@@ -119,13 +119,9 @@ def test_the_page_renders_on_desk_and_phone(browser: Browser, address: str, name
     assert look_at(browser, f"{address}/{name}") == []
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_the_search_finds_ignore_index(
-    browser: Browser, address: str, scheme: str, width: int
-) -> None:
-    base = address if scheme == "http" else SITE.as_uri()
-    page, faults = open_page(browser, f"{base}/index.html")
+def test_the_search_finds_ignore_index(browser: Browser, address: str, width: int) -> None:
+    page, faults = open_page(browser, f"{address}/index.html")
     page.set_viewport_size({"width": width, "height": 844})
     if width == PHONE:
         page.locator("label.md-header__button[for=__search]").click()
