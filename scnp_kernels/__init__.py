@@ -12,16 +12,18 @@ from . import reference
 from ._version import __version__
 from .backends.registry import backends
 from .functional import scnp
-from .losses import SCNPDiceCELoss, scnp_dice_ce_loss
+from .losses import SCNPDiceCELoss, SCNPTverskyLoss, scnp_dice_ce_loss, scnp_tversky_loss
 from .modules import SCNP, SCNPLoss
 
 __all__ = [
     "SCNP",
     "SCNPDiceCELoss",
     "SCNPLoss",
+    "SCNPTverskyLoss",
     "__version__",
     "backends",
     "reference",
     "scnp",
     "scnp_dice_ce_loss",
+    "scnp_tversky_loss",
 ]

@@ -1,21 +1,19 @@
-"""Dice and cross entropy from a few statistics of an image, and the loss made of them.
+"""The statistics of an image that the fused losses are made of, by plain PyTorch.
 
 A loss needs no more of an image than six numbers per class, each a sum over its pixels. Plain
-PyTorch computes them here, fused kernels elsewhere; both share the last step,
-:func:`loss_from_statistics`.
+PyTorch computes them here, fused kernels elsewhere; :mod:`.loss_parts` makes losses of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss_options import DiceCEOptions
 from .target import Reading, foreground_pixels, valid_pixels
 from .window import winner_dtype
 
@@ -154,92 +152,3 @@ def gradient_of_statistics(
 
 def _widened(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def loss_from_statistics(
-    statistics: Statistics,
-    options: DiceCEOptions,
-    class_weights: Tensor | None,
-    weighted_mean: bool,
-    over_ranks: bool,
-) -> Tensor:
-    """Return the weighted sum of cross entropy and Dice loss, a scalar.
-
-    With ``weighted_mean``, cross entropy divides by the sum of the pixels' class weights, as
-    :func:`torch.nn.functional.cross_entropy` does for label maps. With ``over_ranks``, Dice's parts
-    are summed over all ranks first.
-    """
-    terms = []
-    if options.ce_weight != 0:
-        ce = _cross_entropy(statistics, options, class_weights, weighted_mean)
-        terms.append(options.ce_weight * ce)
-    if options.dice_weight != 0:
-        terms.append(options.dice_weight * _dice_loss(statistics, options, over_ranks))
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
-
-
-def _cross_entropy(
-    statistics: Statistics,
-    options: DiceCEOptions,
-    class_weights: Tensor | None,
-    weighted_mean: bool,
-) -> Tensor:
-    foreground_ce = statistics.foreground_ce
-    weights = 1.0 if class_weights is None else class_weights.to(foreground_ce)
-    total = (weights * foreground_ce).sum() + statistics.background_ce.sum()
-    if weighted_mean:
-        count = (weights * statistics.foreground).sum()
-    else:
-        # Softmax has one cross entropy per pixel, sigmoid one per pixel and class.
-        classes = 1 if options.activation == "softmax" else foreground_ce.shape[1]
-        count = statistics.valid[:, :classes].sum()
-    # Without any valid pixel there is nothing to learn from: 0, with gradient 0.
-    return total / torch.where(count > 0, count, torch.ones_like(count))
-
-
-def _dice_loss(statistics: Statistics, options: DiceCEOptions, over_ranks: bool) -> Tensor:
-    first = 0 if options.include_background else 1
-    cardinality = statistics.probability + statistics.foreground
-    parts = torch.stack((statistics.intersection, cardinality))[:, :, first:]
-    if options.batch_dice:
-        parts = parts.sum(dim=1)  # [2, C]
-        if over_ranks:
-            parts = _sum_over_ranks(parts)
-    intersection, cardinality = parts.unbind()
-    dice = (2 * intersection + options.smooth) / (cardinality + options.smooth).clamp_min(1e-8)
-    return 1 - dice.mean()
-
-
-class SumOverRanks(torch.autograd.Function):
-    """Sums a tensor over all ranks, and its gradient likewise.
-
-    Every rank computes the same loss from the sum, and distributed training averages the gradients
-    of the ranks: so the sum of the gradients gives what one process would compute.
-    """
-
-    @staticmethod
-    def forward(values: Tensor) -> Tensor:
-        return _all_reduce(values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing to remember: it is linear."""
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return _sum_over_ranks(gradient)  # differentiable in its turn
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], values: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004
-        return _sum_over_ranks(values), in_dims[0]
-
-
-def _sum_over_ranks(values: Tensor) -> Tensor:
-    total: Tensor = SumOverRanks.apply(values)
-    return total
-
-
-def _all_reduce(values: Tensor) -> Tensor:
-    total = values.clone()
-    torch.distributed.all_reduce(total)
-    return total
