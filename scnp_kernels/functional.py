@@ -18,6 +18,7 @@ def scnp(
     *,
     ignore_index: int | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     validate: bool | None = None,
     backend: str = "auto",
 ) -> Tensor:
@@ -31,8 +32,8 @@ def scnp(
 
     Args:
         logits: ``[B, C, *spatial]`` with 1 to 3 spatial axes; float16, bfloat16, float32 or
-            float64; any strides. A DTensor, with target and mask on the same mesh, is penalized
-            as a whole, and the result placed as it is (:mod:`scnp_kernels.sharding`).
+            float64; any strides. A DTensor, with target, mask and gate on the same mesh, is
+            penalized as a whole, and the result placed as it is (:mod:`scnp_kernels.sharding`).
         target: A label map ``[B, *spatial]`` or ``[B, 1, *spatial]`` (uint8, int8, int16, int32,
             int64, a floating dtype holding whole numbers; bool when ``C == 1``), or masks of the
             shape of ``logits``, one per channel, which may overlap (bool, any integer or floating
@@ -44,6 +45,11 @@ def scnp(
         mask: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False take no
             part either. What the target holds there is never read. Beside masks it may have the
             shape of ``logits``: each channel then has valid pixels of its own.
+        gate: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False are not
+            penalized: they keep their own logit, in every channel, and their gradient passes
+            straight through. Unlike invalid ones they still lend their logit to their neighbours,
+            and their target is read and checked. ``where(gate, scnp(logits), logits)``, in the same
+            pass: to penalize near structures only, or where the whole window is annotated.
         validate: Check that the target holds permitted values only. None: on the CPU, where the
             check is free; True: everywhere (elsewhere at the price of a synchronisation); False:
             nowhere (labels out of range are then background of every class, masks read as
@@ -69,8 +75,8 @@ def scnp(
         tensor([[[1.0000, 1.0000, 1.0000, 0.5000, 0.5000]]])
     """
     check_backend(backend)
-    on_mesh = dtensor.are_dtensors(logits, target, mask)
-    arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, validate)
+    on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
+    arguments = check_arguments(logits, target, kernel_size, ignore_index, mask, gate, validate)
     if differs_by_channel(arguments):
         dtensor.check_same_for_all_channels(on_mesh)
         penalized = penalize(channel_by_channel(arguments), backend).view(logits.shape)

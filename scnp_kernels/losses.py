@@ -90,6 +90,7 @@ def scnp_dice_ce_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: Literal[False] = False,
     **options: Unpack[DiceCEKeywords],
 ) -> Tensor: ...
@@ -101,6 +102,7 @@ def scnp_dice_ce_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: Literal[True],
     **options: Unpack[DiceCEKeywords],
 ) -> tuple[Tensor, LossTerms]: ...
@@ -112,6 +114,7 @@ def scnp_dice_ce_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: bool = False,
     **options: Unpack[DiceCEKeywords],
 ) -> Tensor | tuple[Tensor, LossTerms]:
@@ -136,7 +139,7 @@ def scnp_dice_ce_loss(
 
     Args:
         logits: ``[B, C, *spatial]``. :func:`scnp_kernels.scnp` says more of it, and of ``target``,
-            ``kernel_size``, ``ignore_index``, ``mask``, ``validate`` and ``backend``.
+            ``kernel_size``, ``ignore_index``, ``mask``, ``gate``, ``validate`` and ``backend``.
         target: A label map ``[B, *spatial]`` or ``[B, 1, *spatial]``, or masks of the shape of
             ``logits``.
         kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
@@ -161,6 +164,8 @@ def scnp_dice_ce_loss(
             and their gradient is exactly 0.
         mask: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``, or beside masks of the shape of
             ``logits``; False where pixels are invalid.
+        gate: Bool ``[B, *spatial]`` or ``[B, 1, *spatial]``; pixels where it is False count with
+            their own logit in the loss on SCNP logits. The loss on plain logits does not see it.
         distributed: With ``batch_dice``, sum Dice's parts over all ranks. None: when
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
             every rank computes. With DTensors the loss is that of the whole tensors, on every
@@ -191,7 +196,7 @@ def scnp_dice_ce_loss(
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
     checked = _checked(DiceCEOptions(kernel_size=kernel_size, **options))
-    return _loss(logits, target, mask, checked, class_weights, return_terms=return_terms)
+    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
 
 
 @overload
@@ -202,6 +207,7 @@ def scnp_tversky_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: Literal[False] = False,
     **options: Unpack[TverskyKeywords],
 ) -> Tensor: ...
@@ -213,6 +219,7 @@ def scnp_tversky_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: Literal[True],
     **options: Unpack[TverskyKeywords],
 ) -> tuple[Tensor, LossTerms]: ...
@@ -224,6 +231,7 @@ def scnp_tversky_loss(
     *,
     class_weights: Tensor | Sequence[float] | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     return_terms: bool = False,
     **options: Unpack[TverskyKeywords],
 ) -> Tensor | tuple[Tensor, LossTerms]:
@@ -248,6 +256,7 @@ def scnp_tversky_loss(
         ce_weight: Weight of the cross entropy.
         class_weights: ``[C]``, for the cross entropy only.
         mask: Bool, False where pixels are invalid.
+        gate: Bool, False where pixels keep their own logit.
         return_terms: Return the parts too: ``"scnp_tversky"``, ``"scnp_ce"``, ``"plain_tversky"``,
             ``"plain_ce"``, those that are computed.
         **options: The other options of :func:`scnp_dice_ce_loss`, with the same meaning:
@@ -269,7 +278,7 @@ def scnp_tversky_loss(
         >>> scnp_tversky_loss(logits, target, alpha=0.3, beta=0.7).backward()
     """
     checked = _checked(TverskyOptions(kernel_size=kernel_size, **options))
-    return _loss(logits, target, mask, checked, class_weights, return_terms=return_terms)
+    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
 
 
 def _checked(options: Options) -> Options:
@@ -281,6 +290,7 @@ def _loss(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     options: LossOptions,
     class_weights: Tensor | Sequence[float] | None,
     *,
@@ -295,12 +305,12 @@ def _loss(
             options.scnp_weight if scnp_weight is None else scnp_weight,
             options.plain_weight if plain_weight is None else plain_weight,
         )
-    on_mesh = dtensor.are_dtensors(logits, target, mask)
+    on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
     if on_mesh and options.distributed:
         raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
     over_ranks = not on_mesh and sums_over_ranks(options)
     arguments = check_arguments(
-        logits, target, options.kernel_size, options.ignore_index, mask, options.validate
+        logits, target, options.kernel_size, options.ignore_index, mask, gate, options.validate
     )
     check_channels(options, logits.shape[1])
     weights = check_class_weights(class_weights, logits)
@@ -371,6 +381,7 @@ class _FusedLoss(nn.Module):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None = None,
+        gate: Tensor | None = None,
         *,
         scnp_weight: Weight | None = None,
         plain_weight: Weight | None = None,
@@ -382,6 +393,7 @@ class _FusedLoss(nn.Module):
             logits: ``[B, C, *spatial]``.
             target: A label map, or masks of the shape of ``logits``.
             mask: Bool, False where pixels are invalid.
+            gate: Bool, False where pixels keep their own logit.
             scnp_weight: In this call, in the place of the option; None: the option.
             plain_weight: Likewise.
             return_terms: Return the parts of the loss too, a dict of detached scalars.
@@ -390,6 +402,7 @@ class _FusedLoss(nn.Module):
             logits,
             target,
             mask,
+            gate,
             self.options,
             self.class_weights,
             scnp_weight=scnp_weight,

@@ -53,7 +53,13 @@ class SCNP(nn.Module):
         self.validate = validate
         self.backend = backend
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
         """Return the penalized logits; shapes as in :func:`scnp_kernels.scnp`."""
         return scnp(
             logits,
@@ -61,6 +67,7 @@ class SCNP(nn.Module):
             self.kernel_size,
             ignore_index=self.ignore_index,
             mask=mask,
+            gate=gate,
             validate=self.validate,
             backend=self.backend,
         )
@@ -131,6 +138,7 @@ class SCNPLoss(nn.Module):
         target: Tensor,
         *args: Any,
         mask: Tensor | None = None,
+        gate: Tensor | None = None,
         scnp_weight: Weight | None = None,
         plain_weight: Weight | None = None,
         return_terms: bool = False,
@@ -145,6 +153,7 @@ class SCNPLoss(nn.Module):
             target: A label map, or masks of the shape of ``logits``.
             *args: Go to the loss.
             mask: Bool, False where pixels are invalid; goes to SCNP only.
+            gate: Bool, False where pixels keep their own logit; likewise.
             scnp_weight: In this call, in the place of the attribute; None: the attribute.
             plain_weight: Likewise.
             return_terms: Return also the losses that are computed, detached and before they are
@@ -159,7 +168,9 @@ class SCNPLoss(nn.Module):
         labels = _as_class_indices(target, logits)
         terms = {}
         if is_computed(weights["scnp_weight"]):
-            terms["scnp"] = self.loss(self.scnp(logits, target, mask), labels, *args, **kwargs)
+            terms["scnp"] = self.loss(
+                self.scnp(logits, target, mask, gate), labels, *args, **kwargs
+            )
         if is_computed(weights["plain_weight"]):
             terms["plain"] = self.loss(logits, labels, *args, **kwargs)
         weighted = [_weighted(weights[f"{name}_weight"], loss) for name, loss in terms.items()]

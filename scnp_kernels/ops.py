@@ -14,8 +14,8 @@ so that they can stand in a graph or a file; behind the schema they travel by na
     dice_ce_backward   the gradient of those statistics becomes that of the logits
 
 All of them are private; :func:`scnp_kernels.scnp` is the entrance. Logits, gradients and winners
-are ``[B, C, *spatial]``; the target ``[B, *spatial]`` or, as masks, the shape of logits; the mask
-``[B, *spatial]``. :mod:`scnp_kernels.autograd` gives them their derivatives.
+are ``[B, C, *spatial]``; the target ``[B, *spatial]`` or, as masks, the shape of logits; mask and
+gate ``[B, *spatial]``. :mod:`scnp_kernels.autograd` gives them their derivatives.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMESPACE = "scnp_kernels"
 _READING = (
     "bool target_is_masks, SymInt first_class, SymInt label_count, int? ignore_index, bool validate"
 )
-_IMAGE = f"Tensor logits, Tensor target, Tensor? mask, int[] kernel_size, {_READING}"
+_IMAGE = f"Tensor logits, Tensor target, Tensor? mask, Tensor? gate, int[] kernel_size, {_READING}"
 _WANTED = "bool softmax, bool of_penalized, bool of_plain"
 
 library = torch.library.Library(NAMESPACE, "DEF")
@@ -62,6 +62,7 @@ def _forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     target_is_masks: bool,
     first_class: int,
@@ -72,7 +73,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     reading = Reading(target_is_masks, first_class, label_count, ignore_index, validate)
     chosen = registry.choose(backend, logits.device)
-    return chosen.forward(logits, target, mask, kernel_size, reading)
+    return chosen.forward(logits, target, mask, gate, kernel_size, reading)
 
 
 def _scatter(gradient: Tensor, winners: Tensor, kernel_size: Sequence[int], backend: str) -> Tensor:
@@ -87,6 +88,7 @@ def _dice_ce_forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     target_is_masks: bool,
     first_class: int,
@@ -103,8 +105,10 @@ def _dice_ce_forward(
     chosen = registry.choose(backend, logits.device)
     fused = chosen.fused_dice_ce(logits)
     if fused is not None:
-        return fused.forward(logits, target, mask, kernel_size, reading, wanted)
-    return composed_dice_ce.forward(chosen, logits, target, mask, kernel_size, reading, wanted)
+        return fused.forward(logits, target, mask, gate, kernel_size, reading, wanted)
+    return composed_dice_ce.forward(
+        chosen, logits, target, mask, gate, kernel_size, reading, wanted
+    )
 
 
 def _dice_ce_backward(
@@ -113,6 +117,7 @@ def _dice_ce_backward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     target_is_masks: bool,
     first_class: int,
@@ -127,6 +132,8 @@ def _dice_ce_backward(
     reading = Reading(target_is_masks, first_class, label_count, ignore_index, validate)
     wanted = Wanted(softmax, of_penalized, of_plain)
     chosen = registry.choose(backend, logits.device)
+    # The winners say it all: a pixel that kept its own logit is its own winner.
+    del gate
     image = (statistics_gradient, winners, logits, target, mask, kernel_size, reading, wanted)
     fused = chosen.fused_dice_ce(logits)
     if fused is not None:
@@ -135,7 +142,12 @@ def _dice_ce_backward(
 
 
 def _fake_forward(
-    logits: Tensor, _target: Tensor, _mask: Tensor | None, kernel_size: Sequence[int], *_: Any
+    logits: Tensor,
+    _target: Tensor,
+    _mask: Tensor | None,
+    _gate: Tensor | None,
+    kernel_size: Sequence[int],
+    *_: Any,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(logits), torch.empty_like(logits, dtype=winner_dtype(kernel_size))
 
@@ -148,6 +160,7 @@ def _fake_dice_ce_forward(
     logits: Tensor,
     _target: Tensor,
     _mask: Tensor | None,
+    _gate: Tensor | None,
     kernel_size: Sequence[int],
     *settings: Any,
 ) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ def scnp(
     *,
     ignore_index: int | None = None,
     mask: Tensor | None = None,
+    gate: Tensor | None = None,
     validate: bool | None = None,
 ) -> Tensor:
     """:func:`scnp_kernels.scnp` on the reference backend: same arguments, result and gradients.
@@ -35,6 +36,7 @@ def scnp(
         kernel_size,
         ignore_index=ignore_index,
         mask=mask,
+        gate=gate,
         validate=validate,
         backend="reference",
     )

@@ -33,12 +33,16 @@ NOT_BELOW_KAPPA = (
 MOST_NUMBERED_TAPS = 32_767
 
 
-class Arguments(TypedDict):
-    """The keyword arguments of ``scnp``, less ``validate`` and ``backend``."""
-
+class _Arguments(TypedDict):
     kernel_size: int | Sequence[int]
     ignore_index: int | None
     mask: Tensor | None
+
+
+class Arguments(_Arguments, total=False):
+    """The keyword arguments of ``scnp``, less ``validate`` and ``backend``."""
+
+    gate: Tensor | None
 
 
 class Sample(NamedTuple):
@@ -65,9 +69,11 @@ class Case:
     target: g.Target = ANY_LABELS
     ignore_index: int | None = None
     mask: g.Mask | None = None
+    gate: g.Mask | None = None
     layout: g.Layout = g.as_made  # of the logits
     target_layout: g.Layout = g.as_made
     mask_layout: g.Layout = g.as_made
+    gate_layout: g.Layout = g.as_made
     incoming_layout: g.Layout = g.as_made
     large: bool = False
 
@@ -82,7 +88,7 @@ class Case:
     @property
     def has_listing(self) -> bool:
         """Does the paper's listing know this case?"""
-        plain = self.ignore_index is None and self.mask is None
+        plain = self.ignore_index is None and self.mask is None and self.gate is None
         return plain and self.logits not in NOT_BELOW_KAPPA
 
     def make(self, dtype: torch.dtype, seed: int = 0) -> Sample:
@@ -93,11 +99,16 @@ class Case:
         mask = None
         if self.mask is not None:
             mask = self.mask_layout(self.mask(self.shape, generator))
+        gate = None
+        if self.gate is not None:
+            # Of its own generator, so that a case draws the same values with and without one.
+            gate = self.gate_layout(self.gate(self.shape, g.seeded(seed + 1)))
         incoming = torch.randn(self.shape, generator=generator, dtype=torch.float64).to(dtype)
         arguments: Arguments = {
             "kernel_size": self.kernel_size,
             "ignore_index": self.ignore_index,
             "mask": mask,
+            "gate": gate,
         }
         return Sample(logits, target, arguments, self.incoming_layout(incoming))
 
@@ -112,7 +123,7 @@ def reading(sample: Sample) -> Reading:
 def expected(case: Case, dtype: torch.dtype, seed: int = 0) -> Expected:
     """Brute force's answer, computed once for all backends."""
     sample = case.make(dtype, seed)
-    return brute_force(sample.logits, *reading(sample), case.kernel_size)
+    return brute_force(sample.logits, *reading(sample), case.kernel_size, sample.kwargs.get("gate"))
 
 
 def _name(value: object) -> str:
@@ -330,6 +341,72 @@ VALID = [
 ]  # fmt: skip
 
 
+GATED = [
+    *(
+        Case(f"gate_{_name(size)}_{len(shape) - 2}d", "windows of every path", shape, size,
+             gate=g.valid_pixels(0.6))
+        for shape, sizes in (
+            (LINE, (1, 3, 5)),
+            (PLANE, (1, 3, 5, 7, 9, 11, (1, 3), (5, 3))),
+            (VOLUME, (3, 5, 7, (1, 3, 3), (3, 1, 1))),
+        )
+        for size in sizes
+    ),
+    Case("gate_wide_1d", "reaches beyond both borders", (2, 2, 6), 31, gate=g.valid_pixels(0.5)),
+    Case("gate_17", "2-byte centre", (1, 2, 9, 11), 17, gate=g.valid_pixels(0.5)),
+    Case("gate_40401", "cut to what the image can hold", (1, 2, 4, 5), 201,
+         gate=g.valid_pixels(0.5)),
+    Case("gate_channel_axis", "[B, 1, H, W]", PLANE, gate=g.valid_pixels(0.5, channel_axis=True)),
+    Case("gate_open", "changes nothing", PLANE, gate=g.valid_pixels(1.1)),
+    Case("gate_closed", "everybody stays", PLANE, gate=g.valid_pixels(0.0)),
+    Case("gate_image", "the first image stays", PLANE, gate=g.first_image_invalid),
+    Case("gate_and_masks", "overlapping classes", PLANE, target=g.masks(),
+         gate=g.valid_pixels(0.5)),
+    Case("gate_and_mask", "an invalid neighbour lends nothing, a closed one does", PLANE,
+         mask=g.valid_pixels(0.6), gate=g.valid_pixels(0.6)),
+    Case("gate_mask_ignore", "everything at once", PLANE, 5, target=g.labels(ignored=255),
+         ignore_index=255, mask=g.valid_pixels(), gate=g.valid_pixels(0.6)),
+    Case("gate_mask_ignore_3d", "everything at once", VOLUME, target=g.labels(ignored=-1),
+         ignore_index=-1, mask=g.valid_pixels(), gate=g.valid_pixels(0.6)),
+    Case("gate_binary", "C = 1", (2, 1, 7, 9), gate=g.valid_pixels(0.5)),
+    Case("gate_binary_masks", "C = 1, everything at once", (2, 1, 7, 9), 5,
+         target=g.masks(torch.uint8, ignored=255), ignore_index=255, mask=g.valid_pixels(),
+         gate=g.valid_pixels(0.6)),
+    Case("gate_tied", "the first of equals wins, closed or not", PLANE, 5, logits=g.tied,
+         gate=g.valid_pixels(0.5)),
+    Case("gate_signed_zeros", "a closed pixel keeps the sign of its zero", PLANE,
+         logits=g.signed_zeros, gate=g.valid_pixels(0.5)),
+    Case("gate_nan", "a closed pixel's NaN spreads, but not to closed ones", PLANE,
+         logits=g.some_nan, gate=g.valid_pixels(0.5)),
+    Case("gate_infinities", "", VOLUME, logits=g.infinities, gate=g.valid_pixels(0.5)),
+    Case("gate_extreme", "", PLANE, logits=g.extreme, gate=g.valid_pixels(0.5)),
+    Case("gate_many_classes", "", (1, 255, 3, 4), gate=g.valid_pixels(0.5)),
+    Case("gate_many_channels", "the last group of channels is incomplete", (2, 5, 4, 9),
+         gate=g.valid_pixels(0.5)),
+    Case("gate_rows_of_64", "rows of whole blocks, written where they belong", (1, 2, 9, 128),
+         gate=g.valid_pixels(0.5)),
+    Case("gate_long_rows", "more than is looked at together", (1, 2, 3, 300),
+         gate=g.valid_pixels(0.99)),
+    Case("gate_tiles", "across tiles", (1, 1, 3, 1100), gate=g.valid_pixels(0.5), large=True),
+    Case("gate_tiles_3d", "planes and rows are cut", (1, 1, 2, 5, 520), gate=g.valid_pixels(0.5),
+         large=True),
+    Case("gate_channels_last", "channels vary fastest", PLANE, layout=g.channels_last,
+         incoming_layout=g.channels_last, gate=g.valid_pixels(0.5)),
+    Case("gate_channels_last_3d", "", VOLUME, layout=g.channels_last,
+         incoming_layout=g.channels_last, gate=g.valid_pixels(0.5)),
+    Case("gate_channels_last_4", "four channels are written together", (2, 4, 5, 70),
+         layout=g.channels_last, gate=g.valid_pixels(0.5)),
+    *(
+        Case(f"gate_{layout.__name__}", "every tensor laid out otherwise", PLANE,
+             gate=g.valid_pixels(0.5), gate_layout=layout, layout=g.every_second,
+             target_layout=g.reversed_axes)
+        for layout in (g.every_second, g.reversed_axes, g.one_for_all)
+    ),
+    Case("gate_expanded", "one row for all", PLANE, gate=g.valid_pixels(0.5),
+         gate_layout=g.repeated(-2)),
+]  # fmt: skip
+
+
 def _laid_out(name: str, why: str, layout: g.Layout, incoming: g.Layout = g.as_made) -> list[Case]:
     """The layout for logits, in all dimensions, and for targets, masks and gradients."""
     return [
@@ -374,5 +451,6 @@ CASES: list[Case] = [
     *BINARY,
     *IGNORED,
     *VALID,
+    *GATED,
     *LAYOUTS,
 ]

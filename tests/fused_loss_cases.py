@@ -107,6 +107,25 @@ FUSED_CASES = [
                    mask_layout=g.every_second, target_layout=g.reversed_axes), of_plain=True),
     FusedCase(Case("sliced", "", (2, 3, 4, 5), layout=g.every_second), of_penalized=False,
               of_plain=True),
+    *(
+        FusedCase(Case("gate", "", (2, 3, 5, 7), gate=g.valid_pixels(0.5)), dtype, softmax=softmax,
+                  of_plain=of_plain)
+        for dtype, softmax, of_plain in (
+            (torch.float32, True, True), (torch.float64, False, False),
+            (torch.float16, True, False), (torch.bfloat16, False, True))
+    ),
+    FusedCase(replace(_INVALID, name="gate_invalid", gate=g.valid_pixels(0.5)), of_plain=True),
+    FusedCase(Case("gate_volume", "", (1, 2, 4, 5, 6), target=_IGNORING, ignore_index=-1,
+                   mask=g.valid_pixels(), gate=g.valid_pixels(0.5)), torch.float64, of_plain=True),
+    FusedCase(Case("gate_volume_masks", "", (1, 3, 3, 4, 5), (1, 3, 5), target=g.masks(),
+                   gate=g.valid_pixels(0.5)), softmax=False),
+    FusedCase(Case("gate_classes_17", "winners first, statistics second", (1, 17, 3, 4),
+                   gate=g.valid_pixels(0.5)), of_plain=True),
+    FusedCase(Case("gate_window_9", "too large to march", (1, 3, 9, 7), 9, target=_IGNORING,
+                   ignore_index=-1, gate=g.valid_pixels(0.5)), of_plain=True),
+    FusedCase(Case("gate_channels_last", "", (2, 3, 4, 5), layout=g.channels_last,
+                   gate=g.valid_pixels(0.5), gate_layout=g.every_second), of_plain=True),
+    FusedCase(Case("gate_tied", "", (1, 3, 7, 6), 5, logits=g.tied, gate=g.valid_pixels(0.5))),
 ]  # fmt: skip
 
 SPECIAL_CASES = [
@@ -114,6 +133,13 @@ SPECIAL_CASES = [
         Case(logits.__name__, "", (2, 3, 3, 5), logits=logits), softmax=softmax, of_plain=True
     )
     for logits in (g.infinities, g.some_nan, g.minus_infinity)
+    for softmax in (False, True)
+] + [
+    FusedCase(
+        Case("gate_nan", "", (2, 3, 3, 5), logits=g.some_nan, gate=g.valid_pixels(0.5)),
+        softmax=softmax,
+        of_plain=True,
+    )
     for softmax in (False, True)
 ]
 
@@ -130,8 +156,9 @@ def outcome_of(backend: str, fused: FusedCase, device: str = "cpu") -> FusedOutc
         return result
 
     def backward(*arguments: Any) -> Tensor:
-        *tensors, reading, wanted = arguments
-        result: Tensor = ops.dice_ce_backward(*tensors, *reading, *wanted, backend)
+        *tensors, window, reading, wanted = arguments
+        no_gate = None  # the winners say it all
+        result: Tensor = ops.dice_ce_backward(*tensors, no_gate, window, *reading, *wanted, backend)
         return result
 
     return outcome_by(forward, backward, fused, dtype, device)
@@ -147,13 +174,13 @@ def outcome_by(
     """By functions with the arguments of a Backend; the logits widened to ``dtype``."""
     sample = fused.case.make(fused.dtype)
     logits, target, mask = sample.logits, sample.target, sample.kwargs["mask"]
+    gate = sample.kwargs.get("gate")
     if dtype != fused.dtype or device != "cpu":
         logits, target = logits.to(device, dtype), target.to(device)
         mask = None if mask is None else mask.to(device)
+        gate = None if gate is None else gate.to(device)
     channels = logits.shape[1]
-    arguments = (
-        target,
-        mask,
+    how = (
         fused.case.window,
         Reading(
             target_is_masks=target.shape == logits.shape,
@@ -164,9 +191,9 @@ def outcome_by(
         ),
         Wanted(fused.softmax, fused.of_penalized, fused.of_plain),
     )
-    sums, winners = forward(logits, *arguments)
+    sums, winners = forward(logits, target, mask, gate, *how)
     of_sums = torch.randn(sums.shape, generator=g.seeded(2), dtype=torch.float64)
-    gradient = backward(of_sums.to(logits.device), winners, logits, *arguments)
+    gradient = backward(of_sums.to(logits.device), winners, logits, target, mask, *how)
     return FusedOutcome(sums.cpu(), winners.cpu(), gradient.cpu())
 
 

@@ -131,25 +131,35 @@ def _beats(candidate: float, best: float, foreground: bool) -> bool:
 
 
 def brute_force(
-    logits: Tensor, foreground: Tensor, valid: Tensor, kernel_size: int | Sequence[int]
+    logits: Tensor,
+    foreground: Tensor,
+    valid: Tensor,
+    kernel_size: int | Sequence[int],
+    gate: Tensor | None = None,
 ) -> Expected:
-    """Eq. 1, one pixel after the other; ``foreground`` and ``valid`` as in :class:`Reading`."""
+    """Eq. 1, one pixel after the other; ``foreground`` and ``valid`` as in :class:`Reading`.
+
+    ``gate``, bool ``[B, *spatial]`` or ``[B, 1, *spatial]``: where it is False a pixel looks at
+    nobody and stays as it is, but the others look at it.
+    """
     spatial = tuple(logits.shape[2:])
     window = window_of(kernel_size, len(spatial))
     images = (-1, math.prod(spatial))
     flat = logits.detach().reshape(images)
     around = neighbours(spatial, window)
+    penalized_pixels = _of_every_channel(gate, logits.shape).reshape(images).tolist()
     winning_taps, winning_pixels = [], []
-    for z, y, v in zip(
+    for z, y, v, looks in zip(
         flat.double().tolist(),
         foreground.reshape(images).tolist(),
         valid.reshape(images).tolist(),
+        penalized_pixels,
         strict=True,
     ):
         for pixel in range(len(z)):
             best_tap, best = math.prod(window) // 2, pixel
             found = False
-            for tap, other in around[pixel] if v[pixel] else ():
+            for tap, other in around[pixel] if v[pixel] and looks[pixel] else ():
                 if not v[other] or y[other] != y[pixel]:
                     continue
                 if not found or _beats(z[other], z[best], y[pixel]):
@@ -158,6 +168,14 @@ def brute_force(
             winning_pixels.append(best)
     penalized = flat.gather(1, torch.tensor(winning_pixels).view(images))
     return Expected(penalized.view(logits.shape), torch.tensor(winning_taps).view(logits.shape))
+
+
+def _of_every_channel(gate: Tensor | None, shape: Sequence[int]) -> Tensor:
+    """bool ``[B, C, *spatial]``; True everywhere without a gate."""
+    batch, channels, *spatial = shape
+    if gate is None:
+        return torch.ones(*shape, dtype=torch.bool)
+    return torch.stack([gate.reshape(batch, *spatial)] * channels, dim=1)
 
 
 def winning_pixels(winners: Tensor, kernel_size: int | Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from tests import generators as g
 from tests.calls import assert_same, forward_backward
 from tests.cases import DTYPES, INTEGERS, WIDE_UNSIGNED, Case, Sample, reading
 from tests.examples import PER_PROPERTY, fuzzing
-from tests.oracle import brute_force, brute_force_gather, brute_force_gradient, listing
+from tests.oracle import Expected, brute_force, brute_force_gather, brute_force_gradient, listing
 
 LAYOUTS = (g.as_made, g.channels_last, g.every_second, g.reversed_axes, g.repeated(-1))
 DIRECTIONS = (g.as_made, g.repeated(0), g.one_for_all, g.reversed_axes)
@@ -75,6 +75,7 @@ def cases(
         target=target,
         ignore_index=ignored,
         mask=g.valid_pixels() if invalid and draw(st.booleans()) else None,
+        gate=g.valid_pixels(0.6) if not draw(st.integers(0, 3)) else None,
         layout=draw(st.sampled_from(LAYOUTS)),
         target_layout=draw(st.sampled_from(LAYOUTS)),
         incoming_layout=draw(st.sampled_from(DIRECTIONS)),
@@ -86,6 +87,11 @@ def _penalize(backend: str, sample: Sample) -> Tensor:
     return scnp(sample.logits, sample.target, **sample.kwargs, backend=backend)
 
 
+def _brute_force(sample: Sample, case: Case) -> Expected:
+    gate = sample.kwargs.get("gate")
+    return brute_force(sample.logits, *reading(sample), case.kernel_size, gate)
+
+
 def _integers(sample: Sample) -> Sample:
     """Incoming gradients whose sums are exact in any order."""
     return sample._replace(incoming=sample.incoming.mul(2).round().clamp(-8, 8))
@@ -94,7 +100,9 @@ def _integers(sample: Sample) -> Sample:
 def _map_images(sample: Sample, move: Callable[[Tensor], Tensor]) -> Sample:
     """The sample with a motion of the image applied to everything that has pixels."""
     kwargs = sample.kwargs.copy()
-    kwargs["mask"] = None if kwargs["mask"] is None else move(kwargs["mask"])
+    mask, gate = kwargs["mask"], kwargs.get("gate")
+    kwargs["mask"] = None if mask is None else move(mask)
+    kwargs["gate"] = None if gate is None else move(gate)
     return Sample(move(sample.logits), move(sample.target), kwargs, move(sample.incoming))
 
 
@@ -103,7 +111,7 @@ def test_equals_brute_force(backend: str, made: tuple[Case, torch.dtype, int]) -
     case, dtype, seed = made
     sample = case.make(dtype, seed)
     outcome = forward_backward(backend, sample)
-    wanted = brute_force(sample.logits, *reading(sample), case.kernel_size)
+    wanted = _brute_force(sample, case)
     assert_same(outcome.penalized, wanted.penalized)
     assert_same(outcome.winners.long(), wanted.winners)
     gradient = brute_force_gradient(sample.incoming, wanted.winners, case.kernel_size)
@@ -274,7 +282,7 @@ def test_gather_is_the_transpose_of_scatter(
     )
     (gathered,) = torch.autograd.grad(gradient, incoming, values)
     assert_same((gathered * incoming).sum(), (values * gradient).sum())
-    winners = brute_force(sample.logits, *reading(sample), case.kernel_size).winners
+    winners = _brute_force(sample, case).winners
     assert_same(gathered, brute_force_gather(values, winners, case.kernel_size))
 
 

@@ -32,13 +32,15 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         logits.flatten()[50::211] = float("nan")
         logits.requires_grad_()
         target = torch.randint(0, 4, (1, *spatial), generator=generator)
-        penalized = scnp(logits, target, window, ignore_index=3, backend=backend)
         incoming = torch.randn(shape, generator=generator).to(dtype)
-        (gradient,) = torch.autograd.grad(penalized, logits, incoming)
-        for result in (penalized.detach(), gradient):
-            # One NaN and one zero: their payload and sign are not promised.
-            same = torch.where(result.isnan(), float("nan"), result) + 0.0
-            digest.update(same.double().numpy().tobytes())
+        gate = torch.rand(1, *spatial, generator=generator) < 0.7
+        for given in (None, gate):
+            penalized = scnp(logits, target, window, ignore_index=3, gate=given, backend=backend)
+            (gradient,) = torch.autograd.grad(penalized, logits, incoming)
+            for result in (penalized.detach(), gradient):
+                # One NaN and one zero: their payload and sign are not promised.
+                same = torch.where(result.isnan(), float("nan"), result) + 0.0
+                digest.update(same.double().numpy().tobytes())
 record = native.build_record() or {}
 print(record.get("capability"), digest.hexdigest())
 """

@@ -26,6 +26,9 @@ CASES = [
     Case("binary", "", (2, 1, 3, 4), 5, logits=g.distinct),
     Case("invalid", "", (1, 3, 3, 4), logits=g.distinct, target=g.labels(ignored=9),
          ignore_index=9, mask=g.valid_pixels()),
+    Case("gate", "", (1, 3, 3, 4), logits=g.distinct, gate=g.valid_pixels(0.5)),
+    Case("gate_invalid", "", (1, 3, 3, 4), logits=g.distinct, target=g.labels(ignored=9),
+         ignore_index=9, mask=g.valid_pixels(), gate=g.valid_pixels(0.5)),
     Case("taps_289", "", (1, 2, 2, 4), 17, logits=g.distinct),
     Case("channels_last", "", (2, 2, 2, 3), logits=g.distinct, layout=g.channels_last),
 ]  # fmt: skip
@@ -151,22 +154,26 @@ def test_vmap(backend: str, case: Case, axis: int, mapped: str) -> None:
     samples = [case.make(torch.float64, seed) for seed in range(3)]
     logits = torch.stack([s.logits for s in samples], axis)
     target = torch.stack([s.target for s in samples], axis)
-    # Masks of valid pixels are mapped with the target, along another axis.
-    mask = samples[0].kwargs["mask"]
-    valid = [s.kwargs["mask"] for s in samples]
-    masks = None if mask is None else torch.stack([v for v in valid if v is not None], 1)
+    # Masks of valid pixels are mapped with the target, along another axis; gates with the logits.
+    masks = _stack([s.kwargs["mask"] for s in samples], 1)
+    gates = _stack([s.kwargs.get("gate") for s in samples], 2)
     logits_axis = None if mapped == "target" else axis
     target_axis = None if mapped == "logits" else axis
-    mask_axis = None if mapped == "logits" or mask is None else 1
+    mask_axis = None if mapped == "logits" or masks is None else 1
+    gate_axis = None if mapped == "target" or gates is None else 2
 
-    def penalize(logits: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
-        kwargs = samples[0].kwargs | {"mask": mask}
+    def penalize(
+        logits: Tensor, target: Tensor, mask: Tensor | None, gate: Tensor | None
+    ) -> Tensor:
+        kwargs = samples[0].kwargs | {"mask": mask, "gate": gate}
         return scnp(logits, target, **kwargs, backend=backend)
 
-    result = torch.func.vmap(penalize, in_dims=(logits_axis, target_axis, mask_axis))(
+    axes = (logits_axis, target_axis, mask_axis, gate_axis)
+    result = torch.func.vmap(penalize, in_dims=axes)(
         samples[0].logits if logits_axis is None else logits,
         samples[0].target if target_axis is None else target,
-        mask if mask_axis is None else masks,
+        samples[0].kwargs["mask"] if mask_axis is None else masks,
+        samples[0].kwargs.get("gate") if gate_axis is None else gates,
     )
     wanted = torch.stack(
         [
@@ -174,11 +181,17 @@ def test_vmap(backend: str, case: Case, axis: int, mapped: str) -> None:
                 samples[0 if logits_axis is None else i].logits,
                 samples[0 if target_axis is None else i].target,
                 samples[0 if mask_axis is None else i].kwargs["mask"],
+                samples[0 if gate_axis is None else i].kwargs.get("gate"),
             )
             for i in range(3)
         ]
     )
     assert_same(result, wanted)
+
+
+def _stack(values: list[Tensor | None], axis: int) -> Tensor | None:
+    given = [value for value in values if value is not None]
+    return torch.stack(given, axis) if given else None
 
 
 @pytest.mark.parametrize("out_axis", [0, 1, -1])

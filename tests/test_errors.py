@@ -176,6 +176,28 @@ OTHER_ERRORS = [
     Bad("mask_coo", {"mask": TARGET.bool().to_sparse()}, TypeError,
         rf"mask: got a torch\.sparse_coo tensor, {DENSE}"),
     *(
+        Bad(f"gate_{type(value).__name__}", {"gate": value}, TypeError,
+            rf"gate: got {type(value).__name__}, takes a torch\.Tensor")
+        for value in (1.0, [[True]], TARGET.numpy(), True)
+    ),
+    *(
+        Bad(f"gate_{dtype}", {"gate": TARGET.to(dtype)}, TypeError,
+            rf"gate: got {dtype}, takes torch\.bool \(False where a pixel keeps its own logit\)")
+        for dtype in (torch.uint8, torch.int64, torch.float32, torch.complex64)
+    ),
+    *(
+        Bad(f"gate_shape_{'x'.join(map(str, shape))}",
+            {"gate": torch.ones(shape, dtype=torch.bool)}, ValueError,
+            rf"gate: got shape \({', '.join(map(str, shape))},?\), takes {MAP_SHAPES}")
+        for shape in ((), (4, 5), (1, 4, 5), (2, 4, 6), (2, 2, 4, 5), (2, 4, 5, 1))
+    ),
+    Bad("gate_per_channel", {"target": MASKS, "gate": MASKS.bool()}, ValueError,
+        r"gate: got shape .*; it is the same for all channels"),
+    Bad("gate_device", {"gate": TARGET.bool().to("meta")}, ValueError,
+        r"gate: got a tensor on meta, takes the device of logits, cpu"),
+    Bad("gate_coo", {"gate": TARGET.bool().to_sparse()}, TypeError,
+        rf"gate: got a torch\.sparse_coo tensor, {DENSE}"),
+    *(
         Bad(f"validate_{value!r}", {"validate": value}, TypeError,
             r"validate: got .*, takes True or False or None")
         for value in (1, 0, "yes", 1.0, torch.tensor(True))

@@ -42,10 +42,13 @@ def test_arguments_are_left_alone(backend: str, case: Case) -> None:
     assert_same(sample.logits, untouched.logits)
     assert_same(sample.target, untouched.target)
     assert_same(sample.incoming, untouched.incoming)
-    mask, untouched_mask = sample.kwargs["mask"], untouched.kwargs["mask"]
-    assert mask is None or untouched_mask is not None
-    if mask is not None and untouched_mask is not None:
-        assert_same(mask, untouched_mask)
+    for given, before in (
+        (sample.kwargs["mask"], untouched.kwargs["mask"]),
+        (sample.kwargs.get("gate"), untouched.kwargs.get("gate")),
+    ):
+        assert given is None or before is not None
+        if given is not None and before is not None:
+            assert_same(given, before)
 
 
 def test_windows_that_need_four_bytes(backend: str) -> None:

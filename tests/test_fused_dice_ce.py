@@ -51,10 +51,11 @@ class Outcome:
             sample.kwargs["kernel_size"],
             sample.kwargs["ignore_index"],
             sample.kwargs["mask"],
+            sample.kwargs.get("gate"),
             validate,
         )
-        _, target, mask, kernel_size, reading = arguments
-        rest = (target, mask, kernel_size, *reading, softmax, *terms, backend)
+        _, target, mask, gate, kernel_size, reading = arguments
+        rest = (target, mask, gate, kernel_size, *reading, softmax, *terms, backend)
         self.sums, self.winners = OPERATORS.dice_ce_forward(sample.logits, *rest)
         incoming = torch.rand(self.sums.shape, generator=g.seeded(11), dtype=torch.float64) - 0.4
         self.gradient = OPERATORS.dice_ce_backward(incoming, self.winners, sample.logits, *rest)
@@ -294,14 +295,15 @@ def test_all_derivatives(activation: str) -> None:
 
 
 @pytest.mark.parametrize("terms", TERMS)
-@pytest.mark.parametrize("form", ["label map", "masks", "mask"])
+@pytest.mark.parametrize("form", ["label map", "masks", "mask", "gate"])
 def test_opcheck(terms: tuple[bool, bool], form: str) -> None:
     logits = torch.randn(2, 3, 6, 5)
     target = torch.randint(0, 3, (2, 6, 5))
     if form == "masks":
         target = torch.rand(2, 3, 6, 5) < 0.5
     mask = torch.rand(2, 6, 5) < 0.7 if form == "mask" else None
-    rest = (target, mask, [3, 3], form == "masks", 0, 3, None, True, True, *terms)
+    gate = torch.rand(2, 6, 5) < 0.7 if form == "gate" else None
+    rest = (target, mask, gate, [3, 3], form == "masks", 0, 3, None, True, True, *terms)
     sums, winners = OPERATORS.dice_ce_forward(logits, *rest, "cpu")
     for backend in ("cpu", "reference"):
         opcheck(

@@ -21,9 +21,10 @@ DENSE = [
 
 
 def _contiguous(sample: Sample) -> Sample:
-    kwargs = sample.kwargs
-    if kwargs["mask"] is not None:
-        kwargs = kwargs | {"mask": kwargs["mask"].contiguous()}
+    kwargs = sample.kwargs.copy()
+    mask, gate = kwargs["mask"], kwargs.get("gate")
+    kwargs["mask"] = None if mask is None else mask.contiguous()
+    kwargs["gate"] = None if gate is None else gate.contiguous()
     return Sample(
         sample.logits.contiguous(), sample.target.contiguous(), kwargs, sample.incoming.contiguous()
     )
@@ -99,10 +100,12 @@ def test_offsets_beyond_32_bits(backend: str, tmp_path: Path) -> None:
     """Two images, more than 2**31 elements apart, in files that take no space."""
     far = 2**31 + 3
     count = 2 * 3 * 7
-    case = Case("", "", (2, 2, 3, 7), mask=g.valid_pixels(), target=g.labels(torch.uint8))
+    case = Case("", "", (2, 2, 3, 7), mask=g.valid_pixels(), gate=g.valid_pixels(),
+                target=g.labels(torch.uint8))  # fmt: skip
     near = case.make(torch.float16)
-    mask = near.kwargs["mask"]
+    mask, gate = near.kwargs["mask"], near.kwargs.get("gate")
     assert mask is not None
+    assert gate is not None
 
     def spread(tensor: torch.Tensor, name: str) -> torch.Tensor:
         sparse = torch.from_file(
@@ -113,6 +116,7 @@ def test_offsets_beyond_32_bits(backend: str, tmp_path: Path) -> None:
 
     kwargs = near.kwargs.copy()
     kwargs["mask"] = spread(mask, "mask")
+    kwargs["gate"] = spread(gate, "gate")
     apart = Sample(
         spread(near.logits, "logits"),
         spread(near.target, "target"),

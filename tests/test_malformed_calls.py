@@ -122,6 +122,7 @@ class Call(NamedTuple):
     kernel_size: Any
     ignore_index: Any
     mask: Any
+    gate: Any
     validate: Any
 
 
@@ -255,9 +256,13 @@ def calls(draw: st.DrawFn) -> Call:
     if draw(st.booleans()):
         mask_shape = draw(st.sampled_from(((batch, *spatial), (batch, 1, *spatial))))
         mask = draw(_tensors(mask_shape, (torch.bool,) * 8 + (torch.uint8, torch.float32), [0, 1]))
-    return Call(
-        logits, target, draw(_windows(len(spatial))), ignored, mask, draw(_mostly(FLAGS, BAD_FLAGS))
-    )
+    gate = None
+    if not draw(st.integers(0, 3)):
+        gate_shape = draw(st.sampled_from(((batch, *spatial), (batch, 1, *spatial))))
+        gate = draw(_tensors(gate_shape, (torch.bool,) * 8 + (torch.uint8, torch.float32), [0, 1]))
+    window = draw(_windows(len(spatial)))
+    validate = draw(_mostly(FLAGS, BAD_FLAGS))
+    return Call(logits, target, window, ignored, mask, gate, validate)
 
 
 # The judge
@@ -310,10 +315,12 @@ def faults(call: Call) -> set[str]:
         found.add("kernel_size")
     batch, channels, *spatial = logits.shape
     maps = ((batch, *spatial), (batch, 1, *spatial))
-    if mask is not None:
-        fits = _is_dense(mask) and tuple(mask.shape) in maps and mask.dtype == torch.bool
-        if not fits or mask.device != logits.device:
-            found.add("mask")
+    for name, value in (("mask", mask), ("gate", call.gate)):
+        if value is None:
+            continue
+        fits = _is_dense(value) and tuple(value.shape) in maps and value.dtype == torch.bool
+        if not fits or value.device != logits.device:
+            found.add(name)
     if not (_is_dense(target) and target.device == logits.device):
         return found | {"target"}
     if target.shape == logits.shape:
@@ -370,7 +377,8 @@ def _check_result(call: Call, result: Tensor, gradient: Tensor | None, incoming:
     window = tuple(min(w, 2 * n + 1) for w, n in zip(window, logits.shape[2:], strict=True))
     if logits.numel() == 0:
         return
-    wanted = brute_force(_plain(logits), *_reading(call), window)
+    gate = None if call.gate is None else _plain(call.gate)
+    wanted = brute_force(_plain(logits), *_reading(call), window, gate)
     assert_same(result.detach().as_subclass(Tensor), wanted.penalized)
     if gradient is not None:
         assert_same(
@@ -422,7 +430,7 @@ def judge(call: Call, function: Callable[[], Tensor]) -> bool:
 def test_every_call_gives_the_result_or_one_error(backend: str, call: Call) -> None:
     judge(call, lambda: scnp(
         call.logits, call.target, call.kernel_size, ignore_index=call.ignore_index,
-        mask=call.mask, validate=call.validate, backend=backend,
+        mask=call.mask, gate=call.gate, validate=call.validate, backend=backend,
     ))  # fmt: skip
 
 
@@ -438,7 +446,7 @@ def test_modules_judge_alike(backend: str, call: Call) -> None:
             validate=call.validate,
             backend=backend,
         )
-        result: Tensor = module(call.logits, call.target, call.mask)
+        result: Tensor = module(call.logits, call.target, call.mask, call.gate)
         return result
 
     def around_a_loss() -> Tensor:
@@ -449,7 +457,7 @@ def test_modules_judge_alike(backend: str, call: Call) -> None:
             validate=call.validate,
             backend=backend,
         )
-        result: Tensor = module(call.logits, call.target, mask=call.mask)
+        result: Tensor = module(call.logits, call.target, mask=call.mask, gate=call.gate)
         return result
 
     assert judge(call, as_module) == judge(call, around_a_loss)

@@ -108,10 +108,14 @@ def test_arguments_and_result_are_let_go(backend: str, case: Case) -> None:
     mask = None if mask is None else mask.clone()
     kwargs = sample.kwargs.copy()
     kwargs["mask"] = mask
+    gate = kwargs.pop("gate", None)
+    gate = None if gate is None else gate.clone()
+    kwargs["gate"] = gate
     penalized = scnp(logits, target, **kwargs, backend=backend)
     graph = penalized.grad_fn
-    given = [weakref.ref(t) for t in (logits, target, penalized, mask) if t is not None]
-    del logits, target, penalized, mask, kwargs
+    tensors = (logits, target, penalized, mask, gate)
+    given = [weakref.ref(t) for t in tensors if t is not None]
+    del logits, target, penalized, mask, gate, kwargs, tensors
     assert graph is not None
     assert [ref() for ref in given] == [None] * len(given)
 

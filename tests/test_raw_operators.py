@@ -36,6 +36,7 @@ def _forward(backend: str, **changes: Any) -> Any:
         "logits": LOGITS,
         "target": TARGET,
         "mask": None,
+        "gate": None,
         "kernel_size": [3, 3],
         "target_is_masks": False,
         "first_class": 0,
@@ -73,6 +74,10 @@ FORWARD_NONSENSE: list[tuple[str, dict[str, Any], str]] = [
     ("integer_mask", {"mask": TARGET}, "mask: got int64, takes bool"),
     ("short_mask", {"mask": MASK[:1]}, "mask: got shape"),
     ("wide_mask", {"mask": MASK.unsqueeze(1)}, "mask: got shape"),
+    ("integer_gate", {"gate": TARGET}, "gate: got int64, takes bool"),
+    ("short_gate", {"gate": MASK[:1]}, "gate: got shape"),
+    ("wide_gate", {"gate": MASK.unsqueeze(1)}, "gate: got shape"),
+    ("sparse_gate", {"gate": MASK.to_sparse()}, "gate: got a torch.sparse_coo tensor"),
     ("sparse_logits", {"logits": LOGITS.to_sparse()}, "logits: got a torch.sparse_coo tensor"),
     ("sparse_target", {"target": TARGET.to_sparse()}, "target: got a torch.sparse_coo tensor"),
 ]
@@ -121,10 +126,12 @@ def _released(tensor: Tensor, kept: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("kept", [0, 16])
-@pytest.mark.parametrize("name", ["logits", "target", "mask"])
+@pytest.mark.parametrize("name", ["logits", "target", "mask", "gate"])
 def test_a_storage_that_was_given_back_is_told(name: str, kept: int) -> None:
     """Torch's own operators read through the null pointer."""
-    released = _released({"logits": LOGITS, "target": TARGET, "mask": MASK}[name], kept)
+    released = _released(
+        {"logits": LOGITS, "target": TARGET, "mask": MASK, "gate": MASK}[name], kept
+    )
     with pytest.raises(ValueError, match=rf"{name}: got .* whose storage holds {kept} bytes"):
         _forward("cpu", **{name: released})
 

@@ -40,7 +40,18 @@ def _check(logits: Tensor, window: list[int]) -> None:
     incoming = torch.empty_like(logits).copy_(incoming)
     results = []
     for backend in ("reference", "cpu"):
-        arguments = (target, None, window, False, first_class, classes, classes, True, backend)
+        arguments = (
+            target,
+            None,
+            None,
+            window,
+            False,
+            first_class,
+            classes,
+            classes,
+            True,
+            backend,
+        )
         penalized, winners = ops.forward(logits, *arguments)
         gradient = ops.scatter(incoming, winners, window, backend)
         again = ops.gather(incoming, winners, window, backend)

@@ -12,6 +12,7 @@ struct ForwardCall {
   WinnerType winner_type = WinnerType::kUInt8;
   View<const char> logits;  // [B, C, *spatial], `type`; strides in elements
   Target target;
+  Gate gate;
   View<char> penalized;  // [B, C, *spatial], `type`
   View<char> winners;    // [B, C, *spatial], `winner_type`
 };
@@ -73,6 +74,7 @@ inline int64_t index_of_statistic(const Geometry& geometry, int term, int statis
 }
 
 struct DiceCEForwardCall : DiceCECall {
+  Gate gate;
   View<char> winners;            // [B, C, *spatial], `winner_type`; only with of_penalized
   double* statistics = nullptr;  // [2, kDiceCEStatistics, B, C]
 };

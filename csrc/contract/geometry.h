@@ -155,6 +155,13 @@ struct Target {
   bool validate = false;
 };
 
+// Where pixels are penalized. Elsewhere they keep their own logit, in every channel, and are their
+// own winners; their neighbours see them all the same.
+struct Gate {
+  bool exists = false;
+  View<const uint8_t> view;  // bool, [B, *spatial]: false where a pixel keeps its own logit
+};
+
 // The first pixel, in memory order of the image, whose target is not permitted.
 struct Fault {
   bool found = false;

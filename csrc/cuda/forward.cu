@@ -29,9 +29,15 @@ struct ForwardArguments {
   Tiling tiling;
   View<const char> logits;  // [B, C, *spatial]
   Target target;
+  Gate gate;
   View<char> penalized;  // [B, C, *spatial]
   View<char> winners;    // [B, C, *spatial]
 };
+
+// Whether the pixel keeps its own logit, and is its own winner: nothing is chosen for it.
+__device__ bool keeps_own(const Gate& gate, PixelClass cls, const Pixel& pixel) {
+  return cls == kInvalid || (gate.exists && gate.view.data[offset_of(gate.view, pixel)] == 0);
+}
 
 // The best candidate so far. Taps count over the axes reduced so far.
 template <class Key, class Tap>
@@ -266,10 +272,10 @@ class TileForward {
     }
     Key* penalized = reinterpret_cast<Key*>(arguments_.penalized.data);
     Winner* winners = reinterpret_cast<Winner*>(arguments_.winners.data);
-    const int32_t cls = ring_classes_[in_ring(0, slot_of(plane), m, i)];
+    const auto cls = static_cast<PixelClass>(ring_classes_[in_ring(0, slot_of(plane), m, i)]);
     Key bits;
     Winner tap;
-    if (cls == kInvalid) {
+    if (keeps_own(arguments_.gate, cls, pixel)) {
       const Key* logits = reinterpret_cast<const Key*>(arguments_.logits.data);
       bits = logits[offset_of(arguments_.logits, pixel)];
       tap = static_cast<Winner>(space_.centre_tap());
@@ -326,7 +332,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
     const PixelClass cls = class_of_pixel(arguments.target, here);
     Key bits = logits[offset_of(arguments.logits, here)];
     int64_t winner = space.centre_tap();
-    if (cls != kInvalid) {
+    if (!keeps_own(arguments.gate, cls, here)) {
       Candidate<Key, int64_t> best{Keys<Format>::kNoCandidate, 0};
       Pixel there = here;
       const int64_t first = space.window_first(kInner, here.at[kInner]);
@@ -365,10 +371,11 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
 
 template <class Format, class Winner>
 Launch launch_forward(const ForwardCall& call, cudaStream_t stream, const Limits& limits) {
-  ForwardArguments arguments{Space(call.geometry), {},          call.logits, call.target,
+  ForwardArguments arguments{Space(call.geometry), {},          call.logits, call.target, call.gate,
                              call.penalized,       call.winners};
   march_along_planes(arguments.space, arguments.logits, arguments.target.strides,
-                     arguments.target.mask, arguments.penalized, arguments.winners);
+                     arguments.target.mask, arguments.gate.view, arguments.penalized,
+                     arguments.winners);
   arguments.tiling =
       tile_for(arguments.space, limits.shared_memory, kThreads, [](const Tiling& tiling) {
         return ForwardStorage<typename Format::Key, Winner>(tiling).bytes;

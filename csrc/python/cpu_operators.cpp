@@ -61,11 +61,11 @@ Workers workers(int threads) {
 
 // Whether every label that had to be permitted was.
 bool forward(const py::tuple& logits, const py::tuple& target, const std::optional<py::tuple>& mask,
-             const Window& kernel_size, bool target_is_masks, int64_t first_class,
-             int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
-             const py::tuple& penalized, const py::tuple& winners, int threads) {
+             const std::optional<py::tuple>& gate, const Window& kernel_size, bool target_is_masks,
+             int64_t first_class, int64_t label_count, std::optional<int64_t> ignore_index,
+             bool validate, const py::tuple& penalized, const py::tuple& winners, int threads) {
   const ForwardCall call = forward_call(
-      logits, target, mask, kernel_size,
+      logits, target, mask, gate, kernel_size,
       {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
   const py::gil_scoped_release release;
   return call.geometry.logits() == 0 || !cpu::forward(call, workers(threads)).found;
@@ -126,10 +126,10 @@ double* statistics_of(const Tensor& statistics, const Geometry& geometry) {
 }
 
 bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
-                     const std::optional<py::tuple>& mask, const Window& kernel_size,
-                     bool target_is_masks, int64_t first_class, int64_t label_count,
-                     std::optional<int64_t> ignore_index, bool validate, bool softmax,
-                     bool of_penalized, bool of_plain, const py::tuple& statistics,
+                     const std::optional<py::tuple>& mask, const std::optional<py::tuple>& gate,
+                     const Window& kernel_size, bool target_is_masks, int64_t first_class,
+                     int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
+                     bool softmax, bool of_penalized, bool of_plain, const py::tuple& statistics,
                      const py::tuple& winners, int threads) {
   const Tensor logits("logits", logits_facts);
   DiceCEForwardCall call;
@@ -140,6 +140,7 @@ bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
   if (of_penalized) {
     call.winners = write_winners({"winners", winners}, logits, call.winner_type);
   }
+  call.gate = gate_of(logits, gate);
   call.statistics = statistics_of({"statistics", statistics}, call.geometry);
   const py::gil_scoped_release release;
   return logits.is_empty() || !cpu::dice_ce_forward(call, workers(threads)).found;

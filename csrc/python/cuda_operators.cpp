@@ -31,12 +31,12 @@ void check_launch(const Launch& launch) {
 // `first_fault`: with `validate`, the address of one int64 on the device, which holds -1; it is
 // lowered to the position of the first value that is not permitted.
 void forward(const py::tuple& logits, const py::tuple& target, const std::optional<py::tuple>& mask,
-             const Window& kernel_size, bool target_is_masks, int64_t first_class,
-             int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
-             const py::tuple& penalized, const py::tuple& winners, uintptr_t first_fault,
-             uintptr_t stream) {
+             const std::optional<py::tuple>& gate, const Window& kernel_size, bool target_is_masks,
+             int64_t first_class, int64_t label_count, std::optional<int64_t> ignore_index,
+             bool validate, const py::tuple& penalized, const py::tuple& winners,
+             uintptr_t first_fault, uintptr_t stream) {
   const ForwardCall call = forward_call(
-      logits, target, mask, kernel_size,
+      logits, target, mask, gate, kernel_size,
       {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
   const py::gil_scoped_release release;
   if (call.geometry.logits() == 0) {

@@ -3,9 +3,9 @@
 namespace scnp::python {
 
 ForwardCall forward_call(const py::tuple& logits_facts, const py::tuple& target_facts,
-                         const std::optional<py::tuple>& mask, const Window& kernel_size,
-                         const Labels& labels, const py::tuple& penalized,
-                         const py::tuple& winners) {
+                         const std::optional<py::tuple>& mask, const std::optional<py::tuple>& gate,
+                         const Window& kernel_size, const Labels& labels,
+                         const py::tuple& penalized, const py::tuple& winners) {
   const Tensor logits("logits", logits_facts);
   const Tensor target("target", target_facts);
   ForwardCall call;
@@ -14,6 +14,7 @@ ForwardCall forward_call(const py::tuple& logits_facts, const py::tuple& target_
   call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
   call.target = target_of(logits, target, mask, labels);
+  call.gate = gate_of(logits, gate);
   call.penalized = write({"penalized", penalized}, logits);
   call.winners = write_winners({"winners", winners}, logits, call.winner_type);
   return call;

@@ -49,6 +49,15 @@ void check_winners(const Tensor& winners, WinnerType type) {
              kDtypes[static_cast<size_t>(wanted)].name);
 }
 
+// A view of one bool per pixel, the same for all channels.
+View<const uint8_t> read_pixels(const Tensor& pixels, const Tensor& logits) {
+  check_shape(pixels, logits, false);
+  check_type(pixels.type == TargetType::kBool, pixels.name, ": got ", pixels.dtype().name,
+             ", takes bool");
+  check_storage(pixels);
+  return view_of(pixels, reinterpret_cast<const uint8_t*>(pixels.data), false);
+}
+
 }  // namespace
 
 void check_storage(const Tensor& tensor) {
@@ -196,12 +205,17 @@ Target target_of(const Tensor& logits, const Tensor& target, const std::optional
   result.ignore_index = labels.ignore_index.value_or(0);
   result.validate = labels.validate;
   if (mask.has_value()) {
-    const Tensor valid("mask", *mask);
-    check_shape(valid, logits, false);
-    check_type(valid.type == TargetType::kBool, "mask: got ", valid.dtype().name, ", takes bool");
-    check_storage(valid);
     result.has_mask = true;
-    result.mask = view_of(valid, reinterpret_cast<const uint8_t*>(valid.data), false);
+    result.mask = read_pixels({"mask", *mask}, logits);
+  }
+  return result;
+}
+
+Gate gate_of(const Tensor& logits, const std::optional<py::tuple>& gate) {
+  Gate result;
+  if (gate.has_value()) {
+    result.exists = true;
+    result.view = read_pixels({"gate", *gate}, logits);
   }
   return result;
 }

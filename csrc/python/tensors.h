@@ -97,5 +97,6 @@ View<char> write(const Tensor& result, const Tensor& like);
 View<char> write_winners(const Tensor& winners, const Tensor& like, WinnerType type);
 Target target_of(const Tensor& logits, const Tensor& target, const std::optional<py::tuple>& mask,
                  const Labels& labels);
+Gate gate_of(const Tensor& logits, const std::optional<py::tuple>& gate);
 
 }  // namespace scnp::python

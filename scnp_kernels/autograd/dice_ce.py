@@ -56,10 +56,10 @@ def _settings_of(kernel_size: Sequence[int], *flat: Any) -> Settings:
 
 
 def _apply_statistics(
-    logits: Tensor, target: Tensor, mask: Tensor | None, *flat: Any
+    logits: Tensor, target: Tensor, mask: Tensor | None, gate: Tensor | None, *flat: Any
 ) -> tuple[Tensor, Tensor]:
     result: tuple[Tensor, Tensor] = apply(
-        DiceCEStatistics, logits, target, mask, _settings_of(*flat)
+        DiceCEStatistics, logits, target, mask, gate, _settings_of(*flat)
     )
     return result
 
@@ -70,27 +70,31 @@ class DiceCEStatistics(Function):
 
     @staticmethod
     def forward(
-        logits: Tensor, target: Tensor, mask: Tensor | None, settings: Settings
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        gate: Tensor | None,
+        settings: Settings,
     ) -> tuple[Tensor, Tensor]:
         result: tuple[Tensor, Tensor] = run(
-            ops.dice_ce_forward, logits, target, mask, *settings.flat
+            ops.dice_ce_forward, logits, target, mask, gate, *settings.flat
         )
         return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        logits, target, mask, ctx.settings = inputs
+        logits, target, mask, gate, ctx.settings = inputs
         winners = output[1]
         ctx.mark_non_differentiable(winners)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(winners, logits, target, mask)
+        ctx.save_for_backward(winners, logits, target, mask, gate)
 
     @staticmethod
     def backward(ctx: Any, statistics_gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
         if statistics_gradient is None:
-            return None, None, None, None
+            return None, None, None, None, None
         gradient = apply(StatisticsGradient, statistics_gradient, *ctx.saved_tensors, ctx.settings)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
     @staticmethod
     def vmap(
@@ -99,6 +103,7 @@ class DiceCEStatistics(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         settings: Settings,
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         size = info.batch_size
@@ -107,6 +112,7 @@ class DiceCEStatistics(Function):
             fold(logits, in_dims[0], size),
             fold(target, in_dims[1], size),
             fold(mask, in_dims[2], size),
+            fold(gate, in_dims[3], size),
             settings,
         )
         return (_unfold_statistics(statistics, size), unfold(winners, size)), (_IMAGES, 0)
@@ -118,11 +124,11 @@ def _apply_statistics_gradient(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     *flat: Any,
 ) -> Tensor:
-    result: Tensor = apply(
-        StatisticsGradient, statistics_gradient, winners, logits, target, mask, _settings_of(*flat)
-    )
+    images = (winners, logits, target, mask, gate)
+    result: Tensor = apply(StatisticsGradient, statistics_gradient, *images, _settings_of(*flat))
     return result
 
 
@@ -137,6 +143,7 @@ class StatisticsGradient(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         settings: Settings,
     ) -> Tensor:
         result: Tensor = run(
@@ -146,29 +153,30 @@ class StatisticsGradient(Function):
             logits,
             target,
             mask,
+            gate,
             *settings.flat,
         )
         return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        statistics_gradient, _, logits, target, mask, ctx.settings = inputs
-        ctx.save_for_backward(statistics_gradient, logits, target, mask)
+        statistics_gradient, _, logits, target, mask, gate, ctx.settings = inputs
+        ctx.save_for_backward(statistics_gradient, logits, target, mask, gate)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        statistics_gradient, logits, target, mask = ctx.saved_tensors
+        statistics_gradient, logits, target, mask, gate = ctx.saved_tensors
 
         def logits_gradient(statistics_gradient: Tensor, logits: Tensor) -> Tensor:
             pull_back = torch.func.vjp(
-                lambda z: _composed_statistics(z, target, mask, ctx.settings), logits
+                lambda z: _composed_statistics(z, target, mask, gate, ctx.settings), logits
             )[1]
             result: Tensor = pull_back(statistics_gradient)[0]
             return result
 
         pull_back = torch.func.vjp(logits_gradient, statistics_gradient, logits)[1]
         of_sums_gradient, of_logits = pull_back(gradient)
-        return of_sums_gradient, None, of_logits, None, None, None
+        return of_sums_gradient, None, of_logits, None, None, None, None
 
     @staticmethod
     def vmap(
@@ -179,6 +187,7 @@ class StatisticsGradient(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         settings: Settings,
     ) -> tuple[Tensor, int]:
         size = info.batch_size
@@ -189,6 +198,7 @@ class StatisticsGradient(Function):
             fold(logits, in_dims[2], size),
             fold(target, in_dims[3], size),
             fold(mask, in_dims[4], size),
+            fold(gate, in_dims[5], size),
             settings,
         )
         return unfold(result, size), 0
@@ -210,7 +220,7 @@ def _unfold_statistics(statistics: Tensor, size: int) -> Tensor:
 
 
 def _composed_statistics(
-    logits: Tensor, target: Tensor, mask: Tensor | None, settings: Settings
+    logits: Tensor, target: Tensor, mask: Tensor | None, gate: Tensor | None, settings: Settings
 ) -> Tensor:
     """Return the statistics, composed of operations that each have all their derivatives."""
     kernel_size, reading, wanted, backend = settings
@@ -223,7 +233,8 @@ def _composed_statistics(
             continue
         values = logits
         if penalizes:
-            values = apply(PenalizedLogits, logits, target, mask, kernel_size, reading, backend)[0]
+            images = (logits, target, mask, gate)
+            values = apply(PenalizedLogits, *images, kernel_size, reading, backend)[0]
         statistics = statistics_of(values, masks, valid, wanted.softmax)
         terms.append(stack_statistics(statistics).to(dtype))
     return torch.stack(terms)
@@ -234,10 +245,10 @@ def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Te
 
     They are differentiable in the logits. What is not wanted is 0.
     """
-    logits, target, mask, kernel_size, reading = arguments
+    logits, target, mask, gate, kernel_size, reading = arguments
     settings = Settings(kernel_size, reading, wanted, backend)
     if not is_transformed() and not needs_derivative(logits):
-        plain: Tensor = run(ops.dice_ce_forward, logits, target, mask, *settings.flat)[0]
+        plain: Tensor = run(ops.dice_ce_forward, logits, target, mask, gate, *settings.flat)[0]
         return plain
-    statistics: Tensor = apply(DiceCEStatistics, logits, target, mask, settings)[0]
+    statistics: Tensor = apply(DiceCEStatistics, logits, target, mask, gate, settings)[0]
     return statistics

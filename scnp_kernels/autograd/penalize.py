@@ -28,12 +28,13 @@ def _apply_penalized_logits(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: tuple[int, ...],
     *settings: Any,
 ) -> tuple[Tensor, Tensor]:
     *reading, backend = settings
     result: tuple[Tensor, Tensor] = apply(
-        PenalizedLogits, logits, target, mask, tuple(kernel_size), Reading(*reading), backend
+        PenalizedLogits, logits, target, mask, gate, tuple(kernel_size), Reading(*reading), backend
     )
     return result
 
@@ -47,18 +48,19 @@ class PenalizedLogits(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         kernel_size: tuple[int, ...],
         reading: Reading,
         backend: str,
     ) -> tuple[Tensor, Tensor]:
         result: tuple[Tensor, Tensor] = run(
-            ops.forward, logits, target, mask, kernel_size, *reading, backend
+            ops.forward, logits, target, mask, gate, kernel_size, *reading, backend
         )
         return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, _, _, ctx.kernel_size, _, ctx.backend = inputs
+        *_, ctx.kernel_size, _, ctx.backend = inputs
         winners = output[1]
         ctx.mark_non_differentiable(winners)
         # The winners' gradient does not exist: without this, zeros as large as they are would.
@@ -68,10 +70,11 @@ class PenalizedLogits(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
         if gradient is None:
-            return None, None, None, None, None, None
+            return None, None, None, None, None, None, None
         (winners,) = ctx.saved_tensors
         return (
             _to_winners(gradient, winners, ctx.kernel_size, ctx.backend),
+            None,
             None,
             None,
             None,
@@ -86,6 +89,7 @@ class PenalizedLogits(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         kernel_size: tuple[int, ...],
         reading: Reading,
         backend: str,
@@ -96,6 +100,7 @@ class PenalizedLogits(Function):
             fold(logits, in_dims[0], size),
             fold(target, in_dims[1], size),
             fold(mask, in_dims[2], size),
+            fold(gate, in_dims[3], size),
             kernel_size,
             reading,
             backend,
@@ -202,12 +207,10 @@ class ValuesAtWinners(_LinearInValues):
 
 def penalize(arguments: Arguments, backend: str) -> Tensor:
     """Return the penalized logits of checked arguments; differentiable in the logits."""
-    logits, target, mask, kernel_size, reading = arguments
-    if not is_transformed() and not needs_derivative(logits):
+    if not is_transformed() and not needs_derivative(arguments.logits):
         # A Function would cost more than a small image's kernel.
-        plain: Tensor = run(ops.forward, logits, target, mask, kernel_size, *reading, backend)[0]
+        *images, reading = arguments
+        plain: Tensor = run(ops.forward, *images, *reading, backend)[0]
         return plain
-    penalized: Tensor = apply(PenalizedLogits, logits, target, mask, kernel_size, reading, backend)[
-        0
-    ]
+    penalized: Tensor = apply(PenalizedLogits, *arguments, backend)[0]
     return penalized

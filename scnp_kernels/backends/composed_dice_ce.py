@@ -30,6 +30,7 @@ def forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
     wanted: Wanted,
@@ -40,7 +41,7 @@ def forward(
         ValueError: With ``validate``, the target holds a value that is not permitted.
     """
     if wanted.of_penalized:
-        penalized, winners = backend.forward(logits, target, mask, kernel_size, reading)
+        penalized, winners = backend.forward(logits, target, mask, gate, kernel_size, reading)
     else:
         if reading.validate and logits.numel() > 0:
             check_values(logits, target, mask, reading)

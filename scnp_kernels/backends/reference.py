@@ -12,20 +12,22 @@ import torch
 from torch import Tensor
 
 from ..rules.target import Reading, check_values, foreground_pixels, valid_pixels
-from ..rules.window import offsets_in_raster_order, winner_dtype
+from ..rules.window import number_of_taps, offsets_in_raster_order, winner_dtype
 
 
 def forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
 ) -> tuple[Tensor, Tensor]:
     """Eq. 1. Returns the penalized logits and the winners' tap numbers, both ``[B, C, *spatial]``.
 
     Every pixel looks at its neighbours in raster order and keeps the first best of its own class:
-    the smallest logit for foreground, the largest for background.
+    the smallest logit for foreground, the largest for background. Where the gate is False it keeps
+    its own logit, which its neighbours still see.
     """
     if reading.validate and logits.numel() > 0:
         check_values(logits, target, mask, reading)
@@ -56,6 +58,10 @@ def forward(
         winners[here] = torch.where(wins, tap, winners[here])
         found[here] |= wins
     penalized.copy_(torch.where(foreground, -best, best))
+    if gate is not None:
+        keeps_own = ~gate.unsqueeze(1)
+        penalized.copy_(torch.where(keeps_own, logits, penalized))
+        winners.masked_fill_(keeps_own, number_of_taps(kernel_size) // 2)
     return penalized, winners
 
 

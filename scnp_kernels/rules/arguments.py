@@ -35,6 +35,7 @@ class Arguments(NamedTuple):
     logits: Tensor  # [B, C, *spatial]
     target: Tensor  # masks [B, C, *spatial] or label map [B, *spatial]
     mask: Tensor | None  # [B, *spatial] bool or, beside masks, [B, C, *spatial]
+    gate: Tensor | None  # [B, *spatial] bool: False where a pixel keeps its own logit
     kernel_size: tuple[int, ...]  # one odd window per spatial axis
     reading: Reading
 
@@ -45,6 +46,7 @@ def check_arguments(
     kernel_size: KernelSize,
     ignore_index: int | None,
     mask: Tensor | None,
+    gate: Tensor | None,
     validate: bool | None,
 ) -> Arguments:
     """Check everything but values, and settle how the target is to be read."""
@@ -57,6 +59,8 @@ def check_arguments(
     ignored = check_ignore_index(ignore_index, overlapping=target_is_masks and channels != 1)
     if mask is not None:
         mask = check_mask(mask, logits, target_is_masks)
+    if gate is not None:
+        gate = check_gate(gate, logits)
     if ignored is not None and not -(2**63) <= ignored < 2**63:
         # The operators take 64 bits; the few dtypes that hold more are compared here.
         mask = _mask_of_other_labels(_without_channel_axis(target, logits), ignored, mask)
@@ -67,6 +71,7 @@ def check_arguments(
         logits=logits,
         target=target if target_is_masks else _without_channel_axis(target, logits),
         mask=mask,
+        gate=gate,
         kernel_size=window,
         reading=Reading(
             target_is_masks=target_is_masks,
@@ -89,13 +94,16 @@ def channel_by_channel(arguments: Arguments) -> Arguments:
     Channels of overlapping masks have nothing to do with each other, so the result is the same;
     kernels read one map of the valid pixels per image.
     """
-    logits, target, mask, kernel_size, reading = arguments
+    logits, target, mask, gate, kernel_size, reading = arguments
     assert mask is not None
     images = (-1, 1, *logits.shape[2:])
+    if gate is not None:  # the same for every channel of a pixel
+        gate = gate.unsqueeze(1).expand(logits.shape).reshape(-1, *gate.shape[1:])
     return Arguments(
         logits=logits.reshape(images),
         target=target.reshape(images),
         mask=mask.reshape(-1, *mask.shape[2:]),
+        gate=gate,
         kernel_size=kernel_size,
         reading=reading._replace(first_class=1, label_count=2),
     )
@@ -211,6 +219,33 @@ def check_mask(mask: Tensor, logits: Tensor, target_is_masks: bool) -> Tensor:
             "channel"
         )
     return mask
+
+
+def check_gate(gate: Tensor, logits: Tensor) -> Tensor:
+    """Return the gate as ``[B, *spatial]``.
+
+    Raises:
+        TypeError: It is no bool tensor.
+        ValueError: It is no map of the pixels.
+    """
+    check_dense_tensor("gate", gate)
+    _check_device("gate", gate, logits)
+    if gate.dtype != torch.bool:
+        raise TypeError(
+            f"gate: got {gate.dtype}, takes torch.bool (False where a pixel keeps its own logit), "
+            "such as distance < 3"
+        )
+    if not _is_map_of(gate, logits):
+        per_channel = (
+            "; it is the same for all channels: penalize channels with gates of their own one by "
+            "one"
+            if _same_shape(gate.shape, logits.shape)
+            else ""
+        )
+        raise ValueError(
+            f"gate: got shape {tuple(gate.shape)}, takes {_map_shapes_text(logits)}{per_channel}"
+        )
+    return _without_channel_axis(gate, logits)
 
 
 def check_ignore_index(ignore_index: int | None, overlapping: bool = False) -> int | None:

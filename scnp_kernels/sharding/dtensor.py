@@ -8,7 +8,7 @@
     (replicated)        every process penalizes all of it
 
 Results and gradients equal those of the whole tensor bit for bit. Different mesh dimensions may
-shard different axes. The target and the mask are brought to the placements of the logits, which
+shard different axes. Target, mask and gate are brought to the placements of the logits, which
 costs nothing where they lie there already, or are replicated.
 
 Nothing here is imported from ``torch.distributed.tensor`` before a DTensor is met. A sharding rule
@@ -51,7 +51,7 @@ class Sharding(NamedTuple):
     axes: tuple[ShardedAxis, ...]  # those that need a halo
 
 
-def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
+def are_dtensors(logits: object, target: object, mask: object = None, gate: object = None) -> bool:
     """Return False for ordinary tensors, True for DTensors; raise for some of each.
 
     Raises:
@@ -60,6 +60,8 @@ def are_dtensors(logits: object, target: object, mask: object = None) -> bool:
     given = {"logits": logits, "target": target}
     if mask is not None:
         given["mask"] = mask
+    if gate is not None:
+        given["gate"] = gate
     if all(type(value) is Tensor for value in given.values()):
         return False
     module = sys.modules.get("torch.distributed.tensor")
@@ -120,6 +122,9 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
     mask = arguments.mask
     if mask is not None:
         mask = _placed_as(placements, "mask", mask, mesh, dimensions)
+    gate = arguments.gate
+    if gate is not None:
+        gate = _placed_as(placements, "gate", gate, mesh, dimensions)
     shard: Tensor = logits.to_local()
     like_result = torch.empty_strided(logits.shape, logits.stride(), device="meta")
     first_class, axes = arguments.reading.first_class, []
@@ -145,7 +150,7 @@ def to_local(arguments: Arguments) -> tuple[Arguments, Sharding]:
                 "differ)"
             )
     reading = arguments.reading._replace(first_class=first_class)
-    local = arguments._replace(logits=shard, target=target, mask=mask, reading=reading)
+    local = arguments._replace(logits=shard, target=target, mask=mask, gate=gate, reading=reading)
     sharding = Sharding(
         mesh, placements, logits.shape, torch.empty_like(like_result).stride(), tuple(axes)
     )
@@ -270,7 +275,7 @@ def _check_placements(logits: DTensor) -> tuple[Placement, ...]:
 def _placed_as(
     placements: Sequence[Placement], name: str, value: Tensor, mesh: DeviceMesh, dimensions: int
 ) -> Tensor:
-    """Return the part of the target or mask that belongs to this process's logits."""
+    """Return the part of the target, mask or gate that belongs to this process's logits."""
     from torch.distributed.tensor import Replicate, Shard
 
     given: Any = value

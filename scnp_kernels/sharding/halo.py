@@ -5,7 +5,7 @@
     the second one
     with its halo       c d e f g h i j         window 5: two slices from either side
 
-    forward         logits, target and mask get a halo: every pixel of the shard sees its window
+    forward         what scnp() is given gets a halo: every pixel of the shard sees its window
     backward        incoming gradients and winners get one: the shard adds up, in raster order, all
                     that its pixels are sent. Adding up the neighbours' partial sums would round
                     differently from the whole image.
@@ -178,16 +178,16 @@ class PenalizedShard(Function):
         logits: Tensor,
         target: Tensor,
         mask: Tensor | None,
+        gate: Tensor | None,
         kernel_size: tuple[int, ...],
         reading: Reading,
         backend: str,
         axes: tuple[ShardedAxis, ...],
     ) -> tuple[Tensor, Tensor]:
-        given = [logits, target] if mask is None else [logits, target, mask]
-        extended: list[Tensor | None] = [*extend(given, axes)]
-        if mask is None:
-            extended.append(None)
-        penalized, winners = run(ops.forward, *extended, kernel_size, *reading, backend)
+        images = (logits, target, mask, gate)
+        extended = iter(extend([image for image in images if image is not None], axes))
+        with_halo = [None if image is None else next(extended) for image in images]
+        penalized, winners = run(ops.forward, *with_halo, kernel_size, *reading, backend)
         return _without_halo(penalized, logits, axes), _without_halo(winners, logits, axes)
 
     @staticmethod
@@ -196,15 +196,15 @@ class PenalizedShard(Function):
         ctx.mark_non_differentiable(winners)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(winners)
-        _, _, _, ctx.kernel_size, _, ctx.backend, ctx.axes = inputs
+        *_, ctx.kernel_size, _, ctx.backend, ctx.axes = inputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _winners: None) -> tuple[Any, ...]:
         if gradient is None:
-            return None, None, None, None, None, None, None
+            return None, None, None, None, None, None, None, None
         (winners,) = ctx.saved_tensors
         result = apply(ShardGradient, gradient, winners, ctx.kernel_size, ctx.backend, ctx.axes)
-        return result, None, None, None, None, None, None
+        return result, None, None, None, None, None, None, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

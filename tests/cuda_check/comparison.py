@@ -51,9 +51,10 @@ def check_case(worker: Worker, case: Case, dtype: torch.dtype, limits: Limits) -
         kwargs["kernel_size"],
         kwargs["ignore_index"],
         kwargs["mask"],
+        kwargs.get("gate"),
         False,
     )
-    logits, target, mask, kernel_size = arguments[:4]
+    logits, target, mask, gate, kernel_size = arguments[:5]
     reading = Reading(
         kernel_size,
         arguments.reading.target_is_masks,
@@ -63,7 +64,7 @@ def check_case(worker: Worker, case: Case, dtype: torch.dtype, limits: Limits) -
     )
     wanted = expected(case, dtype)
     winner_type = winner_type_for(kernel_size)
-    result = worker.forward(logits, target, mask, reading, winner_type, limits)
+    result = worker.forward(logits, target, mask, reading, winner_type, limits, gate=gate)
     assert_same(result.penalized, wanted.penalized)
     if case.winners_are_numbered:
         assert_same(result.winners.long(), wanted.winners)

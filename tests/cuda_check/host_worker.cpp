@@ -23,7 +23,8 @@ namespace {
 using namespace scnp;
 
 enum Operation : int64_t { kForward, kScatter, kGather, kFindFault };
-constexpr int kTensors = 5;
+constexpr int kInputs = 4;
+constexpr int kTensors = 6;
 
 // All of int64, in the order that host_worker.py packs them.
 struct TensorHeader {
@@ -39,8 +40,8 @@ struct Header {
   int64_t batch_distance;  // where not 0: batches are laid this many elements apart
   int64_t batch, channels, size[3], window[3];
   int64_t type, winner_type, target_type;
-  int64_t is_masks, first_class, label_count, has_ignore_index, ignore_index, has_mask;
-  // forward: logits, target, mask -> penalized, winners
+  int64_t is_masks, first_class, label_count, has_ignore_index, ignore_index, has_mask, has_gate;
+  // forward: logits, target, mask, gate -> penalized, winners
   // scatter and gather: values, winners -> result;  find_fault: logits (absent), target, mask
   TensorHeader tensor[kTensors];
 };
@@ -161,8 +162,10 @@ ForwardCall forward_call(const Header& header, const Tensors& tensors) {
   call.target.ignore_index = header.ignore_index;
   call.target.has_mask = header.has_mask != 0;
   call.target.mask = tensors[2]->view<const uint8_t>();
-  call.penalized = tensors[3]->view<char>();
-  call.winners = tensors[4]->view<char>();
+  call.gate.exists = header.has_gate != 0;
+  call.gate.view = tensors[3]->view<const uint8_t>();
+  call.penalized = tensors[kInputs]->view<char>();
+  call.winners = tensors[kInputs + 1]->view<char>();
   return call;
 }
 
@@ -185,14 +188,14 @@ cuda::Launch run(const Header& header, const Tensors& tensors, uint64_t& fault) 
       auto call = linear_call<ScatterCall>(header);
       call.gradient = tensors[0]->view<const char>();
       call.winners = tensors[1]->view<const char>();
-      call.logits_gradient = tensors[3]->view<char>();
+      call.logits_gradient = tensors[kInputs]->view<char>();
       return cuda::scatter(call, nullptr, limits);
     }
     case kGather: {
       auto call = linear_call<GatherCall>(header);
       call.values = tensors[0]->view<const char>();
       call.winners = tensors[1]->view<const char>();
-      call.result = tensors[3]->view<char>();
+      call.result = tensors[kInputs]->view<char>();
       return cuda::gather(call, nullptr, limits);
     }
     case kFindFault:
@@ -212,7 +215,7 @@ bool answer_one() {
   for (int n = 0; n < kTensors; ++n) {
     tensors.push_back(
         std::make_unique<Tensor>(header.tensor[n], header.batch, header.batch_distance));
-    const bool is_output = n >= 3;
+    const bool is_output = n >= kInputs;
     if (is_output) {
       tensors[n]->poison();
     } else if (!tensors[n]->receive()) {
@@ -224,8 +227,8 @@ bool answer_one() {
   const int64_t error = launch.error;
   write_all(&error, sizeof(error));
   if (error == cudaSuccess) {
-    tensors[3]->send();
-    tensors[4]->send();
+    tensors[kInputs]->send();
+    tensors[kInputs + 1]->send();
     if (header.operation == kFindFault) {
       write_all(&fault, sizeof(fault));
     }

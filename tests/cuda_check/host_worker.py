@@ -192,17 +192,19 @@ class Worker:
         winner_type: torch.dtype,
         limits: Limits,
         batch_distance: int = 0,
+        gate: Tensor | None = None,
     ) -> ForwardResult:
         """Eq. 1. Shapes as in :mod:`scnp_kernels.ops`."""
         results = [torch.empty_like(logits), torch.empty_like(logits, dtype=winner_type)]
         self._call(
             FORWARD,
-            _header_of(logits, winner_type, target, mask, reading),
+            _header_of(logits, winner_type, target, mask, reading, gate),
             limits,
             [
                 _memory(logits),
                 _memory(target, reading.target_is_masks),
                 _ABSENT if mask is None else _memory(mask, False),
+                _ABSENT if gate is None else _memory(gate, False),
             ],
             results,
             batch_distance,
@@ -225,7 +227,7 @@ class Worker:
             operation,
             _header_of(values, winners.dtype, None, None, reading),
             limits,
-            [_memory(values), _memory(winners), _ABSENT],
+            [_memory(values), _memory(winners), _ABSENT, _ABSENT],
             [result],
             batch_distance,
         )
@@ -243,6 +245,7 @@ class Worker:
                 _ABSENT,
                 _memory(target, reading.target_is_masks),
                 _ABSENT if mask is None else _memory(mask, False),
+                _ABSENT,
             ],
             [],
             0,
@@ -305,6 +308,7 @@ def _header_of(
     target: Tensor | None,
     mask: Tensor | None,
     reading: Reading,
+    gate: Tensor | None = None,
 ) -> list[int]:
     """Sizes, types and settings, in the order of the program's header."""
     ignored = reading.ignore_index
@@ -322,6 +326,7 @@ def _header_of(
         int(ignored is not None),
         ignored or 0,
         int(mask is not None),
+        int(gate is not None),
     ]
 
 

@@ -56,7 +56,7 @@ def call_every_operator() -> None:
         mock.patch.object(operators, "_stream", return_value=0),
     ):
         penalized, winners = operators.forward(
-            logits, target, mask, [3, 3], Reading(False, 0, 3, 255, False)
+            logits, target, mask, mask, [3, 3], Reading(False, 0, 3, 255, False)
         )
         assert penalized.shape == winners.shape == logits.shape
         assert operators.scatter(penalized, winners, [3, 3]).shape == logits.shape

@@ -39,6 +39,9 @@ def check_case(case: Case, dtype: torch.dtype, axis: int, mesh: DeviceMesh) -> N
     mask = sample.kwargs["mask"]
     if mask is not None:
         kwargs["mask"] = place(mask, mesh, of_map(placements, sample.logits, mask))
+    gate = sample.kwargs.get("gate")
+    if gate is not None:
+        kwargs["gate"] = place(gate, mesh, of_map(placements, sample.logits, gate))
     saved: list[Tensor] = []
 
     def catch(tensor: Tensor) -> Tensor:

@@ -33,14 +33,16 @@ def _compare(
 ) -> None:
     logits = torch.randn(SHAPE, dtype=torch.float64, generator=seeded(1))
     valid = torch.rand(SHAPE[0], *SHAPE[2:], generator=seeded(2)) < 0.8
+    gate = torch.rand(SHAPE[0], *SHAPE[2:], generator=seeded(3)) < 0.6
     whole = logits.clone().requires_grad_()
-    expected = scnp_dice_ce_loss(whole, target, mask=valid, distributed=False, **options)
+    expected = scnp_dice_ce_loss(whole, target, mask=valid, gate=gate, distributed=False, **options)
     (expected_gradient,) = torch.autograd.grad(expected, whole)
     sharded = place(logits, mesh, placements).requires_grad_()
     loss = scnp_dice_ce_loss(
         sharded,
         place(target, mesh, of_map(placements, logits, target)),
         mask=place(valid, mesh, of_map(placements, logits, valid)),
+        gate=place(gate, mesh, of_map(placements, logits, gate)),
         **options,
     )
     assert isinstance(loss, DTensor)

@@ -85,7 +85,7 @@ def launch_of(
         if operation == "forward":
             labels: Tensor = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
             operators.forward(
-                logits, labels, None, window, Reading(False, 0, shape[1], None, False)
+                logits, labels, None, None, window, Reading(False, 0, shape[1], None, False)
             )
         else:
             getattr(operators, operation)(logits, winners, window)
@@ -109,10 +109,13 @@ def dice_ce_launch_of(
     window = (kernel_size,) * (len(shape) - 2)
     logits = torch.empty(shape, dtype=dtype, device="meta")
     labels = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
-    arguments = (labels, None, window, Reading(False, 0, shape[1], None, False))
-    wanted = Wanted(softmax, of_penalized, of_plain)
+    how = (
+        window,
+        Reading(False, 0, shape[1], None, False),
+        Wanted(softmax, of_penalized, of_plain),
+    )
     with recorded() as launches:
-        statistics, winners = dice_ce.dice_ce_forward(logits, *arguments, wanted)
-        dice_ce.dice_ce_backward(statistics, winners, logits, *arguments, wanted)
+        statistics, winners = dice_ce.dice_ce_forward(logits, labels, None, None, *how)
+        dice_ce.dice_ce_backward(statistics, winners, logits, labels, None, *how)
     (launch,) = (found for found in launches if found.kernel.__name__ == kernel)
     return launch

@@ -115,18 +115,18 @@ def measure(operation: str, dimensions: int) -> tuple[float, float]:
         least = outputs * (4 + 4 + 1) + labels.numel() * 8
         with counted((logits,)) as found:
             operators.forward(
-                logits, labels, None, window, Reading(False, 0, shape[1], None, False)
+                logits, labels, None, None, window, Reading(False, 0, shape[1], None, False)
             )
     elif operation.startswith("fused"):
         reading = Reading(False, 0, shape[1], None, False)
-        arguments = (labels, None, window, reading, Wanted(True, True, False))
+        how = (window, reading, Wanted(True, True, False))
         least = outputs * (4 + 1) + labels.numel() * 8
         with counted((logits,)) as found:
-            sums, winners = dice_ce.dice_ce_forward(logits, *arguments)
+            sums, winners = dice_ce.dice_ce_forward(logits, labels, None, None, *how)
         if operation == "fused backward":
             least += outputs * 4
             with counted((logits,)) as found:
-                dice_ce.dice_ce_backward(sums, winners, logits, *arguments)
+                dice_ce.dice_ce_backward(sums, winners, logits, labels, None, *how)
     else:
         least = outputs * (4 + 1 + 4)
         winners = torch.full(shape, 3**dimensions // 2, dtype=torch.uint8)

@@ -170,7 +170,7 @@ def test_compile(name: str, dynamic: bool) -> None:
 def test_opcheck(name: str, kernel_size: int) -> None:
     sample = sample_on_gpu(_random((2, 3, 6, 5), torch.float32))
     window = [kernel_size, kernel_size]
-    arguments = (sample.target, None, window, False, 0, 3, None, False, backend_of(name))
+    arguments = (sample.target, None, None, window, False, 0, 3, None, False, backend_of(name))
     operators = torch.ops.scnp_kernels
     logits = sample.logits.detach().requires_grad_()
     opcheck(operators.forward.default, (logits, *arguments))

@@ -29,4 +29,7 @@ def sample_on_gpu(sample: Sample) -> Sample:
     kwargs = sample.kwargs.copy()
     if kwargs["mask"] is not None:
         kwargs["mask"] = on_gpu(kwargs["mask"])
+    gate = kwargs.get("gate")
+    if gate is not None:
+        kwargs["gate"] = on_gpu(gate)
     return Sample(on_gpu(sample.logits), on_gpu(sample.target), kwargs, on_gpu(sample.incoming))

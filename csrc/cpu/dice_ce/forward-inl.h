@@ -23,6 +23,7 @@
 #include "../kernels.h"
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
+#include "../penalize/own_logits-inl.h"
 #include "../penalize/penalized_planes-inl.h"
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"
@@ -104,7 +105,8 @@ class TileDiceCEForward {
         wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
         numbers_(scratch_.array<Real>(geometry.channels * kRunPixels)),
         winner_size_(bytes_of(call.winner_type)),
-        winners_(scratch_.array<char>(layout_.interior_size() * winner_size_)) {
+        winners_(scratch_.array<char>(layout_.interior_size() * winner_size_)),
+        own_{call.gate, call.logits, sizeof(Key), call.winner_type, geometry.centre_tap()} {
     const int64_t classes = geometry.channels;
     for (int term = 0; term < 2; ++term) {
       if (term == 0 ? call.of_penalized : call.of_plain) {
@@ -150,8 +152,12 @@ class TileDiceCEForward {
   void penalize_plane(int64_t z) {
     const int64_t length = layout_.interior_columns.length();
     for (size_t k = 0; k < planes_.size(); ++k) {
-      planes_[k]->plane(z, codes_.of_class(k), logits_[0] + k * layout_.interior_size(), winners_,
-                        false);
+      Key* penalized = logits_[0] + k * layout_.interior_size();
+      planes_[k]->plane(z, codes_.of_class(k), {penalized, winners_});
+      if (call_.gate.exists) {
+        keep_own_logits(own_, layout_, tile_.batch, static_cast<int64_t>(k), z, penalized,
+                        winners_);
+      }
       for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
         const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
         const int64_t offset =
@@ -250,6 +256,7 @@ class TileDiceCEForward {
   Key* logits_[2] = {nullptr, nullptr};  // [C, interior] of one plane: penalized, plain
   const int64_t winner_size_;            // in bytes
   char* winners_;                        // [interior], one class of one plane
+  const OwnLogits own_;
   std::optional<DiceCEAccumulator<Real>> accumulators_[2];
 };
 

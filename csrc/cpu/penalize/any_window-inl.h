@@ -33,7 +33,7 @@ template <class Key, class Tap>
 inline void first_best_of_class(const CandidateSource<Key, Tap> (&background)[3],
                                 const CandidateSource<Key, Tap> (&foreground)[3],
                                 const uint8_t* codes, uint8_t class_code, Tap centre_tap,
-                                Key* logits, Tap* winners, [[maybe_unused]] bool streamed) {
+                                const PlaneResults<Key>& results, int64_t block) {
 #if SCNP_AVX512
   if constexpr (sizeof(Tap) == 1) {
     const ClassMask<Key> in_class(codes, class_code);
@@ -42,11 +42,13 @@ inline void first_best_of_class(const CandidateSource<Key, Tap> (&background)[3]
     if (background[2].key != background[1].key) {
       best.replace_if_better(background[2], foreground[2], in_class);
     }
-    return best.store_logits(in_class, pixels_with(codes, kInvalidPixel), centre_tap, logits,
-                             winners, streamed);
+    return best.store_logits(in_class, pixels_with(codes, kInvalidPixel), centre_tap,
+                             BlockResults<Key>(results), block);
   }
 #endif
   // Copies: a store to bytes may change anything that lies behind a reference.
+  Key* const logits = results.penalized + block;
+  Tap* const winners = static_cast<Tap*>(results.winners) + block;
   const auto background_a = background[0], background_b = background[1],
              background_c = background[2];
   const auto foreground_a = foreground[0], foreground_b = foreground[1],
@@ -91,9 +93,7 @@ class AnyWindow final : public PenalizedPlanes<Key> {
     sliding_.start(tile_.span[kOuter].grown(geometry_.reach(kOuter), geometry_.size[kOuter]).begin);
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
-             bool streamed) override {
-    auto* winners = static_cast<Winner*>(winners_of_plane);
+  void plane(int64_t z, const TileCodes& codes, const PlaneResults<Key>& all_results) override {
     const Span needed = Span{z, z + 1}.grown(geometry_.reach(kOuter), geometry_.size[kOuter]);
     // The last plane is reduced in step with the last pass, where that takes planes as they are.
     const int64_t in_step = sliding_.sources_are_planes() ? 1 : 0;
@@ -111,6 +111,7 @@ class AnyWindow final : public PenalizedPlanes<Key> {
     const Key* ahead = start_of_plane(std::min(needed.end, geometry_.size[kOuter] - 1));
     constexpr int64_t strip = kPixelsInFirstCache<Key>;
     // Copies: a store to bytes may change anything that lies behind a pointer.
+    const PlaneResults<Key> results = all_results;
     const int64_t size = layout_.interior_size();
     const int64_t stride = strides_[kInner];
     const uint8_t class_code = class_code_;
@@ -128,8 +129,7 @@ class AnyWindow final : public PenalizedPlanes<Key> {
         first_best_of_class<Key, Tap>(
             {background[0].from(block), background[1].from(block), background[2].from(block)},
             {foreground[0].from(block), foreground[1].from(block), foreground[2].from(block)},
-            interior_codes + block, class_code, centre_tap, penalized + block, winners + block,
-            streamed);
+            interior_codes + block, class_code, centre_tap, results, block);
       }
     }
     if (reduces) {

@@ -16,6 +16,7 @@
 #include "../tiling/class_codes-inl.h"
 #include "../vector/registers_avx512-inl.h"
 #include "candidates-inl.h"
+#include "penalized_planes-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -54,6 +55,24 @@ class ClassMask {
  private:
   __mmask64 mask_;
   __m512i ones_[kRegistersPerBlock<Key>];
+};
+
+// Where the blocks of a plane go; see PlaneResults.
+template <class Key>
+struct BlockResults {
+  Key* penalized;
+  uint8_t* winners;
+  bool streamed;
+  const uint8_t* gate;
+  const Key* own;
+
+  explicit BlockResults(const PlaneResults<Key>& plane)
+      : penalized(plane.penalized),
+        winners(static_cast<uint8_t*>(plane.winners)),
+        streamed(plane.streamed),
+        gate(plane.gate),
+        own(plane.own) {
+  }
 };
 
 // The best candidates so far for 64 pixels.
@@ -167,22 +186,32 @@ class BestOfBlock {
     }
     _mm512_storeu_si512(taps, taps_);
   }
-  // Stores the bits of the logits that the keys were made of. Where `invalid`, the winner is the
-  // centre. streamed: logits are written around the cache, and must be aligned.
+  // Stores the bits of the logits that the keys were made of, from index `block` of the plane on.
+  // Where `invalid`, the winner is the centre. Streamed logits must be aligned.
   SCNP_ALWAYS_INLINE void store_logits(const ClassMask<Key>& in_class, __mmask64 invalid,
-                                       uint8_t centre_tap, Key* logits, uint8_t* winners,
-                                       bool streamed = false) const {
+                                       uint8_t centre_tap, const BlockResults<Key>& results,
+                                       int64_t block) const {
+    const bool is_gated = results.gate != nullptr;
+    __mmask64 keeps = invalid;
+    if (is_gated) {
+      const __m512i open = _mm512_loadu_si512(results.gate + block);
+      keeps |= _mm512_testn_epi8_mask(open, open);
+    }
     const __m512i magnitude = Register::all(std::numeric_limits<Key>::max());
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
-      const __m512i bits = flipped(in_class.complemented(r, keys_[r]), magnitude);
-      Key* to = logits + r * kKeysPerRegister<Key>;
-      if (streamed) {
-        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bits);
+      const int64_t i = block + r * kKeysPerRegister<Key>;
+      __m512i bits = flipped(in_class.complemented(r, keys_[r]), magnitude);
+      if (is_gated) {
+        bits = Register::load_where(mask_of_register<Key>(keeps, r), results.own + i, bits);
+      }
+      if (results.streamed) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(results.penalized + i), bits);
       } else {
-        _mm512_storeu_si512(to, bits);
+        _mm512_storeu_si512(results.penalized + i, bits);
       }
     }
-    _mm512_storeu_si512(winners, _mm512_mask_mov_epi8(taps_, invalid, all_taps(centre_tap)));
+    _mm512_storeu_si512(results.winners + block,
+                        _mm512_mask_mov_epi8(taps_, keeps, all_taps(centre_tap)));
   }
 
   static __m512i complement(__m512i a) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "../tiling/tiles.h"
+#include "../vector/blend-inl.h"
 #include "candidates-inl.h"
 #if SCNP_AVX512
 #include "blocks_avx512-inl.h"
@@ -21,19 +22,6 @@
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
-
-// Returns `b` where the mask is all ones, `a` where it is zero. Written with bits, because
-// compilers turn the conditional expression into a branch around a store, which does not vectorise.
-template <class Lane>
-inline Lane blend(Lane a, Lane b, Lane mask) {
-  return static_cast<Lane>(a ^ ((a ^ b) & mask));
-}
-
-// Returns all ones or zero, as wide as the lanes that it selects.
-template <class Lane>
-inline Lane lane_mask(bool condition) {
-  return static_cast<Lane>(-static_cast<Lane>(condition));
-}
 
 template <class Key, class Tap, class Source>
 inline void replace_if_better(const Source& source, int64_t i, Key& best, Tap& tap) {

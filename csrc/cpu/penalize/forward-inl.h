@@ -15,6 +15,7 @@
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
 #include "../tiling/tiles.h"
+#include "own_logits-inl.h"
 #include "penalized_planes-inl.h"
 
 SCNP_TARGET_BEGIN
@@ -32,7 +33,8 @@ class TileForward {
         together_(std::min(channels_together(call.geometry, call.logits), tile.channels.length())),
         penalized_(scratch_.array<Key>(together_ * layout_.interior_size())),
         winner_size_(bytes_of(call.winner_type)),
-        winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)) {
+        winners_(scratch_.array<char>(together_ * layout_.interior_size() * winner_size_)),
+        own_{call.gate, call.logits, sizeof(Key), call.winner_type, call.geometry.centre_tap()} {
     planes_.reserve(together_);
     for (int64_t i = 0; i < together_; ++i) {
       planes_.push_back(
@@ -68,7 +70,7 @@ class TileForward {
       if (may_compute_in_place(channels, z)) {
         compute_in_place(channels.begin, z);
       } else {
-        compute_plane(channels, z);
+        compute_planes(channels, z);
         for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
           const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
           for (int64_t c = 0; c < channels.length(); ++c) {
@@ -91,16 +93,35 @@ class TileForward {
     return channels.length() == 1 && layout_.interior_rows.length() == 1 &&
            layout_.interior_size() == layout_.interior_columns.length() &&
            call_.penalized.axis[kInner] == 1 && call_.winners.axis[kInner] == 1 &&
-           (!streamed_ || planes_.front()->may_stream(row));
+           (!streamed_ || (planes_.front()->may_stream(row) && may_gate_in_place()));
+  }
+  // Streamed results cannot be changed afterwards: the gate is looked at before.
+  bool may_gate_in_place() const {
+    return !call_.gate.exists ||
+           (call_.gate.view.axis[kInner] == 1 && call_.logits.axis[kInner] == 1);
   }
   void compute_in_place(int64_t channel, int64_t z) {
     const int64_t y = layout_.interior_rows.begin;
-    planes_.front()->plane(z, codes_, penalized_at(channel, z, y), winners_at(channel, z, y),
-                           streamed_);
+    PlaneResults<Key> results{penalized_at(channel, z, y), winners_at(channel, z, y)};
+    results.streamed = streamed_;
+    if (streamed_ && call_.gate.exists) {
+      const int64_t x = layout_.interior_columns.begin;
+      results.gate = call_.gate.view.at(tile_.batch, 0, z, y, x);
+      results.own = logits_at(channel, z, y);
+      fetch_ahead(results.gate + call_.gate.view.axis[kOuter], layout_.interior_columns.length());
+    }
+    compute_plane(0, channel, z, results);
   }
-  void compute_plane(Span channels, int64_t z) {
+  void compute_planes(Span channels, int64_t z) {
     for (int64_t c = 0; c < channels.length(); ++c) {
-      planes_[c]->plane(z, codes_, penalized_ + c * layout_.interior_size(), winners_of(c), false);
+      compute_plane(c, channels.begin + c, z,
+                    {penalized_ + c * layout_.interior_size(), winners_of(c)});
+    }
+  }
+  void compute_plane(int64_t c, int64_t channel, int64_t z, const PlaneResults<Key>& results) {
+    planes_[c]->plane(z, codes_, results);
+    if (call_.gate.exists && results.gate == nullptr) {
+      keep_own_logits(own_, layout_, tile_.batch, channel, z, results.penalized, results.winners);
     }
   }
 
@@ -112,10 +133,8 @@ class TileForward {
     }
   }
   void keep_invalid_pixels(int64_t channel, int64_t z, int64_t y) {
-    const int64_t x = layout_.interior_columns.begin;
-    const auto* logits = reinterpret_cast<const Key*>(call_.logits.data) +
-                         call_.logits.offset(tile_.batch, channel, z, y, x);
-    const uint8_t* codes = codes_(z) + layout_.index(y, x);
+    const Key* logits = logits_at(channel, z, y);
+    const uint8_t* codes = codes_(z) + layout_.index(y, layout_.interior_columns.begin);
     Key* penalized = penalized_at(channel, z, y);
     for (int64_t i = 0; i < layout_.interior_columns.length(); ++i) {
       if (codes[i] == kInvalidPixel) {
@@ -124,6 +143,10 @@ class TileForward {
     }
   }
 
+  const Key* logits_at(int64_t channel, int64_t z, int64_t y) const {
+    return reinterpret_cast<const Key*>(call_.logits.data) +
+           call_.logits.offset(tile_.batch, channel, z, y, layout_.interior_columns.begin);
+  }
   Key* penalized_at(int64_t channel, int64_t z, int64_t y) const {
     return reinterpret_cast<Key*>(call_.penalized.data) +
            call_.penalized.offset(tile_.batch, channel, z, y, layout_.interior_columns.begin);
@@ -148,6 +171,7 @@ class TileForward {
   Key* penalized_;                                             // [together, interior], one plane
   const int64_t winner_size_;                                  // in bytes
   char* winners_;                                              // likewise
+  const OwnLogits own_;
 };
 
 template <class Key>

@@ -16,6 +16,19 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
+// Where a plane goes, flat: [interior rows] at the layout's pitch, in whole blocks.
+template <class Key>
+struct PlaneResults {
+  Key* penalized = nullptr;
+  void* winners = nullptr;  // of the type that choose_path() was given
+  // What follows is for may_stream() alone. Whether logits are written around the cache; and, where
+  // there is a gate, its row and that of the logits, both contiguous: where it is false a pixel
+  // keeps its own.
+  bool streamed = false;
+  const uint8_t* gate = nullptr;
+  const Key* own = nullptr;
+};
+
 // Key: the integer of the logits' width, in which their bits are read and written.
 template <class Key>
 class PenalizedPlanes {
@@ -28,12 +41,9 @@ class PenalizedPlanes {
   // Begins a channel. The logit of pixel (z, y, x) stands at the sum of index times stride.
   virtual void start(const Key* logits, const int64_t (&strides)[kAxes], uint8_t class_code) = 0;
 
-  // Writes plane z of the tile, flat: [interior rows] at the layout's pitch. Planes come in
-  // ascending order. codes: read as far as the windows of plane z reach. winners: of the type that
-  // choose_path() was given. streamed: the logits are written around the cache; only if
-  // may_stream().
-  virtual void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners,
-                     bool streamed) = 0;
+  // Writes plane z of the tile. Planes come in ascending order. codes: read as far as the windows
+  // of plane z reach.
+  virtual void plane(int64_t z, const TileCodes& codes, const PlaneResults<Key>& results) = 0;
 
   // Whether it prefetches the codes of the next plane while it works on one; codes should then be
   // read plane by plane.

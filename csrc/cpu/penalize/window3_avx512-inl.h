@@ -55,9 +55,7 @@ class Window3 final : public PenalizedPlanes<Key> {
     next_ = first_plane_;
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
-             bool streamed) override {
-    auto* winners = static_cast<uint8_t*>(winners_of_plane);
+  void plane(int64_t z, const TileCodes& codes, const PlaneResults<Key>& results) override {
     for (; next_ <= z; ++next_) {
       reduce(codes, Keep{planes_.plane(next_ % 2)});
     }
@@ -68,9 +66,7 @@ class Window3 final : public PenalizedPlanes<Key> {
                   interior_codes,
                   logits_.class_code(),
                   static_cast<uint8_t>(geometry_.centre_tap()),
-                  streamed,
-                  penalized,
-                  winners};
+                  BlockResults<Key>(results)};
     if (next_ == geometry_.size[kOuter]) {
       for (int64_t block = 0; block < layout_.interior_size(); block += kBlock) {
         choose(block);
@@ -107,9 +103,7 @@ class Window3 final : public PenalizedPlanes<Key> {
     const uint8_t* interior_codes;
     uint8_t class_code;
     uint8_t centre_tap;
-    bool streamed;
-    Key* penalized;
-    uint8_t* winners;
+    BlockResults<Key> results;
 
     SCNP_ALWAYS_INLINE ClassMask<Key> class_mask(int64_t block) const {
       return {interior_codes + block, class_code};
@@ -122,7 +116,7 @@ class Window3 final : public PenalizedPlanes<Key> {
     SCNP_ALWAYS_INLINE void write(int64_t block, const ClassMask<Key>& in_class,
                                   const Best& best) const {
       best.store_logits(in_class, pixels_with(interior_codes + block, kInvalidPixel), centre_tap,
-                        penalized + block, winners + block, streamed);
+                        results, block);
     }
     SCNP_ALWAYS_INLINE void operator()(int64_t block) const {
       const ClassMask<Key> in_class = class_mask(block);

@@ -142,9 +142,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
     }
   }
 
-  void plane(int64_t z, const TileCodes& codes, Key* penalized, void* winners_of_plane,
-             bool streamed) override {
-    auto* winners = static_cast<uint8_t*>(winners_of_plane);
+  void plane(int64_t z, const TileCodes& codes, const PlaneResults<Key>& results) override {
     const int64_t rows = geometry_.size[kOuter];
     // Spans begin with rows of the image, and end up to two rows behind it.
     for (; next_ <= std::min(z + reach_, rows + 1); ++next_) {
@@ -154,7 +152,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
         close_span();
       }
     }
-    choose(z, codes(z) + layout_.centre(), penalized, winners, streamed);
+    choose(z, codes(z) + layout_.centre(), BlockResults<Key>(results));
   }
   bool prefetches_codes() const override {
     return true;
@@ -230,8 +228,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
     }
   }
 
-  void choose(int64_t z, const uint8_t* interior_codes, Key* penalized, uint8_t* winners,
-              bool streamed) const {
+  void choose(int64_t z, const uint8_t* interior_codes, const BlockResults<Key> results) const {
     Source background[spans_of_window(kLargest)];
     Source foreground[spans_of_window(kLargest)];
     const int64_t window = 2 * reach_ + 1;
@@ -256,7 +253,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
         best.replace_if_better(background[k].from(block), foreground[k].from(block), in_class);
       }
       best.store_logits(in_class, pixels_with(interior_codes + block, kInvalidPixel), centre_tap,
-                        penalized + block, winners + block, streamed);
+                        results, block);
     }
   }
 

@@ -9,6 +9,7 @@
 #include "../dice_ce/arithmetic-inl.h"
 #include "../kernels.h"
 #include "../memory/strided_rows-inl.h"
+#include "../penalize/keep_own_logits-inl.h"
 #include "../tiling/read_class_codes-inl.h"
 #include "../vector/half_floats-inl.h"
 #include "../vector/half_rows-inl.h"

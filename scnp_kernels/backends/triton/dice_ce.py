@@ -32,11 +32,13 @@ from .kernels.dice_ce_backward_pixels import dice_ce_backward_common, dice_ce_ba
 from .kernels.dice_ce_forward_march import dice_ce_forward_march
 from .kernels.dice_ce_forward_pixels import dice_ce_forward_pixels
 from .launching import (
+    GateView,
     TargetView,
     any_window_geometry,
     any_window_options,
     march_options,
     on_device_of,
+    view_gate,
     view_target,
 )
 from .operators import forward_into
@@ -46,6 +48,7 @@ def dice_ce_forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
     wanted: Wanted,
@@ -66,12 +69,15 @@ def dice_ce_forward(
     if not of_penalized and not of_plain:
         return statistics, winners
     view = view_target(target, mask, reading, logits)
+    gate_view = view_gate(gate, logits)
     march = _statistics_march(logits, kernel_size, of_penalized, of_plain)
     if march is not None:
-        partials = _forward_march(march, winners, logits, view, kernel_size, softmax, of_plain)
+        partials = _forward_march(
+            march, winners, logits, view, gate_view, kernel_size, softmax, of_plain
+        )
     else:
         if of_penalized:
-            forward_into(None, winners, logits, view, kernel_size)
+            forward_into(None, winners, logits, view, gate_view, kernel_size)
         partials = _forward_pixels(
             logits, view, winners, kernel_size, softmax, of_penalized, of_plain
         )
@@ -133,6 +139,7 @@ def _forward_march(
     winners: Tensor,
     logits: Tensor,
     view: TargetView,
+    gate: GateView,
     kernel_size: Sequence[int],
     softmax: bool,
     of_plain: bool,
@@ -145,11 +152,13 @@ def _forward_march(
     shape = (1 + of_plain, STATISTICS, images, channels, programs)
     partials = logits.new_empty(shape, dtype=_wide(logits))
     logits_strides, winners_strides = strides_of_image(logits), strides_of_image(winners)
-    tensors = (logits_strides, view.target_strides, view.mask_strides, winners_strides)
+    maps = (view.target_strides, view.mask_strides, gate.image_strides)
+    tensors = (logits_strides, *maps, winners_strides)
     with on_device_of(logits):
         dice_ce_forward_march[(march.programs,)](
             logits,
             *view.pointers,
+            gate.pointer,
             winners,
             partials,
             images,
@@ -158,9 +167,11 @@ def _forward_march(
             march.planes,
             *logits_strides,
             *view.strides,
+            *gate.strides,
             *winners_strides,
             *view.labels,
             **view.options,
+            **gate.options,
             SOFTMAX=softmax,
             OF_UNPENALIZED=of_plain,
             CHANNELS=march.channels,

@@ -64,6 +64,28 @@ def view_target(
     )
 
 
+class GateView(NamedTuple):
+    """A gate, as the kernels that penalize take it, behind the target and the mask."""
+
+    pointer: Tensor
+    image_strides: Strides
+    options: dict[str, bool]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Return the strides in the order of the kernels' parameters; it has no channels."""
+        return (self.image_strides.batch, *self.image_strides[2:])
+
+
+def view_gate(gate: Tensor | None, unread: Tensor) -> GateView:
+    """Return what kernels need of a gate; ``unread`` stands for one that is not there."""
+    return GateView(
+        pointer=unread if gate is None else as_bytes(gate),
+        image_strides=NO_STRIDES if gate is None else strides_of_map(gate),
+        options={"HAS_GATE": gate is not None},
+    )
+
+
 def as_bytes(tensor: Tensor) -> Tensor:
     """View a bool tensor as bytes, since kernels ask only whether they are zero."""
     return tensor.view(torch.uint8)

@@ -26,12 +26,14 @@ from .kernels.gather import gather as gather_kernel
 from .kernels.scatter_any_window import scatter_any_window
 from .kernels.scatter_march import scatter_march
 from .launching import (
+    GateView,
     TargetView,
     any_window_geometry,
     any_window_grid,
     any_window_options,
     march_options,
     on_device_of,
+    view_gate,
     view_target,
 )
 
@@ -40,6 +42,7 @@ def forward(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
+    gate: Tensor | None,
     kernel_size: Sequence[int],
     reading: Reading,
 ) -> tuple[Tensor, Tensor]:
@@ -55,7 +58,7 @@ def forward(
     if reading.validate:
         check_values(logits, target, mask, reading)
     view = view_target(target, mask, reading, winners)
-    forward_into(penalized, winners, logits, view, kernel_size)
+    forward_into(penalized, winners, logits, view, view_gate(gate, winners), kernel_size)
     return penalized, winners
 
 
@@ -64,6 +67,7 @@ def forward_into(
     winners: Tensor,
     logits: Tensor,
     view: TargetView,
+    gate: GateView,
     kernel_size: Sequence[int],
 ) -> None:
     """Run :func:`forward` into tensors of the same strides, or into the winners' alone."""
@@ -72,15 +76,17 @@ def forward_into(
     window = three_axes(kernel_size, 1)
     logits_strides = strides_of_image(logits)
     result_strides = strides_of_image(winners)
-    tensors = (logits_strides, view.target_strides, view.mask_strides, result_strides)
+    maps = (view.target_strides, view.mask_strides, gate.image_strides)
+    tensors = (logits_strides, *maps, result_strides)
     pointers = (
         logits,
         *view.pointers,
+        gate.pointer,
         winners if penalized is None else penalized,
         winners,
     )
-    strides = (*logits_strides, *view.strides, *result_strides)
-    options = {**view.options, "WINNERS_ONLY": penalized is None}
+    strides = (*logits_strides, *view.strides, *gate.strides, *result_strides)
+    options = {**view.options, **gate.options, "WINNERS_ONLY": penalized is None}
     with on_device_of(logits):
         if not launch_table.can_march(window):
             forward_any_window[any_window_grid(logits.numel())](

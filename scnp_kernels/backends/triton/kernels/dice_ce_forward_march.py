@@ -80,6 +80,7 @@ def add_terms_of_pixel(
         "logits_batch", "logits_channel", "logits_outer", "logits_middle",
         "target_batch", "target_channel", "target_outer", "target_middle",
         "mask_batch", "mask_outer", "mask_middle",
+        "gate_batch", "gate_outer", "gate_middle",
         "winners_batch", "winners_channel", "winners_outer", "winners_middle",
         "first_class", "ignore_index",
     ]
@@ -88,6 +89,7 @@ def dice_ce_forward_march(
     logits,  # [CHANNELS, outer, middle, inner] of every image, by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
+    gate,  # likewise, HAS_GATE: 0 where a pixel keeps its own logit
     winners,  # out
     partials,  # out: [terms, STATISTICS, B, CHANNELS, programs], the penalized term first
     images,
@@ -110,6 +112,10 @@ def dice_ce_forward_march(
     mask_outer,
     mask_middle,
     mask_inner,
+    gate_batch,
+    gate_outer,
+    gate_middle,
+    gate_inner,
     winners_batch,
     winners_channel,
     winners_outer,
@@ -120,6 +126,7 @@ def dice_ce_forward_march(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    HAS_GATE: tl.constexpr,
     SOFTMAX: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
     WINDOW_OUTER: tl.constexpr,
@@ -148,10 +155,12 @@ def dice_ce_forward_march(
     logits_strides = (logits_batch, logits_channel, logits_outer, logits_middle, logits_inner)
     target_strides = (target_batch, target_channel, target_outer, target_middle, target_inner)
     mask_strides = (mask_batch, 0, mask_outer, mask_middle, mask_inner)
+    gate_strides = (gate_batch, 0, gate_outer, gate_middle, gate_inner)
     winners_strides = (winners_batch, winners_channel, winners_outer, winners_middle, winners_inner)
     logits = image_view(logits, logits_strides, tile, start, WIDE_OFFSETS)
     target = image_view(target, target_strides, tile, start, WIDE_OFFSETS)
     mask = image_view(mask, mask_strides, tile, start, WIDE_OFFSETS)
+    gate = image_view(gate, gate_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
     winners = image_view(winners, winners_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
     winners = with_lanes_of(winners, logits, ONE_LAYOUT)
 
@@ -174,23 +183,32 @@ def dice_ce_forward_march(
         # The windows around the plane half a window back are complete.
         rows = tl.where(plane - HALF_OUTER >= tile.first, middle, 0)
         winners_row = winners
+        gate_row = gate
         logits_row = planes_back(logits, HALF_OUTER)
         for result in tl.static_range(STRIP):
             here = (tile.row + result < rows) & (tile.column < inner)
             valid = here
             if HAS_IGNORE_INDEX or HAS_MASK:
                 valid = here & ((windows[2 * result * CHANNELS + 1] & VALID_FLAG) != 0)
+            penalizes = valid
+            if HAS_GATE:
+                penalizes &= tl.load(pixels(gate_row, 0, 0), mask=here, other=0) != 0
             penalized = ()
             foregrounds = ()
             for c in tl.static_range(CHANNELS):
                 word = windows[2 * (result * CHANNELS + c) + 1]
                 foreground = (word & FOREGROUND_FLAG) != 0
                 logit = logit_of_key(windows[2 * (result * CHANNELS + c)], foreground, DTYPE)
+                if HAS_GATE:
+                    # Where the gate is 0, a pixel counts with its own logit.
+                    keeps = valid & (penalizes == 0)
+                    own = tl.load(pixels(logits_row, c, 0), mask=keeps, other=0)
+                    logit = tl.where(penalizes, logit, own)
                 penalized = penalized + (widened(logit),)
                 foregrounds = foregrounds + (foreground,)
                 tap = word & FOREGROUND_TAP
-                if HAS_IGNORE_INDEX or HAS_MASK:
-                    tap = tl.where(valid, tap, WINDOW_OUTER * PLANE_TAPS // 2)
+                if HAS_IGNORE_INDEX or HAS_MASK or HAS_GATE:
+                    tap = tl.where(penalizes, tap, WINDOW_OUTER * PLANE_TAPS // 2)
                 tl.store(
                     pixels(winners_row, c, 0),
                     tap.to(winners.pointer.dtype.element_ty),
@@ -210,10 +228,12 @@ def dice_ce_forward_march(
                 counted = counted + (counts[c] + (foregrounds[c] & valid).to(tl.int32),)
             counts = counted + (counts[CHANNELS] + valid.to(tl.int32),)
             winners_row = next_row(winners_row)
+            gate_row = next_row(gate_row)
             logits_row = next_row(logits_row)
         logits = next_plane(logits)
         target = next_plane(target)
         mask = next_plane(mask)
+        gate = next_plane(gate)
         winners = next_plane(winners)
 
     field = offset(images * CHANNELS, programs)

@@ -21,6 +21,7 @@ from .device.targets import is_foreground, load_target
         "logits_batch", "logits_channel", "logits_outer", "logits_middle",
         "target_batch", "target_channel", "target_outer", "target_middle",
         "mask_batch", "mask_outer", "mask_middle",
+        "gate_batch", "gate_outer", "gate_middle",
         "result_batch", "result_channel", "result_outer", "result_middle",
         "first_class", "ignore_index",
     ]
@@ -29,6 +30,7 @@ def forward_any_window(
     logits,  # [B, channels, outer, middle, inner], by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
+    gate,  # likewise, HAS_GATE: 0 where a pixel keeps its own logit
     penalized,  # out, with the strides of the winners
     winners,  # out
     count,  # pixels of the whole tensor
@@ -56,6 +58,10 @@ def forward_any_window(
     mask_outer,
     mask_middle,
     mask_inner,
+    gate_batch,
+    gate_outer,
+    gate_middle,
+    gate_inner,
     result_batch,
     result_channel,
     result_outer,
@@ -66,6 +72,7 @@ def forward_any_window(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    HAS_GATE: tl.constexpr,
     WINNERS_ONLY: tl.constexpr,  # penalized is never written
     LANES: tl.constexpr,
     WIDE_OFFSETS: tl.constexpr,
@@ -78,6 +85,7 @@ def forward_any_window(
     logits_strides = (logits_batch, logits_channel, logits_outer, logits_middle, logits_inner)
     target_strides = (target_batch, target_channel, target_outer, target_middle, target_inner)
     mask_strides = (mask_batch, 0, mask_outer, mask_middle, mask_inner)
+    gate_strides = (gate_batch, 0, gate_outer, gate_middle, gate_inner)
     result_strides = (result_batch, result_channel, result_outer, result_middle, result_inner)
     label = first_class + channel
     value, valid = load_target(
@@ -88,6 +96,10 @@ def forward_any_window(
         HAS_IGNORE_INDEX,
         HAS_MASK,
     )
+    penalizes = valid
+    if HAS_GATE:
+        gate_at = offset_in_tensor(pixel, gate_strides)
+        penalizes = valid & (tl.load(gate + gate_at, mask=here, other=0) != 0)
     foreground = is_foreground(value, label, TARGET_IS_MASKS)
     own = tl.load(logits + offset_in_tensor(pixel, logits_strides), mask=here, other=0)
     no_key = no_candidate(LANES, DTYPE)
@@ -95,7 +107,7 @@ def forward_any_window(
     winner = tl.zeros([LANES], tl.int32)
     for step_outer in range(-reach_outer, reach_outer + 1):
         z = plane + step_outer
-        plane_inside = valid & (z >= 0) & (z < outer)
+        plane_inside = penalizes & (z >= 0) & (z < outer)
         for step_middle in range(-reach_middle, reach_middle + 1):
             y = row + step_middle
             row_inside = plane_inside & (y >= 0) & (y < middle)
@@ -118,9 +130,9 @@ def forward_any_window(
                 key = tl.where(usable & same_class, ordered_key(logit, foreground), no_key)
                 tap = (step_outer * window_middle + step_middle) * window_inner + step_inner
                 best, winner = first_best(best, winner, key, tap)
-    # An invalid pixel has seen no neighbour: its winner is still its own tap.
+    # A pixel that is not penalized has seen no neighbour: its winner is still its own tap.
     result_at = offset_in_tensor(pixel, result_strides)
     if not WINNERS_ONLY:
-        logit = tl.where(valid, logit_of_key(best, foreground, DTYPE), own)
+        logit = tl.where(penalizes, logit_of_key(best, foreground, DTYPE), own)
         tl.store(penalized + result_at, logit, mask=here)
     tl.store(winners + result_at, (winner + centre).to(winners.dtype.element_ty), mask=here)

@@ -32,6 +32,7 @@ from .device.windows import (
         "logits_batch", "logits_channel", "logits_outer", "logits_middle",
         "target_batch", "target_channel", "target_outer", "target_middle",
         "mask_batch", "mask_outer", "mask_middle",
+        "gate_batch", "gate_outer", "gate_middle",
         "result_batch", "result_channel", "result_outer", "result_middle",
         "first_class", "ignore_index",
     ]
@@ -40,6 +41,7 @@ def forward_march(
     logits,  # [channels, outer, middle, inner] of every image, by the strides below
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
+    gate,  # likewise, HAS_GATE: 0 where a pixel keeps its own logit
     penalized,  # out, with the strides of the winners
     winners,  # out
     channels,
@@ -61,6 +63,10 @@ def forward_march(
     mask_outer,
     mask_middle,
     mask_inner,
+    gate_batch,
+    gate_outer,
+    gate_middle,
+    gate_inner,
     result_batch,
     result_channel,
     result_outer,
@@ -71,6 +77,7 @@ def forward_march(
     TARGET_IS_MASKS: tl.constexpr,
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
+    HAS_GATE: tl.constexpr,
     WINNERS_ONLY: tl.constexpr,  # penalized is never written
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
@@ -97,10 +104,12 @@ def forward_march(
     logits_strides = (logits_batch, logits_channel, logits_outer, logits_middle, logits_inner)
     target_strides = (target_batch, target_channel, target_outer, target_middle, target_inner)
     mask_strides = (mask_batch, 0, mask_outer, mask_middle, mask_inner)
+    gate_strides = (gate_batch, 0, gate_outer, gate_middle, gate_inner)
     result_strides = (result_batch, result_channel, result_outer, result_middle, result_inner)
     logits = image_view(logits, logits_strides, tile, start, WIDE_OFFSETS)
     target = image_view(target, target_strides, tile, start, WIDE_OFFSETS)
     mask = image_view(mask, mask_strides, tile, start, WIDE_OFFSETS)
+    gate = image_view(gate, gate_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
     penalized = image_view(penalized, result_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
     penalized = with_lanes_of(penalized, logits, RESULT_LIKE_LOGITS)
     winners = image_view(winners, result_strides, tile, start - HALF_OUTER, WIDE_OFFSETS)
@@ -123,6 +132,7 @@ def forward_march(
 
         # The windows around the plane half a window back are complete.
         logits_row = planes_back(logits, HALF_OUTER)
+        gate_row = gate
         penalized_row = penalized
         winners_row = winners
         for result in tl.static_range(STRIP):
@@ -131,19 +141,22 @@ def forward_march(
                 word = windows[2 * (result * CHANNELS + c) + 1]
                 tap = word & FOREGROUND_TAP
                 foreground = (word & FOREGROUND_FLAG) != 0
-                valid = (word & VALID_FLAG) != 0
+                penalizes = (word & VALID_FLAG) != 0
                 rows = tl.where(
                     (plane - HALF_OUTER >= tile.first) & (tile.channel + c < channels), middle, 0
                 )
                 write = (tile.row + result < rows) & (tile.column < inner)
-                if HAS_IGNORE_INDEX or HAS_MASK:
-                    tap = tl.where(valid, tap, WINDOW_OUTER * PLANE_TAPS // 2)
+                if HAS_GATE:
+                    penalizes &= tl.load(pixels(gate_row, 0, 0), mask=write, other=0) != 0
+                if HAS_IGNORE_INDEX or HAS_MASK or HAS_GATE:
+                    tap = tl.where(penalizes, tap, WINDOW_OUTER * PLANE_TAPS // 2)
                 if not WINNERS_ONLY:
                     logit = logit_of_key(key, foreground, DTYPE)
-                    if HAS_IGNORE_INDEX or HAS_MASK:
-                        # An invalid pixel keeps its logit, which the march does not carry along.
-                        own = tl.load(pixels(logits_row, c, 0), mask=write & (valid == 0), other=0)
-                        logit = tl.where(valid, logit, own)
+                    if HAS_IGNORE_INDEX or HAS_MASK or HAS_GATE:
+                        # Pixels that keep their logit read it: the march does not carry it along.
+                        keeps = write & (penalizes == 0)
+                        own = tl.load(pixels(logits_row, c, 0), mask=keeps, other=0)
+                        logit = tl.where(penalizes, logit, own)
                     tl.store(pixels(penalized_row, c, 0), logit, mask=write)
                 tl.store(
                     pixels(winners_row, c, 0),
@@ -151,10 +164,12 @@ def forward_march(
                     mask=write,
                 )
             logits_row = next_row(logits_row)
+            gate_row = next_row(gate_row)
             penalized_row = next_row(penalized_row)
             winners_row = next_row(winners_row)
         logits = next_plane(logits)
         target = next_plane(target)
         mask = next_plane(mask)
+        gate = next_plane(gate)
         penalized = next_plane(penalized)
         winners = next_plane(winners)
