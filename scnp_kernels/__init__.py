@@ -12,12 +12,20 @@ from . import reference
 from ._version import __version__
 from .backends.registry import backends
 from .functional import scnp
-from .losses import SCNPDiceCELoss, SCNPTverskyLoss, scnp_dice_ce_loss, scnp_tversky_loss
+from .losses import (
+    SCNPDiceCELoss,
+    SCNPFocalLoss,
+    SCNPTverskyLoss,
+    scnp_dice_ce_loss,
+    scnp_focal_loss,
+    scnp_tversky_loss,
+)
 from .modules import SCNP, SCNPLoss
 
 __all__ = [
     "SCNP",
     "SCNPDiceCELoss",
+    "SCNPFocalLoss",
     "SCNPLoss",
     "SCNPTverskyLoss",
     "__version__",
@@ -25,5 +33,6 @@ __all__ = [
     "reference",
     "scnp",
     "scnp_dice_ce_loss",
+    "scnp_focal_loss",
     "scnp_tversky_loss",
 ]

@@ -30,6 +30,7 @@ from .rules.arguments import (
 from .rules.dice_ce import Wanted, unstack_statistics
 from .rules.loss_options import (
     DiceCEOptions,
+    FocalOptions,
     LossOptions,
     Options,
     TverskyOptions,
@@ -45,12 +46,13 @@ from .sharding import dtensor
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .rules.loss_options import DiceCEKeywords, TverskyKeywords
+    from .rules.loss_options import DiceCEKeywords, FocalKeywords, TverskyKeywords
 
 # The parts of a loss, detached scalars by name: "scnp_ce", "plain_dice" and the like. A dict, since
 # loggers take dicts, and since a part that is not computed is then absent, where a field of a
 # tuple would need a number that looks like a loss, or a None that vmap refuses.
 LossTerms = dict[str, Tensor]
+Alpha = float | Tensor | Sequence[float] | None
 Entrance = TypeVar("Entrance", bound=Callable[..., Any])
 
 
@@ -281,6 +283,107 @@ def scnp_tversky_loss(
     return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
 
 
+@overload
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[False] = False,
+    **options: Unpack[FocalKeywords],
+) -> Tensor: ...
+@overload
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[True],
+    **options: Unpack[FocalKeywords],
+) -> tuple[Tensor, LossTerms]: ...
+@_shows(FocalOptions)
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: bool = False,
+    **options: Unpack[FocalKeywords],
+) -> Tensor | tuple[Tensor, LossTerms]:
+    """Return the focal loss (Lin et al., 2017) on SCNP logits, with or without Dice, a scalar.
+
+        focal = mean over pixels and classes of a * (1 - p)^gamma * cross entropy
+        L(z)  = focal_weight * focal(z) + dice_weight * (1 - dice(z))
+        loss  = scnp_weight * L(scnp(logits)) + plain_weight * L(logits)
+
+    p is the probability of what the target says. For the same options ``focal`` equals MONAI's
+    ``FocalLoss`` (``use_softmax`` is ``activation="softmax"``, ``weight`` is ``class_weights``, and
+    these and ``alpha`` have a number for the background too), and L its ``DiceFocalLoss`` with
+    sigmoid: with softmax, MONAI takes Dice of softmax, but focal of sigmoid. Two things differ.
+    Where MONAI ignores pixels it divides by their number, not by that times the classes; and
+    without the background it takes softmax over the other classes, where here the background's
+    pixels are left out of the sum: ``scnp_focal_loss(logits[:, 1:], one_hot_target[:, 1:])`` is the
+    former. It costs about what :func:`scnp_dice_ce_loss` costs, which says more of it.
+
+    Args:
+        logits: ``[B, C, *spatial]``, as in :func:`scnp_dice_ce_loss`.
+        target: A label map, or masks of the shape of ``logits``, likewise.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
+        gamma: How much easy pixels count for less; finite and not negative. 0 is cross entropy.
+        alpha: The factor a. A number in [0, 1]: with softmax alpha for all classes but the class 0,
+            which has ``1 - alpha``; with sigmoid alpha where a pixel belongs to a class, and
+            ``1 - alpha`` where not. ``[C]`` numbers, one for the pixels of each class; with sigmoid
+            1 where a pixel does not belong to it. None: 1.
+        focal_weight: Weight of the focal loss. It and ``dice_weight`` are not both 0.
+        dice_weight: Weight of ``1 - Dice``.
+        class_weights: ``[C]``, which weigh the focal loss of each class.
+        mask: Bool, False where pixels are invalid.
+        gate: Bool, False where pixels keep their own logit.
+        return_terms: Return the parts too: ``"scnp_focal"``, ``"scnp_dice"``, ``"plain_focal"``,
+            ``"plain_dice"``, those that are computed.
+        **options: The other options of :func:`scnp_dice_ce_loss`, with the same meaning;
+            ``include_background`` is about both parts.
+
+    Returns:
+        What :func:`scnp_dice_ce_loss` returns.
+
+    Raises:
+        TypeError: An argument has a type or dtype that it does not take.
+        ValueError: An argument has a shape or value that it does not take.
+        RuntimeError: A backend asked for by name cannot run here.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> scnp_focal_loss(logits, target, gamma=2.0, dice_weight=1.0).backward()
+    """
+    number, of_classes = _split_alpha(alpha)
+    checked = _checked(FocalOptions(kernel_size=kernel_size, alpha=number, **options))
+    return _loss(
+        logits, target, mask, gate, checked, class_weights, of_classes, return_terms=return_terms
+    )
+
+
+def _split_alpha(alpha: Alpha) -> tuple[float | None, Tensor | None]:
+    """Return alpha as a number, or as numbers ``[C]``, and None for the other."""
+    if isinstance(alpha, (Tensor, Sequence)) and not isinstance(alpha, str):
+        return None, as_class_weights(alpha, "alpha")
+    return alpha, None
+
+
 def _checked(options: Options) -> Options:
     check_backend(options.backend)
     return check_options(options)
@@ -293,6 +396,7 @@ def _loss(
     gate: Tensor | None,
     options: LossOptions,
     class_weights: Tensor | Sequence[float] | None,
+    alpha: Tensor | None = None,
     *,
     scnp_weight: Weight | None = None,
     plain_weight: Weight | None = None,
@@ -314,8 +418,10 @@ def _loss(
     )
     check_channels(options, logits.shape[1])
     weights = check_class_weights(class_weights, logits)
-    if on_mesh and weights is not None:
-        weights = dtensor.gathered(weights)
+    alpha = check_class_weights(alpha, logits, "alpha")
+    if on_mesh:
+        weights = None if weights is None else dtensor.gathered(weights)
+        alpha = None if alpha is None else dtensor.gathered(alpha)
 
     softmax = options.activation == "softmax"
     per_channel = differs_by_channel(arguments)
@@ -331,13 +437,14 @@ def _loss(
         softmax,
         is_computed(term_weights["scnp_weight"]),
         is_computed(term_weights["plain_weight"]),
+        options.exponent,
     )
     statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
     statistics = statistics_of(arguments, wanted, options.backend)
     if per_channel:
         statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
     circumstances = Circumstances(
-        weights, None, softmax and not arguments.reading.target_is_masks, over_ranks
+        weights, alpha, softmax and not arguments.reading.target_is_masks, over_ranks
     )
 
     def as_result(value: Tensor) -> Tensor:
@@ -366,15 +473,20 @@ class _FusedLoss(nn.Module):
 
     options: LossOptions
     class_weights: Tensor | None
+    alpha: Tensor | None  # [C], of focal
 
     def __init__(
-        self, options: LossOptions, class_weights: Tensor | Sequence[float] | None
+        self,
+        options: LossOptions,
+        class_weights: Tensor | Sequence[float] | None,
+        alpha: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.options = _checked(options)
-        # A buffer follows the module to its device; this one is no part of the state.
+        # A buffer follows the module to its device; these are no part of the state.
         weights = None if class_weights is None else as_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("alpha", alpha, persistent=False)
 
     def forward(
         self,
@@ -405,6 +517,7 @@ class _FusedLoss(nn.Module):
             gate,
             self.options,
             self.class_weights,
+            self.alpha,
             scnp_weight=scnp_weight,
             plain_weight=plain_weight,
             return_terms=return_terms,
@@ -471,3 +584,32 @@ class SCNPTverskyLoss(_FusedLoss):
         **options: Unpack[TverskyKeywords],
     ) -> None:
         super().__init__(TverskyOptions(kernel_size=kernel_size, **options), class_weights)
+
+
+class SCNPFocalLoss(_FusedLoss):
+    """:func:`scnp_focal_loss` as a module, with the same arguments.
+
+    ``options`` holds them, frozen, as those of :class:`SCNPDiceCELoss`.
+
+    Example:
+        >>> import torch
+        >>> criterion = SCNPFocalLoss(kernel_size=3, gamma=2.0, alpha=0.75, dice_weight=1.0)
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> criterion(logits, target).backward()
+    """
+
+    options: FocalOptions
+
+    @_shows(FocalOptions)
+    def __init__(
+        self,
+        kernel_size: KernelSize = 3,
+        *,
+        alpha: Alpha = None,
+        class_weights: Tensor | Sequence[float] | None = None,
+        **options: Unpack[FocalKeywords],
+    ) -> None:
+        number, of_classes = _split_alpha(alpha)
+        checked = FocalOptions(kernel_size=kernel_size, alpha=number, **options)
+        super().__init__(checked, class_weights, of_classes)

@@ -13,10 +13,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from scnp_kernels import (
     SCNPDiceCELoss,
+    SCNPFocalLoss,
     SCNPLoss,
     SCNPTverskyLoss,
     scnp,
     scnp_dice_ce_loss,
+    scnp_focal_loss,
     scnp_tversky_loss,
 )
 from tests.generators import seeded
@@ -24,6 +26,7 @@ from tests.generators import seeded
 LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module], tuple[str, str]]] = {
     "dice_ce": (scnp_dice_ce_loss, SCNPDiceCELoss, ("ce", "dice")),
     "tversky": (scnp_tversky_loss, SCNPTverskyLoss, ("ce", "tversky")),
+    "focal": (scnp_focal_loss, SCNPFocalLoss, ("focal", "dice")),
 }
 of_every_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -120,6 +123,7 @@ def test_terms_of_any_loss() -> None:
 MODULES: dict[str, Callable[..., nn.Module]] = {
     "dice_ce": SCNPDiceCELoss,
     "tversky": SCNPTverskyLoss,
+    "focal": SCNPFocalLoss,
     "any": lambda **options: SCNPLoss(nn.CrossEntropyLoss(), **options),
 }
 of_every_module = pytest.mark.parametrize("name", MODULES)
@@ -167,7 +171,12 @@ def test_a_weight_gets_its_gradient(name: str) -> None:
     weight = torch.tensor(0.25, dtype=torch.float64, requires_grad=True)
     loss, terms = MODULES[name]()(logits, labels, plain_weight=weight, return_terms=True)
     (gradient,) = torch.autograd.grad(loss, weight, create_graph=True)
-    part = {"dice_ce": ("plain_ce", "plain_dice"), "tversky": ("plain_tversky",), "any": ("plain",)}
+    part = {
+        "dice_ce": ("plain_ce", "plain_dice"),
+        "tversky": ("plain_tversky",),
+        "focal": ("plain_focal",),
+        "any": ("plain",),
+    }
     torch.testing.assert_close(gradient.data, torch.stack([terms[key] for key in part[name]]).sum())
     # And the gradient of the gradient is the plain loss's.
     expected = MODULES[name](scnp_weight=0, plain_weight=1)(logits, labels)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scnp_kernels import (
     SCNPDiceCELoss,
+    SCNPFocalLoss,
     SCNPTverskyLoss,
     scnp,
     scnp_dice_ce_loss,
@@ -204,7 +205,7 @@ def test_errors_of_both_entrances(
         SCNPTverskyLoss(**options)
 
 
-@pytest.mark.parametrize("module", [SCNPDiceCELoss, SCNPTverskyLoss])
+@pytest.mark.parametrize("module", [SCNPDiceCELoss, SCNPTverskyLoss, SCNPFocalLoss])
 def test_signatures_show_every_option(module: Any) -> None:
     """They arrive as ``**options``; who asks for help sees names and defaults."""
     shown = inspect.signature(module).parameters

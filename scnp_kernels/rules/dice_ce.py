@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import focal
 from .target import Reading, foreground_pixels, valid_pixels
 from .window import winner_dtype
 
@@ -22,7 +23,8 @@ class Statistics(NamedTuple):
     """Sums over the valid pixels of every image and class; p is the probability, y the mask.
 
     Cross entropy is ``-log p`` with softmax, where only foreground pixels have one. With sigmoid
-    it is ``softplus(-logit)`` where ``y = 1``, and ``softplus(logit)`` where ``y = 0``.
+    it is ``softplus(-logit)`` where ``y = 1``, and ``softplus(logit)`` where ``y = 0``. The focal
+    loss's gamma modulates it (:mod:`.focal`).
     """
 
     intersection: Tensor  # [B, C]: sum of p * y
@@ -42,6 +44,7 @@ class Wanted(NamedTuple):
     softmax: bool  # probabilities by softmax over the channels; otherwise by sigmoid
     of_penalized: bool  # statistics of the penalized logits
     of_plain: bool  # statistics of the plain logits
+    gamma: float = 0.0  # of the focal loss, which modulates cross entropy; 0 leaves it as it is
 
 
 def statistics_dtype(logits: Tensor) -> torch.dtype:
@@ -80,14 +83,20 @@ def masks_and_valid(
     return masks, valid_pixels(logits, target, mask, reading)
 
 
-def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) -> Statistics:
+def statistics_of(
+    logits: Tensor, masks: Tensor, valid: Tensor | None, wanted: Wanted
+) -> Statistics:
     """Return the statistics by plain PyTorch, in float32, or float64 for float64 logits.
 
     ``logits`` and ``masks`` (bool) are ``[B, C, *spatial]``, ``valid`` ``[B, 1, *spatial]``.
     """
     logits = _widened(logits)
     zero = logits.new_zeros(())
-    if softmax:
+    if wanted.gamma != 0 and logits.shape[1] > 0:
+        probability, foreground_ce, background_ce = focal.entropies(
+            logits, wanted.softmax, wanted.gamma
+        )
+    elif wanted.softmax:
         log_probability = F.log_softmax(logits, dim=1)
         probability = log_probability.exp()
         foreground_ce, background_ce = -log_probability, zero.expand_as(logits)
@@ -119,7 +128,11 @@ def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: 
 
 
 def gradient_of_statistics(
-    statistics_gradient: Tensor, logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool
+    statistics_gradient: Tensor,
+    logits: Tensor,
+    masks: Tensor,
+    valid: Tensor | None,
+    wanted: Wanted,
 ) -> Tensor:
     """Return the gradient of the logits, given that of their statistics ``[6, B, C]``.
 
@@ -128,6 +141,8 @@ def gradient_of_statistics(
 
         softmax   p * (a - sum of p * a + sum of y * dE) - y * dE       (sums over the classes)
         sigmoid   p * (1 - p) * a + (p - 1) * y * dE + p * (1 - y) * dN
+
+    With gamma, dE and dN are multiplied by the slopes of :mod:`.focal` first.
 
     The result is in float32, or float64 for float64 logits.
     """
@@ -138,14 +153,18 @@ def gradient_of_statistics(
     zero = logits.new_zeros(())
     of_probability = probability + torch.where(masks, intersection, zero)
     of_foreground = torch.where(masks, foreground_ce, zero)
-    if softmax:
+    of_background = torch.where(masks, zero, background_ce)
+    if wanted.gamma != 0 and logits.shape[1] > 0:
+        of_foreground_ce, of_background_ce = focal.slopes(logits, wanted.softmax, wanted.gamma)
+        of_foreground = torch.where(masks, of_foreground * of_foreground_ce, zero)
+        of_background = torch.where(masks, zero, of_background * of_background_ce)
+    if wanted.softmax:
         p = logits.softmax(dim=1)
         shared = of_foreground.sum(dim=1, keepdim=True)
         shared = shared - (p * of_probability).sum(dim=1, keepdim=True)
         result = p * (of_probability + shared) - of_foreground
     else:
         p = logits.sigmoid()
-        of_background = torch.where(masks, zero, background_ce)
         result = p * (1 - p) * of_probability + (p - 1) * of_foreground + p * of_background
     return result if valid is None else torch.where(valid, result, zero)
 

@@ -163,7 +163,22 @@ def check_options(options: Options) -> Options:
     changes.update(check_term_weights(options.scnp_weight, options.plain_weight))
     changes.update({name: check_weight(name, getattr(options, name)) for name in options.NUMBERS})
     changes["ignore_index"] = check_ignore_index(options.ignore_index)
+    if isinstance(options, FocalOptions) and options.alpha is not None:
+        changes["alpha"] = _check_alpha(options.alpha, options)
     return replace(options, **changes)
+
+
+def _check_alpha(alpha: float, options: LossOptions) -> float:
+    takes = "takes a number in [0, 1], or [C] numbers that are not negative"
+    checked = check_weight("alpha", alpha)
+    if checked > 1:
+        raise ValueError(f"alpha: got {alpha!r}, {takes}")
+    if options.activation == "softmax" and not options.include_background:
+        raise ValueError(
+            f"alpha: got {alpha!r} with softmax and include_background=False, where it has no "
+            "background to balance; takes [C] numbers there, or None"
+        )
+    return checked
 
 
 def check_channels(options: LossOptions, channels: int) -> None:

@@ -45,7 +45,7 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   return p * bits_as<float>(power);
 }
 
-// Returns log x for finite x >= 1/2.
+// Returns log x for finite, positive x that is not denormal.
 SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   using L = Lanes<float>;
   using I = Lanes<int32_t>;

@@ -58,7 +58,7 @@ def dice_ce_forward(
     Raises:
         ValueError: With ``validate``, the target holds a value that is not permitted.
     """
-    softmax, of_penalized, of_plain = wanted
+    softmax, of_penalized, of_plain, gamma = wanted
     images, channels = logits.shape[:2]
     statistics = logits.new_zeros((2, STATISTICS, images, channels), dtype=statistics_dtype(logits))
     winners = new_winners(logits, kernel_size, of_penalized)
@@ -97,7 +97,7 @@ def dice_ce_backward(
     wanted: Wanted,
 ) -> Tensor:
     """Return what :func:`scnp_kernels.backends.composed_dice_ce.backward` does, fused."""
-    softmax, of_penalized, of_plain = wanted
+    softmax, of_penalized, of_plain, gamma = wanted
     result = torch.empty_like(logits)
     if not of_penalized and not of_plain:
         return result.zero_()
