@@ -267,21 +267,21 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
       const auto valid = code != invalid;
       const auto is_background = select(is_foreground, none, valid);
       const L z = logits.of(k, i);
-      const L e = sigmoid_exponential(z);
-      const L p = sigmoid(z, e);
-      const L log_of_total = log_of_one_plus(e);
-      statistics[kI] = statistics[kI] + keep_where(is_foreground, p);
-      statistics[kP] = statistics[kP] + keep_where(valid, p);
       if constexpr (kModulation == Modulation::kNone) {
+        const L e = sigmoid_exponential(z);
+        const L p = sigmoid(z, e);
+        const L log_of_total = log_of_one_plus(e);
         const auto negative = z < zero;
+        statistics[kI] = statistics[kI] + keep_where(is_foreground, p);
+        statistics[kP] = statistics[kP] + keep_where(valid, p);
         statistics[kE] = statistics[kE] +
                          keep_where(is_foreground, keep_where(negative, zero - z) + log_of_total);
         statistics[kN] =
             statistics[kN] + keep_where(is_background, select(negative, zero, z) + log_of_total);
       } else {
-        const L margin = select(is_foreground, z, zero - z);
-        const FocalOfSigmoid<kModulation, Real> focal(
-            margin, sigmoid(margin, e), sigmoid(zero - margin, e), log_of_total, gamma_);
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        statistics[kI] = statistics[kI] + keep_where(is_foreground, focal.probability);
+        statistics[kP] = statistics[kP] + keep_where(valid, focal.probability);
         statistics[kE] = statistics[kE] + keep_where(is_foreground, focal.entropy);
         statistics[kN] = statistics[kN] + keep_where(is_background, focal.entropy);
       }
@@ -399,19 +399,19 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
       const auto code = codes.of(k, i);
       const auto is_foreground = code == codes.foreground(k);
       const L z = logits.of(k, i);
-      const L e = sigmoid_exponential(z);
-      const L p = sigmoid(z, e);
-      const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
-      L gradient = p * q * of_probability(k, is_foreground);
+      L gradient;
       if constexpr (kModulation == Modulation::kNone) {
-        gradient = gradient - q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
+        const L e = sigmoid_exponential(z);
+        const L p = sigmoid(z, e);
+        const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
+        gradient = p * q * of_probability(k, is_foreground) -
+                   q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
                    p * select(is_foreground, zero, of(kBackgroundEntropy, k));
       } else {
-        const FocalOfSigmoid<kModulation, Real> focal(
-            select(is_foreground, z, zero - z), select(is_foreground, p, q),
-            select(is_foreground, q, p), log_of_one_plus(e), gamma_);
-        gradient = gradient + focal.slope * select(is_foreground, zero - of(kForegroundEntropy, k),
-                                                   of(kBackgroundEntropy, k));
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        gradient = focal.variance * of_probability(k, is_foreground) +
+                   focal.slope * select(is_foreground, zero - of(kForegroundEntropy, k),
+                                        of(kBackgroundEntropy, k));
       }
       keep_where(code != invalid, gradient).store(result + k * stride + i);
     }

@@ -9,6 +9,7 @@
 
 #include "../targets/prologue.h"
 
+#include <cmath>
 #include <limits>
 #include <type_traits>
 
@@ -18,7 +19,8 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-enum class Modulation { kNone, kSquare, kPower };
+// Powers by multiplication and one root cost half of those by logarithm and exponential.
+enum class Modulation { kNone, kSquare, kHalves, kPower };
 
 // Calls body with how cross entropy is modulated as a constant.
 template <class Real, class Body>
@@ -29,8 +31,38 @@ inline void with_modulation(Real gamma, const Body& body) {
   if (gamma == 2) {
     return body(std::integral_constant<Modulation, Modulation::kSquare>{});
   }
+  if (gamma >= 1 && gamma <= 8 && 2 * gamma == std::floor(2 * gamma)) {
+    return body(std::integral_constant<Modulation, Modulation::kHalves>{});
+  }
   return body(std::integral_constant<Modulation, Modulation::kPower>{});
 }
+
+// x^(gamma - 1) and x^gamma of x in [0, 1]. log_of_x(): the logarithm of x, where it is needed.
+template <Modulation kModulation, class Real>
+struct Powers {
+  Lanes<Real> lower;
+  Lanes<Real> power;
+
+  template <class LogOfX>
+  SCNP_ALWAYS_INLINE Powers(const Lanes<Real>& x, Real gamma, const LogOfX& log_of_x) {
+    using L = Lanes<Real>;
+    if constexpr (kModulation == Modulation::kSquare) {
+      lower = x;
+      power = x * x;
+    } else if constexpr (kModulation == Modulation::kHalves) {
+      const auto whole = static_cast<int>(gamma);
+      lower = static_cast<Real>(whole) == gamma ? L::all(1) : root(x);
+      for (int i = 1; i < whole; ++i) {
+        lower = lower * x;
+      }
+      power = lower * x;
+    } else {
+      const L smallest = L::all(std::numeric_limits<Real>::min());
+      power = exp_of_nonpositive(L::all(gamma) * log_of_x());
+      lower = power / select(x < smallest, smallest, x);
+    }
+  }
+};
 
 // Returns a cross entropy that can be multiplied by a probability of 0: that of -inf is infinite.
 template <class Real>
@@ -57,37 +89,44 @@ struct FocalOfSoftmax {
     // `total` has lost the others where they are small beside the class.
     const L lost = (others - (total - exponential)) * reciprocal;
     const L plain = log_of_positive(total) + lost - logit;
-    const L power = kModulation == Modulation::kSquare
-                        ? complement * complement
-                        : exp_of_nonpositive(L::all(gamma) * log_of_positive(complement));
-    entropy = power * plain;
-    slope = power + L::all(gamma) * (exponential * reciprocal) * finite_entropy(plain) *
-                        (power / complement);
+    const Powers<kModulation, Real> of_complement(complement, gamma,
+                                                  [&] { return log_of_positive(complement); });
+    entropy = of_complement.power * plain;
+    slope = of_complement.lower *
+            (complement + L::all(gamma) * (exponential * reciprocal) * finite_entropy(plain));
   }
 };
 
-// A class by itself, with its sigmoid. `margin` is the logit where the pixel belongs to the class,
-// and minus the logit where it does not.
+// A class by itself, with its sigmoid.
 template <Modulation kModulation, class Real>
 struct FocalOfSigmoid {
-  Lanes<Real> entropy;  // modulated
-  Lanes<Real> slope;    // times 1 - p, which it is multiplied by in the gradient
+  Lanes<Real> probability;  // of the class
+  Lanes<Real> variance;     // p * (1 - p)
+  Lanes<Real> entropy;      // modulated
+  Lanes<Real> slope;        // times 1 - p, which it is multiplied by in the gradient
 
-  // p, complement: sigmoids of the margin and of minus the margin; log_of_total: log(1 + e^-|z|).
-  SCNP_ALWAYS_INLINE FocalOfSigmoid(const Lanes<Real>& margin, const Lanes<Real>& p,
-                                    const Lanes<Real>& complement, const Lanes<Real>& log_of_total,
-                                    Real gamma) {
+  // belongs: where the pixel belongs to the class.
+  SCNP_ALWAYS_INLINE FocalOfSigmoid(const Lanes<Real>& logit,
+                                    const typename Lanes<Real>::Mask& belongs, Real gamma) {
     using L = Lanes<Real>;
     const L zero = L::all(0);
+    const L one = L::all(1);
+    const L margin = select(belongs, logit, zero - logit);
     const auto negative = margin < zero;
+    const L e = exp_of_nonpositive(select(negative, margin, zero - margin));
+    const L one_plus = one + e;
+    const L larger = one / one_plus;
+    const L smaller = e * larger;
+    const L p = select(negative, smaller, larger);
+    const L complement = select(negative, larger, smaller);
+    const L log_of_total = log_of_positive(one_plus) + (e - (one_plus - one)) * larger;
     const L plain = select(negative, zero - margin, zero) + log_of_total;
-    L power = complement * complement;
-    if constexpr (kModulation != Modulation::kSquare) {
-      const L log_of_complement = select(negative, zero, zero - margin) - log_of_total;
-      power = exp_of_nonpositive(L::all(gamma) * log_of_complement);
-    }
-    entropy = power * plain;
-    slope = power * (complement + L::all(gamma) * p * finite_entropy(plain));
+    const Powers<kModulation, Real> of_complement(
+        complement, gamma, [&] { return select(negative, zero, zero - margin) - log_of_total; });
+    probability = select(belongs, p, complement);
+    variance = smaller * larger;
+    entropy = of_complement.power * plain;
+    slope = of_complement.power * (complement + L::all(gamma) * p * finite_entropy(plain));
   }
 };
 

@@ -71,6 +71,19 @@ SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   return m + tail + n * L::all(0.693359375f) + (x - x);
 }
 
+// Returns the square root of x >= 0: 1 / sqrt x is guessed from the bits, and thrice made better.
+SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
+  using L = Lanes<float>;
+  using I = Lanes<int32_t>;
+  const L half = L::all(0.5f) * x;
+  L inverse = bits_as<float>(I::each<int32_t>(
+      [&, bits = bits_as<int32_t>(x)](auto part) { return 0x5f375a86 - (bits.part[part] >> 1); }));
+  for (int i = 0; i < 3; ++i) {
+    inverse = inverse * (L::all(1.5f) - half * inverse * inverse);
+  }
+  return x * inverse;
+}
+
 template <class F>
 inline Lanes<double> of_each(const Lanes<double>& x, const F& f) {
   double values[kGroup];
@@ -82,6 +95,9 @@ inline Lanes<double> of_each(const Lanes<double>& x, const F& f) {
 }
 inline Lanes<double> exp_of_nonpositive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::exp(value); });
+}
+inline Lanes<double> root(const Lanes<double>& x) {
+  return of_each(x, [](double value) { return std::sqrt(value); });
 }
 inline Lanes<double> log_of_positive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::log(value); });
