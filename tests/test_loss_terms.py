@@ -22,6 +22,7 @@ from scnp_kernels import (
     scnp_tversky_loss,
 )
 from tests.generators import seeded
+from tests.integrations.recipes import run_recipe
 
 LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module], tuple[str, str]]] = {
     "dice_ce": (scnp_dice_ce_loss, SCNPDiceCELoss, ("ce", "dice")),
@@ -267,3 +268,14 @@ def test_a_tensor_keeps_the_dtype_of_any_loss(dtype: torch.dtype) -> None:
     value = criterion(logits, labels, scnp_weight=torch.tensor(0.3))
     assert value.dtype == expected.dtype
     assert torch.equal(value, expected)
+
+
+def test_the_recipe_of_a_warm_up() -> None:
+    """docs/losses.md: it learns, and its step is compiled once."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    names = run_recipe("warm_up.py")
+    losses = names["losses"]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
+    assert 0 < names["validation"] < float("inf")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1

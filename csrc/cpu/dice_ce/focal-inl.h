@@ -19,8 +19,9 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
+// How cross entropy is multiplied: by (1 - p)^2, by a power of whole or half numbers, by any.
 // Powers by multiplication and one root cost half of those by logarithm and exponential.
-enum class Modulation { kNone, kSquare, kHalves, kPower };
+enum class Modulation : int { kNone, kSquare, kHalves, kPower };
 
 // Calls body with how cross entropy is modulated as a constant.
 template <class Real, class Body>
@@ -88,9 +89,9 @@ struct FocalOfSoftmax {
     complement = select(complement < smallest, smallest, complement);
     // `total` has lost the others where they are small beside the class.
     const L lost = (others - (total - exponential)) * reciprocal;
-    const L plain = log_of_positive(total) + lost - logit;
-    const Powers<kModulation, Real> of_complement(complement, gamma,
-                                                  [&] { return log_of_positive(complement); });
+    const L plain = log_of_positive<ByEstrin>(total) + lost - logit;
+    const Powers<kModulation, Real> of_complement(
+        complement, gamma, [&] { return log_of_positive<ByEstrin>(complement); });
     entropy = of_complement.power * plain;
     slope = of_complement.lower *
             (complement + L::all(gamma) * (exponential * reciprocal) * finite_entropy(plain));
@@ -119,7 +120,7 @@ struct FocalOfSigmoid {
     const L smaller = e * larger;
     const L p = select(negative, smaller, larger);
     const L complement = select(negative, larger, smaller);
-    const L log_of_total = log_of_positive(one_plus) + (e - (one_plus - one)) * larger;
+    const L log_of_total = log_of_positive<ByEstrin>(one_plus) + (e - (one_plus - one)) * larger;
     const L plain = select(negative, zero - margin, zero) + log_of_total;
     const Powers<kModulation, Real> of_complement(
         complement, gamma, [&] { return select(negative, zero, zero - margin) - log_of_total; });

@@ -18,7 +18,6 @@
 #include "../../contract/calls.h"
 #include "../memory/scratch.h"
 #include "../vector/lanes-inl.h"
-#include "focal-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -49,6 +48,8 @@ struct PixelLogits {
     return Lanes<Real>::load(logits + k * per_class + i);
   }
 };
+
+enum class Modulation : int;  // of cross entropy by gamma: focal-inl.h
 
 // The statistics of one term (the penalized logits, or the plain ones) over a chunk of pixels: a
 // few groups are added up lane by lane, then added to the lanes in double precision.
