@@ -622,7 +622,7 @@ def test_weights_change_from_epoch_to_epoch_and_terms_are_kept(fused: bool) -> N
 
 
 def test_an_epoch_logs_its_terms(make: Callable[..., Any]) -> None:
-    trainer = make("nnUNetTrainerSCNPFused")
+    trainer = make("nnUNetTrainerSCNPFused", PLAIN, [1.0, 1.0])
     logged: list[str] = []
     others: list[tuple[str, float, int]] = []
     trainer.print_to_log_file = lambda *text, **_: logged.append(" ".join(map(str, text)))
