@@ -200,8 +200,9 @@ class SCNPLoss(nn.Module):
 
 def _as_class_indices(target: Tensor, logits: Tensor) -> Tensor:
     """Return a label map of a narrow integer dtype as int64, every other target as it is."""
-    if not (isinstance(target, Tensor) and isinstance(logits, Tensor)):
-        return target  # of which SCNP says what it takes
+    given = (target, logits)
+    if not all(isinstance(value, Tensor) and not value.is_nested for value in given):
+        return target  # of which SCNP says what it takes; nested tensors have no shape to compare
     is_label_map = target.dtype in LABEL_DTYPES and target.shape != logits.shape
     return target.long() if is_label_map else target
 

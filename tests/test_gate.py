@@ -6,7 +6,9 @@ argument means beside the others, and in the losses.
 
 from __future__ import annotations
 
+import runpy
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tests.calls import Outcome, assert_same, forward_backward
 from tests.cases import DTYPES, Case, Sample
 from tests.oracle import brute_force, brute_force_gradient, read_target
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 SHAPES = [(2, 3, 17), (2, 3, 7, 9), (1, 2, 4, 5, 6)]
 by_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{len(shape) - 2}d")
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -49,7 +52,8 @@ def _composed(sample: Sample, gate: Tensor, backend: str) -> Outcome:
 def _taps(sample: Sample) -> int:
     window = sample.kwargs["kernel_size"]
     assert isinstance(window, int)
-    return window ** (sample.logits.dim() - 2)
+    taps: int = window ** (sample.logits.dim() - 2)
+    return taps
 
 
 def test_by_hand(backend: str) -> None:
@@ -326,15 +330,27 @@ def test_exports(backend: str) -> None:
     assert_same(exported.module()(z, y, ~gate), scnp(z, y, gate=~gate, backend=backend))
 
 
-def test_only_where_the_whole_window_is_annotated(backend: str) -> None:
-    """The recipe of the README, against a loop over the pixels."""
+def test_only_where_the_whole_window_is_annotated(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe of docs/gate.md, against a loop over the pixels."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    recipe = runpy.run_path(str(EXAMPLES / "gate.py"))
     ignored = 255
     target = g.labels(torch.uint8, ignored=ignored)((1, 3, 6, 8), g.seeded(0))
     logits = torch.randn(1, 3, 6, 8, generator=g.seeded(1))
-    annotated = -F.max_pool2d(-(target != ignored).float(), 3, 1, 1) > 0
+    annotated, near = recipe["annotated"](target), recipe["near_structures"](target, 1)
     for y, x in product(range(6), range(8)):
         around = target[0, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
         assert annotated[0, y, x] == (around != ignored).all()
+        assert near[0, y, x] == (around == 1).any()
     got = scnp(logits, target, ignore_index=ignored, gate=annotated, backend=backend)
     penalized = scnp(logits, target, ignore_index=ignored, backend=backend)
     assert_same(got, torch.where(annotated.unsqueeze(1), penalized, logits))
+
+
+def test_the_recipe_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    losses, validation = runpy.run_path(str(EXAMPLES / "gate.py"))["train"](12)
+    assert losses[-1] < losses[0]
+    assert validation > 0

@@ -257,7 +257,7 @@ def calls(draw: st.DrawFn) -> Call:
         mask_shape = draw(st.sampled_from(((batch, *spatial), (batch, 1, *spatial))))
         mask = draw(_tensors(mask_shape, (torch.bool,) * 8 + (torch.uint8, torch.float32), [0, 1]))
     gate = None
-    if not draw(st.integers(0, 3)):
+    if not draw(st.integers(0, 7)):
         gate_shape = draw(st.sampled_from(((batch, *spatial), (batch, 1, *spatial))))
         gate = draw(_tensors(gate_shape, (torch.bool,) * 8 + (torch.uint8, torch.float32), [0, 1]))
     window = draw(_windows(len(spatial)))
@@ -315,10 +315,15 @@ def faults(call: Call) -> set[str]:
         found.add("kernel_size")
     batch, channels, *spatial = logits.shape
     maps = ((batch, *spatial), (batch, 1, *spatial))
-    for name, value in (("mask", mask), ("gate", call.gate)):
+    target_is_masks = _is_dense(target) and target.shape == logits.shape
+    per_channel = (tuple(logits.shape),) if target_is_masks else ()
+    for name, value, shapes in (
+        ("mask", mask, (*maps, *per_channel)),
+        ("gate", call.gate, maps),
+    ):
         if value is None:
             continue
-        fits = _is_dense(value) and tuple(value.shape) in maps and value.dtype == torch.bool
+        fits = _is_dense(value) and tuple(value.shape) in shapes and value.dtype == torch.bool
         if not fits or value.device != logits.device:
             found.add(name)
     if not (_is_dense(target) and target.device == logits.device):
@@ -326,7 +331,7 @@ def faults(call: Call) -> set[str]:
     if target.shape == logits.shape:
         if target.dtype not in MASKS:
             found.add("target")
-        elif channels > 1 and call.ignore_index is not None:
+        elif channels != 1 and call.ignore_index is not None:
             found.add("ignore_index")
     elif tuple(target.shape) not in maps or target.dtype not in (
         *INTEGERS,

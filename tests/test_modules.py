@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,6 +100,17 @@ def test_scnp_module_validates_as_told(backend: str, logits: Tensor, target: Ten
     assert SCNP(validate=False, backend=backend)(logits, wrong).shape == logits.shape
     loss = SCNPLoss(lambda z, _: z.sum(), validate=False, backend=backend)
     assert loss(logits, wrong).isfinite()
+
+
+def test_loss_says_that_nested_tensors_are_none_of_its(backend: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls them a prototype
+        nested = torch.nested.nested_tensor([torch.ones(1, 3), torch.ones(1, 4)])
+    criterion = SCNPLoss(nn.CrossEntropyLoss(), backend=backend)
+    with pytest.raises(TypeError, match="logits: got a nested tensor"):
+        criterion(nested, torch.zeros(2, 3, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="target: got a nested tensor"):
+        criterion(torch.zeros(2, 1, 3), nested)
 
 
 def test_loss_is_the_composition(backend: str, logits: Tensor, target: Tensor) -> None:

@@ -44,6 +44,7 @@ class Job(NamedTuple):
     dtype: torch.dtype
     kernel_size: int
     terms: str = ""  # of the fused loss: "penalized", "joint" or "unpenalized"
+    gated: bool = False
 
     @property
     def marches(self) -> bool:
@@ -55,7 +56,7 @@ class Job(NamedTuple):
     def name(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         name = f"{self.operation} {self.dimensions}D w={self.kernel_size} {dtype}"
-        return f"{name} {self.terms}".rstrip()
+        return f"{name} {self.terms}{'gated' if self.gated else ''}".rstrip()
 
     @property
     def least_occupancy(self) -> float:
@@ -69,7 +70,8 @@ class Job(NamedTuple):
     def launch(self, shape: tuple[int, ...], rocm: bool = False) -> Launch:
         """On contiguous tensors of a shape."""
         if not self.terms:
-            return launch_of(self.operation, shape, self.dtype, self.kernel_size, rocm)
+            how = (self.dtype, self.kernel_size, rocm, self.gated)
+            return launch_of(self.operation, shape, *how)
         return dice_ce_launch_of(
             self.operation,
             shape,
@@ -100,6 +102,10 @@ JOBS = (
         Job(operation, 2, dtype, LARGE_WINDOW)
         for operation in ("forward", "scatter", "gather")
         for dtype in DTYPES
+    ]
+    + [
+        Job("forward", dimensions, torch.float32, kernel_size, gated=True)
+        for dimensions, kernel_size in ((2, 3), (3, 3), (2, LARGE_WINDOW))
     ]
     + [
         # Sizes and the number of classes are no constants of the kernels that are not marches.

@@ -75,6 +75,7 @@ def launch_of(
     dtype: torch.dtype,
     kernel_size: int,
     rocm: bool = False,
+    gated: bool = False,
 ) -> Launch:
     """Return the launch of an operation on contiguous tensors, with int64 labels."""
     launching.ON_ROCM = rocm
@@ -84,8 +85,9 @@ def launch_of(
     with recorded() as launches:
         if operation == "forward":
             labels: Tensor = torch.empty((shape[0], *shape[2:]), dtype=torch.int64, device="meta")
+            gate = torch.empty_like(labels, dtype=torch.bool) if gated else None
             operators.forward(
-                logits, labels, None, None, window, Reading(False, 0, shape[1], None, False)
+                logits, labels, None, gate, window, Reading(False, 0, shape[1], None, False)
             )
         else:
             getattr(operators, operation)(logits, winners, window)

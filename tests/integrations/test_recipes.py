@@ -17,6 +17,7 @@ RECIPES = {  # and the dtype of the logits that SCNP must meet
     "lightning_module.py": torch.bfloat16,
     "kornia_augmentation.py": torch.bfloat16,
     "distributed.py": torch.bfloat16,
+    "gate.py": torch.float32,
     "monai_losses.py": torch.float32,  # MONAI's deep supervision makes its input float32
     "instanseg_loss.py": torch.float32,  # InstanSeg trains without autocast
     "huggingface_segformer.py": torch.float32,  # upsampled in float32

@@ -62,11 +62,12 @@ def forward_march(
     shares_labels: bool,
     itemsize: int,
     rocm: bool = False,
+    gated: bool = False,
 ) -> March:
     """Choose the launch of Eq. 1; ``shares_labels``: a label map serves several channels.
 
     ROCm's wavefronts keep masks and pointers in scalar registers, of which long strips need more
-    than there are.
+    than there are; a gate is one pointer more.
     """
     if window.middle == 1 and sizes.middle == 1:
         # Rows of 128 columns; two channels share each label.
@@ -76,7 +77,8 @@ def forward_march(
     if itemsize == 8:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
     if max(window) <= 3:
-        return _march(batch, channels, sizes, 1, 3 - rocm, 2, 64, 64)
+        strip = 3 - rocm - (rocm and gated)
+        return _march(batch, channels, sizes, 1, strip, 2, 64, 64)
     return _march(batch, channels, sizes, 1, 2 - rocm, 4, 64, 128)
 
 

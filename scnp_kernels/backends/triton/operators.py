@@ -106,6 +106,7 @@ def forward_into(
             not view.options["TARGET_IS_MASKS"],
             logits.dtype.itemsize,
             launching.ON_ROCM,
+            gate.options["HAS_GATE"],
         )
         forward_march[(march.programs,)](
             *pointers,
