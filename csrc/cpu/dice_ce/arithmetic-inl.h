@@ -108,9 +108,9 @@ SCNP_ALWAYS_INLINE void each_focal(Softmax<kFixed, Real>& softmax, const Lanes<R
   if (codes.per_class == 0) {
     each_class<kFixed>(classes, [&](auto k) {
       const auto is_foreground = codes.of(k, i) == codes.foreground(k);
-      others = others + select(is_foreground, zero, softmax.exponential[k]);
-      exponential = exponential + keep_where(is_foreground, softmax.exponential[k]);
-      logit = logit + keep_where(is_foreground, softmax.logit[k]);
+      others = select(is_foreground, others, others + softmax.exponential[k]);
+      exponential = select(is_foreground, softmax.exponential[k], exponential);
+      logit = select(is_foreground, softmax.logit[k], logit);
     });
     const Focal focal(exponential, logit, others, softmax.total, reciprocal, gamma);
     each_class<kFixed>(classes, [&](auto k) { body(k, focal); });
