@@ -21,7 +21,12 @@ class Segmentation(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         images, labels = batch  # [B, 3, H, W], [B, H, W]
-        loss = self.criterion(self.network(images), labels)
+        # Warm-up: from the plain loss to SCNP's within 5 steps. Tensors compile nothing again.
+        ramp = torch.tensor(min(1.0, self.global_step / 5), device=self.device)
+        weights = {"scnp_weight": ramp, "plain_weight": 1 - ramp}
+        logits = self.network(images)
+        loss, terms = self.criterion(logits, labels, **weights, return_terms=True)
+        self.log_dict({f"train/{name}": term for name, term in terms.items()})
         self.losses.append(loss.item())
         return loss
 

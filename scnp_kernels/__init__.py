@@ -12,16 +12,27 @@ from . import reference
 from ._version import __version__
 from .backends.registry import backends
 from .functional import scnp
-from .losses import SCNPDiceCELoss, scnp_dice_ce_loss
+from .losses import (
+    SCNPDiceCELoss,
+    SCNPFocalLoss,
+    SCNPTverskyLoss,
+    scnp_dice_ce_loss,
+    scnp_focal_loss,
+    scnp_tversky_loss,
+)
 from .modules import SCNP, SCNPLoss
 
 __all__ = [
     "SCNP",
     "SCNPDiceCELoss",
+    "SCNPFocalLoss",
     "SCNPLoss",
+    "SCNPTverskyLoss",
     "__version__",
     "backends",
     "reference",
     "scnp",
     "scnp_dice_ce_loss",
+    "scnp_focal_loss",
+    "scnp_tversky_loss",
 ]

@@ -1,50 +1,126 @@
-"""Dice + cross entropy on SCNP logits, as one loss."""
+"""The fused losses on SCNP logits: Dice + cross entropy, Tversky, focal.
+
+They are made of the same statistics of an image, which one pass over it gives, and share all
+options but a few. Each is a class and a function of its own, and its own options have the names
+that MONAI's users know: one class with all of them would have options that only some losses read.
+docs/losses.md says which one to take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from .autograd.dice_ce import dice_ce_statistics
 from .backends.registry import check_backend
-from .rules.arguments import KernelSize, channel_by_channel, check_arguments, differs_by_channel
-from .rules.dice_ce import Wanted, loss_from_statistics, unstack_statistics
+from .rules.arguments import (
+    KernelSize,
+    Weight,
+    channel_by_channel,
+    check_arguments,
+    check_term_weights,
+    differs_by_channel,
+    is_computed,
+)
+from .rules.dice_ce import Wanted, unstack_statistics
 from .rules.loss_options import (
     DiceCEOptions,
+    FocalOptions,
+    LossOptions,
+    Options,
+    TverskyOptions,
     as_class_weights,
     check_channels,
     check_class_weights,
     check_options,
     sums_over_ranks,
 )
+from .rules.loss_parts import Circumstances, parts_of, weighted_sum
 from .sharding import dtensor
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
+    from .rules.loss_options import DiceCEKeywords, FocalKeywords, TverskyKeywords
+
+# The parts of a loss, detached scalars by name: "scnp_ce", "plain_dice" and the like. A dict, since
+# loggers take dicts, and since a part that is not computed is then absent, where a field of a
+# tuple would need a number that looks like a loss, or a None that vmap refuses.
+LossTerms = dict[str, Tensor]
+Alpha = float | Tensor | Sequence[float] | None
+Entrance = TypeVar("Entrance", bound=Callable[..., Any])
+
+
+def _shows(options: type[LossOptions]) -> Callable[[Entrance], Entrance]:
+    """Make ``inspect.signature`` and ``help`` show the options in the place of ``**options``."""
+
+    def show(entrance: Entrance) -> Entrance:
+        signature = inspect.signature(entrance)
+        own = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+        shown = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
+            )
+            for field in fields(options)
+            if field.name not in signature.parameters
+        ]
+        entrance.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=own + shown
+        )
+        return entrance
+
+    return show
+
+
+@overload
 def scnp_dice_ce_loss(
     logits: Tensor,
     target: Tensor,
     kernel_size: KernelSize = 3,
     *,
-    activation: str = "softmax",
-    ce_weight: float = 1.0,
-    dice_weight: float = 1.0,
-    scnp_weight: float = 1.0,
-    plain_weight: float = 0.0,
-    include_background: bool = True,
-    batch_dice: bool = False,
-    smooth: float = 1e-5,
     class_weights: Tensor | Sequence[float] | None = None,
-    ignore_index: int | None = None,
     mask: Tensor | None = None,
     gate: Tensor | None = None,
-    distributed: bool | None = None,
-    validate: bool | None = None,
-    backend: str = "auto",
-) -> Tensor:
-    """Dice + cross entropy on SCNP logits (Valverde et al., CVPR 2026), a scalar.
+    return_terms: Literal[False] = False,
+    **options: Unpack[DiceCEKeywords],
+) -> Tensor: ...
+@overload
+def scnp_dice_ce_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[True],
+    **options: Unpack[DiceCEKeywords],
+) -> tuple[Tensor, LossTerms]: ...
+@_shows(DiceCEOptions)
+def scnp_dice_ce_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: bool = False,
+    **options: Unpack[DiceCEKeywords],
+) -> Tensor | tuple[Tensor, LossTerms]:
+    """Return Dice + cross entropy on SCNP logits (Valverde et al., CVPR 2026), a scalar.
 
         L(z)  = ce_weight * cross_entropy(z) + dice_weight * (1 - dice(z))
         loss  = scnp_weight * L(scnp(logits)) + plain_weight * L(logits)
@@ -65,7 +141,7 @@ def scnp_dice_ce_loss(
 
     Args:
         logits: ``[B, C, *spatial]``. :func:`scnp_kernels.scnp` says more of it, and of ``target``,
-            ``kernel_size``, ``ignore_index``, ``mask``, ``validate`` and ``backend``.
+            ``kernel_size``, ``ignore_index``, ``mask``, ``gate``, ``validate`` and ``backend``.
         target: A label map ``[B, *spatial]`` or ``[B, 1, *spatial]``, or masks of the shape of
             ``logits``.
         kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
@@ -73,8 +149,12 @@ def scnp_dice_ce_loss(
             cross entropy (classes may overlap).
         ce_weight: Weight of the cross entropy; finite and not negative, as every weight here.
         dice_weight: Weight of ``1 - Dice``. It and ``ce_weight`` are not both 0.
-        scnp_weight: Weight of the loss on penalized logits.
-        plain_weight: Weight of the loss on plain logits. It and ``scnp_weight`` are not both 0.
+        scnp_weight: Weight of the loss on penalized logits. A tensor without axes may be another
+            one at every call of a compiled step, which is not compiled again; what it weighs is
+            always computed, even if it holds 0. Its value is not checked, and it gets its gradient
+            if it requires one.
+        plain_weight: Weight of the loss on plain logits, likewise. It and ``scnp_weight`` are not
+            both the number 0.
         include_background: Whether Dice counts the class 0; cross entropy always does.
         batch_dice: Sum over the images of the batch before Dice is taken, not after.
         smooth: Added to Dice's numerator and denominator. A class that is absent and not predicted
@@ -94,11 +174,17 @@ def scnp_dice_ce_loss(
             rank, and True is an error.
         validate: Check that the target holds permitted values only; None: on the CPU.
         backend: ``"auto"``, or one of :func:`scnp_kernels.backends` by name.
+        return_terms: Return the parts of the loss too, for a log.
+        **options: All of the above that the signature of the source leaves out.
 
     Returns:
         A scalar in float32 (float64 for float64 logits). The cross entropy is the mean over the
         valid pixels (sigmoid: and classes), and 0 when there are none, or none
         of a class whose weight is above 0.
+
+        With ``return_terms``, also a dict of detached scalars of the same pass, each before it is
+        weighed: ``"scnp_ce"`` and ``"scnp_dice"`` (1 - Dice) of penalized logits, ``"plain_ce"``
+        and ``"plain_dice"`` of plain ones. What is not computed is absent.
 
     Raises:
         TypeError: An argument has a type or dtype that it does not take.
@@ -111,23 +197,196 @@ def scnp_dice_ce_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
-    options = DiceCEOptions(
-        kernel_size=kernel_size,
-        activation=activation,
-        ce_weight=ce_weight,
-        dice_weight=dice_weight,
-        scnp_weight=scnp_weight,
-        plain_weight=plain_weight,
-        include_background=include_background,
-        batch_dice=batch_dice,
-        smooth=smooth,
-        ignore_index=ignore_index,
-        distributed=distributed,
-        validate=validate,
-        backend=backend,
+    checked = _checked(DiceCEOptions(kernel_size=kernel_size, **options))
+    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
+
+
+@overload
+def scnp_tversky_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[False] = False,
+    **options: Unpack[TverskyKeywords],
+) -> Tensor: ...
+@overload
+def scnp_tversky_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[True],
+    **options: Unpack[TverskyKeywords],
+) -> tuple[Tensor, LossTerms]: ...
+@_shows(TverskyOptions)
+def scnp_tversky_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: bool = False,
+    **options: Unpack[TverskyKeywords],
+) -> Tensor | tuple[Tensor, LossTerms]:
+    """Return the Tversky loss (Salehi et al., 2017) on SCNP logits, a scalar.
+
+        index = (TP + smooth) / (TP + alpha * FP + beta * FN + smooth)
+        L(z)  = tversky_weight * (1 - mean of index) + ce_weight * cross_entropy(z)
+        loss  = scnp_weight * L(scnp(logits)) + plain_weight * L(logits)
+
+    TP, FP and FN are the sums over pixels of ``p * y``, ``p * (1 - y)`` and ``(1 - p) * y``. With
+    ``alpha = beta = 0.5`` the index is Dice, whose ``smooth`` is twice as large. The first term of
+    L equals MONAI's ``TverskyLoss`` for the same options, its ``smooth_nr`` and ``smooth_dr`` being
+    ``smooth``. It costs what :func:`scnp_dice_ce_loss` costs, which says more of it.
+
+    Args:
+        logits: ``[B, C, *spatial]``, as in :func:`scnp_dice_ce_loss`.
+        target: A label map, or masks of the shape of ``logits``, likewise.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
+        alpha: Weight of false positives; finite and not negative.
+        beta: Weight of false negatives; likewise. Above ``alpha``, missed pixels cost more.
+        tversky_weight: Weight of the Tversky loss. It and ``ce_weight`` are not both 0.
+        ce_weight: Weight of the cross entropy.
+        class_weights: ``[C]``, for the cross entropy only.
+        mask: Bool, False where pixels are invalid.
+        gate: Bool, False where pixels keep their own logit.
+        return_terms: Return the parts too: ``"scnp_tversky"``, ``"scnp_ce"``, ``"plain_tversky"``,
+            ``"plain_ce"``, those that are computed.
+        **options: The other options of :func:`scnp_dice_ce_loss`, with the same meaning:
+            ``include_background``, ``batch_dice`` and ``distributed`` are those of the index.
+
+    Returns:
+        What :func:`scnp_dice_ce_loss` returns. The index of a class that is absent and not
+        predicted is 1 (0 when ``smooth`` is 0).
+
+    Raises:
+        TypeError: An argument has a type or dtype that it does not take.
+        ValueError: An argument has a shape or value that it does not take.
+        RuntimeError: A backend asked for by name cannot run here.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> scnp_tversky_loss(logits, target, alpha=0.3, beta=0.7).backward()
+    """
+    checked = _checked(TverskyOptions(kernel_size=kernel_size, **options))
+    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
+
+
+@overload
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[False] = False,
+    **options: Unpack[FocalKeywords],
+) -> Tensor: ...
+@overload
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: Literal[True],
+    **options: Unpack[FocalKeywords],
+) -> tuple[Tensor, LossTerms]: ...
+@_shows(FocalOptions)
+def scnp_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    kernel_size: KernelSize = 3,
+    *,
+    alpha: Alpha = None,
+    class_weights: Tensor | Sequence[float] | None = None,
+    mask: Tensor | None = None,
+    gate: Tensor | None = None,
+    return_terms: bool = False,
+    **options: Unpack[FocalKeywords],
+) -> Tensor | tuple[Tensor, LossTerms]:
+    """Return the focal loss (Lin et al., 2017) on SCNP logits, with or without Dice, a scalar.
+
+        focal = mean over pixels and classes of a * (1 - p)^gamma * cross entropy
+        L(z)  = focal_weight * focal(z) + dice_weight * (1 - dice(z))
+        loss  = scnp_weight * L(scnp(logits)) + plain_weight * L(logits)
+
+    p is the probability of what the target says. For the same options ``focal`` equals MONAI's
+    ``FocalLoss`` (``use_softmax`` is ``activation="softmax"``, ``weight`` is ``class_weights``, and
+    these and ``alpha`` have a number for the background too), and L its ``DiceFocalLoss`` with
+    sigmoid: with softmax, MONAI takes Dice of softmax, but focal of sigmoid. Two things differ.
+    Where MONAI ignores pixels it divides by their number, not by that times the classes; and
+    without the background it takes softmax over the other classes, where here the background's
+    pixels are left out of the sum: ``scnp_focal_loss(logits[:, 1:], one_hot_target[:, 1:])`` is the
+    former. It costs about what :func:`scnp_dice_ce_loss` costs, which says more of it.
+
+    Args:
+        logits: ``[B, C, *spatial]``, as in :func:`scnp_dice_ce_loss`.
+        target: A label map, or masks of the shape of ``logits``, likewise.
+        kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
+        gamma: How much easy pixels count for less; finite and not negative. 0 is cross entropy.
+        alpha: The factor a. A number in [0, 1]: with softmax alpha for all classes but the class 0,
+            which has ``1 - alpha``; with sigmoid alpha where a pixel belongs to a class, and
+            ``1 - alpha`` where not. ``[C]`` numbers, one for the pixels of each class; with sigmoid
+            1 where a pixel does not belong to it. None: 1.
+        focal_weight: Weight of the focal loss. It and ``dice_weight`` are not both 0.
+        dice_weight: Weight of ``1 - Dice``.
+        class_weights: ``[C]``, which weigh the focal loss of each class.
+        mask: Bool, False where pixels are invalid.
+        gate: Bool, False where pixels keep their own logit.
+        return_terms: Return the parts too: ``"scnp_focal"``, ``"scnp_dice"``, ``"plain_focal"``,
+            ``"plain_dice"``, those that are computed.
+        **options: The other options of :func:`scnp_dice_ce_loss`, with the same meaning;
+            ``include_background`` is about both parts.
+
+    Returns:
+        What :func:`scnp_dice_ce_loss` returns.
+
+    Raises:
+        TypeError: An argument has a type or dtype that it does not take.
+        ValueError: An argument has a shape or value that it does not take.
+        RuntimeError: A backend asked for by name cannot run here.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> scnp_focal_loss(logits, target, gamma=2.0, dice_weight=1.0).backward()
+    """
+    number, of_classes = _split_alpha(alpha)
+    checked = _checked(FocalOptions(kernel_size=kernel_size, alpha=number, **options))
+    return _loss(
+        logits, target, mask, gate, checked, class_weights, of_classes, return_terms=return_terms
     )
-    check_backend(backend)
-    return _loss(logits, target, mask, gate, check_options(options), class_weights)
+
+
+def _split_alpha(alpha: Alpha) -> tuple[float | None, Tensor | None]:
+    """Return alpha as a number, or as numbers ``[C]``, and None for the other."""
+    if isinstance(alpha, (Tensor, Sequence)) and not isinstance(alpha, str):
+        return None, as_class_weights(alpha, "alpha")
+    return alpha, None
+
+
+def _checked(options: Options) -> Options:
+    check_backend(options.backend)
+    return check_options(options)
 
 
 def _loss(
@@ -135,10 +394,21 @@ def _loss(
     target: Tensor,
     mask: Tensor | None,
     gate: Tensor | None,
-    options: DiceCEOptions,
+    options: LossOptions,
     class_weights: Tensor | Sequence[float] | None,
-) -> Tensor:
-    """Return the loss by checked options, a scalar."""
+    alpha: Tensor | None = None,
+    *,
+    scnp_weight: Weight | None = None,
+    plain_weight: Weight | None = None,
+    return_terms: bool = False,
+) -> Tensor | tuple[Tensor, LossTerms]:
+    """Return the loss by checked options, a scalar; weights that are given replace theirs."""
+    term_weights = {"scnp_weight": options.scnp_weight, "plain_weight": options.plain_weight}
+    if scnp_weight is not None or plain_weight is not None:
+        term_weights = check_term_weights(
+            options.scnp_weight if scnp_weight is None else scnp_weight,
+            options.plain_weight if plain_weight is None else plain_weight,
+        )
     on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
     if on_mesh and options.distributed:
         raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
@@ -148,8 +418,10 @@ def _loss(
     )
     check_channels(options, logits.shape[1])
     weights = check_class_weights(class_weights, logits)
-    if on_mesh and weights is not None:
-        weights = dtensor.gathered(weights)
+    alpha = check_class_weights(alpha, logits, "alpha")
+    if on_mesh:
+        weights = None if weights is None else dtensor.gathered(weights)
+        alpha = None if alpha is None else dtensor.gathered(alpha)
 
     softmax = options.activation == "softmax"
     per_channel = differs_by_channel(arguments)
@@ -161,80 +433,60 @@ def _loss(
                 'takes it with activation="sigmoid"'
             )
         arguments = channel_by_channel(arguments)
-    wanted = Wanted(softmax, options.scnp_weight != 0, options.plain_weight != 0)
+    wanted = Wanted(
+        softmax,
+        is_computed(term_weights["scnp_weight"]),
+        is_computed(term_weights["plain_weight"]),
+        options.exponent,
+    )
     statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
     statistics = statistics_of(arguments, wanted, options.backend)
     if per_channel:
         statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
-    weighted_mean = softmax and not arguments.reading.target_is_masks
-    terms = []
-    for term, weight in enumerate((options.scnp_weight, options.plain_weight)):
-        if weight != 0:
-            of_term = unstack_statistics(statistics[term])
-            terms.append(
-                weight * loss_from_statistics(of_term, options, weights, weighted_mean, over_ranks)
-            )
-    total = terms[0] if len(terms) == 1 else terms[0] + terms[1]
-    total = total if logits.dtype == torch.float64 else total.float()
-    return dtensor.replicated_like(logits, total) if on_mesh else total
+    circumstances = Circumstances(
+        weights, alpha, softmax and not arguments.reading.target_is_masks, over_ranks
+    )
+
+    def as_result(value: Tensor) -> Tensor:
+        value = value if logits.dtype == torch.float64 else value.float()
+        return dtensor.replicated_like(logits, value) if on_mesh else value
+
+    weighted = []
+    terms = {}
+    for index, (name, weight) in enumerate(term_weights.items()):
+        if not is_computed(weight):
+            continue
+        parts = parts_of(unstack_statistics(statistics[index]), options, circumstances)
+        if on_mesh and isinstance(weight, Tensor):
+            weight = dtensor.gathered(weight)
+        weighted.append(weight * weighted_sum(parts, options))
+        term = name.removesuffix("_weight")
+        terms.update({f"{term}_{part}": value for part, value in parts.items()})
+    total = as_result(weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1])
+    if not return_terms:
+        return total
+    return total, {name: as_result(value.detach()) for name, value in terms.items()}
 
 
-class SCNPDiceCELoss(nn.Module):
-    """:func:`scnp_dice_ce_loss` as a module, with the same arguments.
+class _FusedLoss(nn.Module):
+    """What the modules share: options, class weights, and the call."""
 
-    ``options`` holds them, frozen; ``criterion.options = dataclasses.replace(criterion.options,
-    plain_weight=1.0)`` changes one.
-
-    Example:
-        >>> import torch
-        >>> criterion = SCNPDiceCELoss(kernel_size=3, plain_weight=1.0, batch_dice=True)
-        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
-        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
-        >>> criterion(logits, target).backward()
-    """
-
+    options: LossOptions
     class_weights: Tensor | None
+    alpha: Tensor | None  # [C], of focal
 
     def __init__(
         self,
-        kernel_size: KernelSize = 3,
-        *,
-        activation: str = "softmax",
-        ce_weight: float = 1.0,
-        dice_weight: float = 1.0,
-        scnp_weight: float = 1.0,
-        plain_weight: float = 0.0,
-        include_background: bool = True,
-        batch_dice: bool = False,
-        smooth: float = 1e-5,
-        class_weights: Tensor | Sequence[float] | None = None,
-        ignore_index: int | None = None,
-        distributed: bool | None = None,
-        validate: bool | None = None,
-        backend: str = "auto",
+        options: LossOptions,
+        class_weights: Tensor | Sequence[float] | None,
+        alpha: Tensor | None = None,
     ) -> None:
         super().__init__()
-        check_backend(backend)
-        self.options = check_options(
-            DiceCEOptions(
-                kernel_size=kernel_size,
-                activation=activation,
-                ce_weight=ce_weight,
-                dice_weight=dice_weight,
-                scnp_weight=scnp_weight,
-                plain_weight=plain_weight,
-                include_background=include_background,
-                batch_dice=batch_dice,
-                smooth=smooth,
-                ignore_index=ignore_index,
-                distributed=distributed,
-                validate=validate,
-                backend=backend,
-            )
-        )
-        # A buffer follows the module to its device; this one is no part of the state.
+        self.options = _checked(options)
+        # A buffer follows the module to its device; these are no part of the state.
         weights = None if class_weights is None else as_class_weights(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("alpha", alpha, persistent=False)
 
     def forward(
         self,
@@ -242,11 +494,122 @@ class SCNPDiceCELoss(nn.Module):
         target: Tensor,
         mask: Tensor | None = None,
         gate: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`."""
-        return _loss(logits, target, mask, gate, self.options, self.class_weights)
+        *,
+        scnp_weight: Weight | None = None,
+        plain_weight: Weight | None = None,
+        return_terms: bool = False,
+    ) -> Tensor | tuple[Tensor, LossTerms]:
+        """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`.
+
+        Args:
+            logits: ``[B, C, *spatial]``.
+            target: A label map, or masks of the shape of ``logits``.
+            mask: Bool, False where pixels are invalid.
+            gate: Bool, False where pixels keep their own logit.
+            scnp_weight: In this call, in the place of the option; None: the option.
+            plain_weight: Likewise.
+            return_terms: Return the parts of the loss too, a dict of detached scalars.
+        """
+        return _loss(
+            logits,
+            target,
+            mask,
+            gate,
+            self.options,
+            self.class_weights,
+            self.alpha,
+            scnp_weight=scnp_weight,
+            plain_weight=plain_weight,
+            return_terms=return_terms,
+        )
 
     def extra_repr(self) -> str:
         """Return the options as keyword arguments, for ``print``."""
         names = (field.name for field in fields(self.options))
         return ", ".join(f"{name}={getattr(self.options, name)!r}" for name in names)
+
+
+class SCNPDiceCELoss(_FusedLoss):
+    """:func:`scnp_dice_ce_loss` as a module, with the same arguments.
+
+    ``options`` holds them, frozen; ``criterion.options = dataclasses.replace(criterion.options,
+    plain_weight=1.0)`` changes one. Another ``scnp_weight`` or ``plain_weight`` for one call goes
+    to the call.
+
+    Example:
+        >>> import torch
+        >>> criterion = SCNPDiceCELoss(kernel_size=3, plain_weight=1.0, batch_dice=True)
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> criterion(logits, target).backward()
+        >>> loss, terms = criterion(logits, target, return_terms=True)
+        >>> list(terms)
+        ['scnp_ce', 'scnp_dice', 'plain_ce', 'plain_dice']
+    """
+
+    options: DiceCEOptions
+
+    @_shows(DiceCEOptions)
+    def __init__(
+        self,
+        kernel_size: KernelSize = 3,
+        *,
+        class_weights: Tensor | Sequence[float] | None = None,
+        **options: Unpack[DiceCEKeywords],
+    ) -> None:
+        super().__init__(DiceCEOptions(kernel_size=kernel_size, **options), class_weights)
+
+
+class SCNPTverskyLoss(_FusedLoss):
+    """:func:`scnp_tversky_loss` as a module, with the same arguments.
+
+    ``options`` holds them, frozen, as those of :class:`SCNPDiceCELoss`.
+
+    Example:
+        >>> import torch
+        >>> criterion = SCNPTverskyLoss(kernel_size=3, alpha=0.3, beta=0.7, ce_weight=1.0)
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> criterion(logits, target).backward()
+    """
+
+    options: TverskyOptions
+
+    @_shows(TverskyOptions)
+    def __init__(
+        self,
+        kernel_size: KernelSize = 3,
+        *,
+        class_weights: Tensor | Sequence[float] | None = None,
+        **options: Unpack[TverskyKeywords],
+    ) -> None:
+        super().__init__(TverskyOptions(kernel_size=kernel_size, **options), class_weights)
+
+
+class SCNPFocalLoss(_FusedLoss):
+    """:func:`scnp_focal_loss` as a module, with the same arguments.
+
+    ``options`` holds them, frozen, as those of :class:`SCNPDiceCELoss`.
+
+    Example:
+        >>> import torch
+        >>> criterion = SCNPFocalLoss(kernel_size=3, gamma=2.0, alpha=0.75, dice_weight=1.0)
+        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
+        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
+        >>> criterion(logits, target).backward()
+    """
+
+    options: FocalOptions
+
+    @_shows(FocalOptions)
+    def __init__(
+        self,
+        kernel_size: KernelSize = 3,
+        *,
+        alpha: Alpha = None,
+        class_weights: Tensor | Sequence[float] | None = None,
+        **options: Unpack[FocalKeywords],
+    ) -> None:
+        number, of_classes = _split_alpha(alpha)
+        checked = FocalOptions(kernel_size=kernel_size, alpha=number, **options)
+        super().__init__(checked, class_weights, of_classes)

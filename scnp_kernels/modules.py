@@ -13,11 +13,12 @@ from .functional import scnp
 from .rules.arguments import (
     LABEL_DTYPES,
     KernelSize,
+    Weight,
     check_flag,
     check_ignore_index,
     check_kernel_size,
-    check_not_both_zero,
-    check_weight,
+    check_term_weights,
+    is_computed,
 )
 from .sharding import dtensor
 
@@ -87,9 +88,12 @@ class SCNPLoss(nn.Module):
         loss: A module or function of ``(logits, target, *args, **kwargs)`` that takes logits (it
             applies softmax or sigmoid itself) and returns a tensor.
         kernel_size: SCNP's window in pixels, odd, or one odd number per spatial axis.
-        scnp_weight: Weight of the loss on penalized logits; finite and not negative.
-        plain_weight: Weight of the loss on the plain logits; ``1.0`` is the paper's joint loss.
-            What has weight 0 is not computed.
+        scnp_weight: Weight of the loss on penalized logits; finite and not negative. A tensor
+            without axes may be another one at every call of a compiled step, which is not compiled
+            again; what it weighs is always computed, even if it holds 0. Its value is not checked,
+            and it gets its gradient if it requires one.
+        plain_weight: Weight of the loss on the plain logits, likewise; ``1.0`` is the paper's joint
+            loss. What has the number 0 as its weight is not computed.
         ignore_index: The label of pixels that SCNP leaves out; give the loss its own.
         validate: Check that the target holds permitted values only, as in
             :func:`scnp_kernels.scnp`.
@@ -112,8 +116,8 @@ class SCNPLoss(nn.Module):
         loss: Callable[..., Tensor],
         kernel_size: KernelSize = 3,
         *,
-        scnp_weight: float = 1.0,
-        plain_weight: float = 0.0,
+        scnp_weight: Weight = 1.0,
+        plain_weight: Weight = 0.0,
         ignore_index: int | None = None,
         validate: bool | None = None,
         backend: str = "auto",
@@ -124,9 +128,8 @@ class SCNPLoss(nn.Module):
                 f"loss: got {type(loss).__name__}, takes a module or function of (logits, target)"
             )
         self.loss = loss
-        self.scnp_weight = check_weight("scnp_weight", scnp_weight)
-        self.plain_weight = check_weight("plain_weight", plain_weight)
-        check_not_both_zero("scnp_weight", self.scnp_weight, "plain_weight", self.plain_weight)
+        weights = check_term_weights(scnp_weight, plain_weight)
+        self.scnp_weight, self.plain_weight = weights["scnp_weight"], weights["plain_weight"]
         self.scnp = SCNP(kernel_size, ignore_index=ignore_index, validate=validate, backend=backend)
 
     def forward(
@@ -136,23 +139,45 @@ class SCNPLoss(nn.Module):
         *args: Any,
         mask: Tensor | None = None,
         gate: Tensor | None = None,
+        scnp_weight: Weight | None = None,
+        plain_weight: Weight | None = None,
+        return_terms: bool = False,
         **kwargs: Any,
-    ) -> Tensor:
-        """Return the weighted loss. ``args`` and ``kwargs`` go to the loss.
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted loss.
 
-        ``mask`` and ``gate``, as :func:`scnp_kernels.scnp` takes them, go to SCNP only: the loss on
-        plain logits sees neither. The loss is given integer label maps as int64, which torch's own
-        losses ask for.
+        The loss is given integer label maps as int64, which torch's own losses ask for.
+
+        Args:
+            logits: ``[B, C, *spatial]``.
+            target: A label map, or masks of the shape of ``logits``.
+            *args: Go to the loss.
+            mask: Bool, False where pixels are invalid; goes to SCNP only.
+            gate: Bool, False where pixels keep their own logit; likewise.
+            scnp_weight: In this call, in the place of the attribute; None: the attribute.
+            plain_weight: Likewise.
+            return_terms: Return also the losses that are computed, detached and before they are
+                weighed: a dict with ``"scnp"`` and ``"plain"``.
+            **kwargs: Go to the loss.
         """
         self._warn_of_shards(logits)
+        weights = check_term_weights(
+            self.scnp_weight if scnp_weight is None else scnp_weight,
+            self.plain_weight if plain_weight is None else plain_weight,
+        )
         labels = _as_class_indices(target, logits)
-        terms = []
-        if self.scnp_weight != 0:
-            penalized = self.scnp(logits, target, mask, gate)
-            terms.append(_weighted(self.scnp_weight, self.loss(penalized, labels, *args, **kwargs)))
-        if self.plain_weight != 0:
-            terms.append(_weighted(self.plain_weight, self.loss(logits, labels, *args, **kwargs)))
-        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+        terms = {}
+        if is_computed(weights["scnp_weight"]):
+            terms["scnp"] = self.loss(
+                self.scnp(logits, target, mask, gate), labels, *args, **kwargs
+            )
+        if is_computed(weights["plain_weight"]):
+            terms["plain"] = self.loss(logits, labels, *args, **kwargs)
+        weighted = [_weighted(weights[f"{name}_weight"], loss) for name, loss in terms.items()]
+        total = weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1]
+        if not return_terms:
+            return total
+        return total, {name: loss.detach() for name, loss in terms.items()}
 
     def _warn_of_shards(self, logits: Tensor) -> None:
         """Warn where torch averages over shards what it should average over valid pixels."""
@@ -182,5 +207,8 @@ def _as_class_indices(target: Tensor, logits: Tensor) -> Tensor:
     return target.long() if is_label_map else target
 
 
-def _weighted(weight: float, loss: Tensor) -> Tensor:
+def _weighted(weight: Weight, loss: Tensor) -> Tensor:
+    if isinstance(weight, Tensor):
+        # In the wider of the two dtypes, and rounded to the loss's once.
+        return (weight * loss).to(loss.dtype)
     return loss if weight == 1 else weight * loss

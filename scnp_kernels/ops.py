@@ -36,7 +36,7 @@ _READING = (
     "bool target_is_masks, SymInt first_class, SymInt label_count, int? ignore_index, bool validate"
 )
 _IMAGE = f"Tensor logits, Tensor target, Tensor? mask, Tensor? gate, int[] kernel_size, {_READING}"
-_WANTED = "bool softmax, bool of_penalized, bool of_plain"
+_WANTED = "bool softmax, bool of_penalized, bool of_plain, float gamma"
 
 library = torch.library.Library(NAMESPACE, "DEF")
 
@@ -98,10 +98,11 @@ def _dice_ce_forward(
     softmax: bool,
     of_penalized: bool,
     of_plain: bool,
+    gamma: float,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     reading = Reading(target_is_masks, first_class, label_count, ignore_index, validate)
-    wanted = Wanted(softmax, of_penalized, of_plain)
+    wanted = Wanted(softmax, of_penalized, of_plain, gamma)
     chosen = registry.choose(backend, logits.device)
     fused = chosen.fused_dice_ce(logits)
     if fused is not None:
@@ -127,10 +128,11 @@ def _dice_ce_backward(
     softmax: bool,
     of_penalized: bool,
     of_plain: bool,
+    gamma: float,
     backend: str,
 ) -> Tensor:
     reading = Reading(target_is_masks, first_class, label_count, ignore_index, validate)
-    wanted = Wanted(softmax, of_penalized, of_plain)
+    wanted = Wanted(softmax, of_penalized, of_plain, gamma)
     chosen = registry.choose(backend, logits.device)
     # The winners say it all: a pixel that kept its own logit is its own winner.
     del gate
@@ -164,8 +166,8 @@ def _fake_dice_ce_forward(
     kernel_size: Sequence[int],
     *settings: Any,
 ) -> tuple[Tensor, Tensor]:
-    *_, softmax, of_penalized, of_plain, _backend = settings
-    wanted = Wanted(softmax, of_penalized, of_plain)
+    *_, softmax, of_penalized, of_plain, gamma, _backend = settings
+    wanted = Wanted(softmax, of_penalized, of_plain, gamma)
     shape = (2, STATISTICS, *logits.shape[:2])
     statistics = logits.new_empty(shape, dtype=statistics_dtype(logits))
     return statistics, new_winners(logits, kernel_size, wanted.of_penalized)

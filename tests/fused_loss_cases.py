@@ -29,6 +29,7 @@ class FusedCase:
     softmax: bool = True
     of_penalized: bool = True
     of_plain: bool = False
+    gamma: float = 0.0
 
     @property
     def name(self) -> str:
@@ -36,7 +37,8 @@ class FusedCase:
         terms = "joint" if self.of_penalized and self.of_plain else "plain"
         if not self.of_plain:
             terms = "penalized"
-        return f"{self.case.name}-{activation}-{terms}-{str(self.dtype).removeprefix('torch.')}"
+        name = f"{self.case.name}-{activation}-{terms}-{str(self.dtype).removeprefix('torch.')}"
+        return name if self.gamma == 0 else f"{name}-focal_{self.gamma}"
 
 
 class FusedOutcome(NamedTuple):
@@ -126,14 +128,34 @@ FUSED_CASES = [
     FusedCase(Case("gate_channels_last", "", (2, 3, 4, 5), layout=g.channels_last,
                    gate=g.valid_pixels(0.5), gate_layout=g.every_second), of_plain=True),
     FusedCase(Case("gate_tied", "", (1, 3, 7, 6), 5, logits=g.tied, gate=g.valid_pixels(0.5))),
+    # The focal loss: every kernel, the square and a power, one class per pixel and several.
+    FusedCase(_FLAT, of_plain=True, gamma=2.0),
+    FusedCase(_FLAT, torch.float64, of_plain=True, gamma=1.3),
+    FusedCase(_FLAT, torch.float16, softmax=False, of_plain=True, gamma=0.5),
+    FusedCase(_INVALID, of_plain=True, gamma=2.5),
+    FusedCase(_INVALID, of_penalized=False, of_plain=True, gamma=2.5),
+    FusedCase(_MASKS, of_plain=True, gamma=0.5),
+    FusedCase(_MASKS, softmax=False, of_plain=True, gamma=2.0),
+    FusedCase(_MASKS, of_penalized=False, of_plain=True, gamma=2.0),
+    FusedCase(Case("volume", "", (1, 3, 4, 5, 6)), torch.bfloat16, of_plain=True, gamma=2.5),
+    FusedCase(Case("classes_17", "", (1, 17, 3, 4)), of_plain=True, gamma=2.0),
+    FusedCase(Case("window_9", "too large to march", (1, 3, 9, 7), 9, target=_IGNORING,
+                   ignore_index=-1), of_plain=True, gamma=2.5),
+    FusedCase(Case("large", "", (1, 3, 5, 7), logits=large_logits), of_plain=True, gamma=2.0),
+    FusedCase(Case("large_sigmoid", "", (1, 3, 5, 7), logits=large_logits), softmax=False,
+              gamma=2.5),
 ]  # fmt: skip
 
 SPECIAL_CASES = [
     FusedCase(
-        Case(logits.__name__, "", (2, 3, 3, 5), logits=logits), softmax=softmax, of_plain=True
+        Case(logits.__name__, "", (2, 3, 3, 5), logits=logits),
+        softmax=softmax,
+        of_plain=True,
+        gamma=gamma,
     )
     for logits in (g.infinities, g.some_nan, g.minus_infinity)
     for softmax in (False, True)
+    for gamma in (0.0, 2.5)
 ] + [
     FusedCase(
         Case("gate_nan", "", (2, 3, 3, 5), logits=g.some_nan, gate=g.valid_pixels(0.5)),
@@ -189,7 +211,7 @@ def outcome_by(
             ignore_index=fused.case.ignore_index,
             validate=False,
         ),
-        Wanted(fused.softmax, fused.of_penalized, fused.of_plain),
+        Wanted(fused.softmax, fused.of_penalized, fused.of_plain, fused.gamma),
     )
     sums, winners = forward(logits, target, mask, gate, *how)
     of_sums = torch.randn(sums.shape, generator=g.seeded(2), dtype=torch.float64)

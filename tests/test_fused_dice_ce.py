@@ -44,6 +44,7 @@ class Outcome:
         softmax: bool,
         terms: tuple[bool, bool],
         validate: bool = False,
+        gamma: float = 0.0,
     ) -> None:
         arguments = check_arguments(
             sample.logits,
@@ -55,7 +56,7 @@ class Outcome:
             validate,
         )
         _, target, mask, gate, kernel_size, reading = arguments
-        rest = (target, mask, gate, kernel_size, *reading, softmax, *terms, backend)
+        rest = (target, mask, gate, kernel_size, *reading, softmax, *terms, gamma, backend)
         self.sums, self.winners = OPERATORS.dice_ce_forward(sample.logits, *rest)
         incoming = torch.rand(self.sums.shape, generator=g.seeded(11), dtype=torch.float64) - 0.4
         self.gradient = OPERATORS.dice_ce_backward(incoming, self.winners, sample.logits, *rest)
@@ -70,9 +71,9 @@ def _close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     )
 
 
-def _compare(sample: Sample, softmax: bool, terms: tuple[bool, bool]) -> None:
-    actual = Outcome(sample, "cpu", softmax, terms)
-    expected = Outcome(sample, "reference", softmax, terms)
+def _compare(sample: Sample, softmax: bool, terms: tuple[bool, bool], gamma: float = 0.0) -> None:
+    actual = Outcome(sample, "cpu", softmax, terms, gamma=gamma)
+    expected = Outcome(sample, "reference", softmax, terms, gamma=gamma)
     assert actual.winners.dtype == expected.winners.dtype
     assert torch.equal(actual.winners, expected.winners)
     assert actual.sums.shape == (2, 6, *sample.logits.shape[:2])
@@ -98,6 +99,7 @@ def test_every_case(case: Case, dtype: torch.dtype) -> None:
     # One after the other, so that every case meets every one of them in some dtype.
     choice = CASES.index(case) + DTYPES.index(dtype)
     _compare(sample, choice % 2 == 0, TERMS[choice % 3])
+    _compare(sample, choice % 2 == 0, TERMS[choice % 3], (2.0, 0.5, 2.5)[choice % 3])
 
 
 CHOSEN = [
@@ -115,8 +117,8 @@ CHOSEN = [
 @pytest.mark.parametrize("softmax", [True, False])
 @pytest.mark.parametrize("terms", TERMS)
 def test_every_option(case: Case, softmax: bool, terms: tuple[bool, bool]) -> None:
-    for dtype in DTYPES:
-        _compare(case.make(dtype), softmax, terms)
+    for dtype, gamma in itertools.product(DTYPES, (0.0, 2.0, 1.3)):
+        _compare(case.make(dtype), softmax, terms, gamma)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 17, 64, 250, 251])
@@ -124,7 +126,8 @@ def test_any_number_of_classes(classes: int) -> None:
     """251 classes do not fit the codes of a pixel: the loss is composed there."""
     case = Case("classes", "", (2, classes, 5, 67))
     for softmax, terms in itertools.product((True, False), TERMS):
-        _compare(case.make(torch.float32), softmax, terms)
+        for gamma in (0.0, 2.0, 2.5):
+            _compare(case.make(torch.float32), softmax, terms, gamma)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2100), (1, 2, 4100, 7), (2, 3, 40, 50, 30)], ids=str)
@@ -143,7 +146,7 @@ def test_threads_change_no_bit(shape: tuple[int, ...], softmax: bool) -> None:
 # Numbers of classes that the kernels know as constants, and one that they do not.
 DIGEST = """
 import hashlib, itertools, torch
-from scnp_kernels import scnp_dice_ce_loss
+from scnp_kernels import scnp_dice_ce_loss, scnp_focal_loss
 from scnp_kernels.backends.native import loader as native
 digest = hashlib.sha256()
 generator = torch.Generator().manual_seed(0)
@@ -157,6 +160,13 @@ for dtype, classes, shape in itertools.product(dtypes, (2, 3, 4, 5), ((37, 200),
                                  activation=activation, backend="cpu")
         loss.backward()
         digest.update(loss.detach().numpy().tobytes() + logits.grad.double().numpy().tobytes())
+        for gamma in (2.0, 2.5):
+            logits.grad = None
+            loss = scnp_focal_loss(logits, target, gamma=gamma, plain_weight=1,
+                                   ignore_index=classes, activation=activation, backend="cpu")
+            loss.backward()
+            digest.update(loss.detach().numpy().tobytes())
+            digest.update(logits.grad.double().numpy().tobytes())
 print(native.build_record()["capability"], digest.hexdigest())
 """
 
@@ -234,7 +244,8 @@ def test_winners_that_no_forward_pass_writes_reach_no_foreign_memory() -> None:
     for window, dtype in (([3, 3], torch.uint8), ([17, 17], torch.int16), ([41, 41], torch.int16)):
         logits = torch.randn(1, 2, 21, 23)
         target = torch.randint(0, 2, (1, 21, 23))
-        rest = (logits, target, None, window, False, 0, 2, None, False, True, True, False, "cpu")
+        settings = (window, False, 0, 2, None, False, True, True, False, 0.0, "cpu")
+        rest = (logits, target, None, None, *settings)
         sums = torch.zeros(2, 6, 1, 2, dtype=torch.float64)
         limits = torch.iinfo(dtype)
         for value in (limits.min, limits.max, 0, window[0] * window[1] - 1):
@@ -249,7 +260,8 @@ def test_winners_beside_a_single_column_are_not_followed() -> None:
     logits = around[20:28].view(1, 2, 4, 1).zero_()
     target = torch.zeros(1, 4, 1, dtype=torch.int64)
     sums = torch.ones(2, 6, 1, 2, dtype=torch.float64)
-    rest = (logits, target, None, [3, 3], False, 0, 2, None, False, True, True, False, "cpu")
+    settings = ([3, 3], False, 0, 2, None, False, True, True, False, 0.0, "cpu")
+    rest = (logits, target, None, None, *settings)
     for tap in range(9):
         winners = torch.full(logits.shape, 4, dtype=torch.uint8)
         winners[:, 0] = tap
@@ -296,14 +308,15 @@ def test_all_derivatives(activation: str) -> None:
 
 @pytest.mark.parametrize("terms", TERMS)
 @pytest.mark.parametrize("form", ["label map", "masks", "mask", "gate"])
-def test_opcheck(terms: tuple[bool, bool], form: str) -> None:
+@pytest.mark.parametrize("gamma", [0.0, 2.5])
+def test_opcheck(terms: tuple[bool, bool], form: str, gamma: float) -> None:
     logits = torch.randn(2, 3, 6, 5)
     target = torch.randint(0, 3, (2, 6, 5))
     if form == "masks":
         target = torch.rand(2, 3, 6, 5) < 0.5
     mask = torch.rand(2, 6, 5) < 0.7 if form == "mask" else None
     gate = torch.rand(2, 6, 5) < 0.7 if form == "gate" else None
-    rest = (target, mask, gate, [3, 3], form == "masks", 0, 3, None, True, True, *terms)
+    rest = (target, mask, gate, [3, 3], form == "masks", 0, 3, None, True, True, *terms, gamma)
     sums, winners = OPERATORS.dice_ce_forward(logits, *rest, "cpu")
     for backend in ("cpu", "reference"):
         opcheck(

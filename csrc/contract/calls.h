@@ -52,6 +52,7 @@ struct DiceCECall {
   bool softmax = true;  // otherwise sigmoid: every class for itself
   bool of_penalized = true;
   bool of_plain = false;
+  double gamma = 0;  // the focal loss's: cross entropy is multiplied by (1 - p)^gamma
 };
 
 // The statistics of an image that the loss is made of: sums over its valid pixels, for every class.
@@ -60,7 +61,7 @@ enum DiceCEStatistic {
   kIntersection,  // p * y
   kProbability,   // p
   kForegroundPixels,
-  kForegroundEntropy,  // cross entropy where y = 1
+  kForegroundEntropy,  // cross entropy where y = 1, modulated by gamma
   kBackgroundEntropy,  // and, with sigmoid, where y = 0
   kValidPixels,
   kDiceCEStatistics  // their number

@@ -7,6 +7,7 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <mutex>
 
@@ -91,7 +92,8 @@ void gather(const py::tuple& values, const py::tuple& winners, const Window& ker
 
 DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
                         const std::optional<py::tuple>& mask, const Window& kernel_size,
-                        const Labels& labels, bool softmax, bool of_penalized, bool of_plain) {
+                        const Labels& labels, bool softmax, bool of_penalized, bool of_plain,
+                        double gamma) {
   DiceCECall call;
   call.geometry = geometry_of(logits, kernel_size);
   check_value(call.geometry.channels <= kMostClasses, "logits: got ", call.geometry.channels,
@@ -103,6 +105,9 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
   call.softmax = softmax;
   call.of_penalized = of_penalized;
   call.of_plain = of_plain;
+  check_value(gamma >= 0 && std::isfinite(gamma), "gamma: got ", gamma,
+              ", takes a finite number that is not negative");
+  call.gamma = gamma;
   return call;
 }
 
@@ -129,14 +134,14 @@ bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
                      const std::optional<py::tuple>& mask, const std::optional<py::tuple>& gate,
                      const Window& kernel_size, bool target_is_masks, int64_t first_class,
                      int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
-                     bool softmax, bool of_penalized, bool of_plain, const py::tuple& statistics,
-                     const py::tuple& winners, int threads) {
+                     bool softmax, bool of_penalized, bool of_plain, double gamma,
+                     const py::tuple& statistics, const py::tuple& winners, int threads) {
   const Tensor logits("logits", logits_facts);
   DiceCEForwardCall call;
   static_cast<DiceCECall&>(call) =
       dice_ce_call(logits, target, mask, kernel_size,
                    {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
-                   of_penalized, of_plain);
+                   of_penalized, of_plain, gamma);
   if (of_penalized) {
     call.winners = write_winners({"winners", winners}, logits, call.winner_type);
   }
@@ -151,14 +156,14 @@ void dice_ce_backward(const py::tuple& statistics_gradient, const py::tuple& win
                       const std::optional<py::tuple>& mask, const Window& kernel_size,
                       bool target_is_masks, int64_t first_class, int64_t label_count,
                       std::optional<int64_t> ignore_index, bool validate, bool softmax,
-                      bool of_penalized, bool of_plain, const py::tuple& logits_gradient,
-                      int threads) {
+                      bool of_penalized, bool of_plain, double gamma,
+                      const py::tuple& logits_gradient, int threads) {
   const Tensor logits("logits", logits_facts);
   DiceCEBackwardCall call;
   static_cast<DiceCECall&>(call) =
       dice_ce_call(logits, target, mask, kernel_size,
                    {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
-                   of_penalized, of_plain);
+                   of_penalized, of_plain, gamma);
   call.statistics_gradient =
       statistics_of({"statistics_gradient", statistics_gradient}, call.geometry);
   if (of_penalized) {

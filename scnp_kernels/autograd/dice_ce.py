@@ -50,8 +50,8 @@ class Settings(NamedTuple):
 
 def _settings_of(kernel_size: Sequence[int], *flat: Any) -> Settings:
     """Return the settings that came one by one, behind a schema."""
-    *flat_reading, softmax, of_penalized, of_plain, backend = flat
-    reading, wanted = Reading(*flat_reading), Wanted(softmax, of_penalized, of_plain)
+    *flat_reading, softmax, of_penalized, of_plain, gamma, backend = flat
+    reading, wanted = Reading(*flat_reading), Wanted(softmax, of_penalized, of_plain, gamma)
     return Settings(tuple(kernel_size), reading, wanted, backend)
 
 
@@ -235,7 +235,7 @@ def _composed_statistics(
         if penalizes:
             images = (logits, target, mask, gate)
             values = apply(PenalizedLogits, *images, kernel_size, reading, backend)[0]
-        statistics = statistics_of(values, masks, valid, wanted.softmax)
+        statistics = statistics_of(values, masks, valid, wanted)
         terms.append(stack_statistics(statistics).to(dtype))
     return torch.stack(terms)
 

@@ -52,7 +52,7 @@ def forward(
     terms = ((wanted.of_penalized, penalized), (wanted.of_plain, logits))
     for term, (is_wanted, values) in enumerate(terms):
         if is_wanted:
-            statistics[term] = stack_statistics(statistics_of(values, masks, valid, wanted.softmax))
+            statistics[term] = stack_statistics(statistics_of(values, masks, valid, wanted))
     return statistics, winners
 
 
@@ -73,10 +73,10 @@ def backward(
     total: Tensor | None = None
     if wanted.of_penalized:
         penalized = backend.gather(logits, winners, kernel_size)
-        gradient = gradient_of_statistics(of_penalized, penalized, masks, valid, wanted.softmax)
+        gradient = gradient_of_statistics(of_penalized, penalized, masks, valid, wanted)
         total = backend.scatter(gradient, winners, kernel_size)
     if wanted.of_plain:
-        gradient = gradient_of_statistics(of_plain, logits, masks, valid, wanted.softmax)
+        gradient = gradient_of_statistics(of_plain, logits, masks, valid, wanted)
         total = gradient if total is None else total + gradient
     result = torch.empty_like(logits)
     return result.zero_() if total is None else result.copy_(total)

@@ -10,7 +10,7 @@ import math
 import numbers
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, SupportsIndex
 
 import torch
@@ -26,6 +26,7 @@ MAP_DTYPES = (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES)
 MASKS_DTYPES = (torch.bool, *LABEL_DTYPES, *WIDE_UNSIGNED_DTYPES, *LOGITS_DTYPES)
 
 KernelSize = int | Sequence[int]
+Weight = float | Tensor
 
 
 class Arguments(NamedTuple):
@@ -288,10 +289,43 @@ def _nearest_float(number: numbers.Real) -> float:
         return math.inf
 
 
-def check_not_both_zero(name: str, weight: float, other_name: str, other: float) -> None:
-    """Raise when nothing would be left of a loss."""
-    if weight == 0 and other == 0:
-        raise ValueError(f"{name}, {other_name}: got 0 and 0, takes at least one above 0")
+def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return weights as floats; raise unless each is one, and one at least is above 0."""
+    checked = {name: check_weight(name, weight) for name, weight in weights.items()}
+    if not any(checked.values()):
+        zeros = " and ".join("0" for _ in checked)
+        raise ValueError(f"{', '.join(checked)}: got {zeros}, takes at least one above 0")
+    return checked
+
+
+def check_term_weights(scnp_weight: Weight, plain_weight: Weight) -> dict[str, Weight]:
+    """Return the weights of the loss of penalized and of plain logits, by their names.
+
+    Numbers become floats. A tensor stays one, and its value is nobody's business here: to look at
+    it would wait for a device, or end a graph.
+    """
+    numbers: dict[str, float] = {}
+    tensors: dict[str, Weight] = {}
+    for name, weight in (("scnp_weight", scnp_weight), ("plain_weight", plain_weight)):
+        if not isinstance(weight, Tensor):
+            numbers[name] = weight
+            continue
+        check_dense_tensor(name, weight)
+        takes = "takes a number, or a real tensor without axes"
+        if weight.dtype == torch.bool or weight.is_complex():
+            raise TypeError(f"{name}: got a tensor of {weight.dtype}, {takes}")
+        if weight.dim() != 0:
+            raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {takes}")
+        tensors[name] = weight
+    if not tensors:
+        return {**check_weights(numbers)}
+    checked = {name: check_weight(name, number) for name, number in numbers.items()}
+    return {name: {**checked, **tensors}[name] for name in ("scnp_weight", "plain_weight")}
+
+
+def is_computed(weight: Weight) -> bool:
+    """Return whether the term with that weight is computed: not with the number 0."""
+    return isinstance(weight, Tensor) or weight != 0
 
 
 def check_dense_tensor(name: str, value: object) -> None:

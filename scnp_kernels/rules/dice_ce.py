@@ -1,21 +1,20 @@
-"""Dice and cross entropy from a few statistics of an image, and the loss made of them.
+"""The statistics of an image that the fused losses are made of, by plain PyTorch.
 
 A loss needs no more of an image than six numbers per class, each a sum over its pixels. Plain
-PyTorch computes them here, fused kernels elsewhere; both share the last step,
-:func:`loss_from_statistics`.
+PyTorch computes them here, fused kernels elsewhere; :mod:`.loss_parts` makes losses of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss_options import DiceCEOptions
+from . import focal
 from .target import Reading, foreground_pixels, valid_pixels
 from .window import winner_dtype
 
@@ -24,7 +23,8 @@ class Statistics(NamedTuple):
     """Sums over the valid pixels of every image and class; p is the probability, y the mask.
 
     Cross entropy is ``-log p`` with softmax, where only foreground pixels have one. With sigmoid
-    it is ``softplus(-logit)`` where ``y = 1``, and ``softplus(logit)`` where ``y = 0``.
+    it is ``softplus(-logit)`` where ``y = 1``, and ``softplus(logit)`` where ``y = 0``. The focal
+    loss's gamma modulates it (:mod:`.focal`).
     """
 
     intersection: Tensor  # [B, C]: sum of p * y
@@ -44,6 +44,7 @@ class Wanted(NamedTuple):
     softmax: bool  # probabilities by softmax over the channels; otherwise by sigmoid
     of_penalized: bool  # statistics of the penalized logits
     of_plain: bool  # statistics of the plain logits
+    gamma: float = 0.0  # of the focal loss, which modulates cross entropy; 0 leaves it as it is
 
 
 def statistics_dtype(logits: Tensor) -> torch.dtype:
@@ -82,14 +83,20 @@ def masks_and_valid(
     return masks, valid_pixels(logits, target, mask, reading)
 
 
-def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool) -> Statistics:
+def statistics_of(
+    logits: Tensor, masks: Tensor, valid: Tensor | None, wanted: Wanted
+) -> Statistics:
     """Return the statistics by plain PyTorch, in float32, or float64 for float64 logits.
 
     ``logits`` and ``masks`` (bool) are ``[B, C, *spatial]``, ``valid`` ``[B, 1, *spatial]``.
     """
     logits = _widened(logits)
     zero = logits.new_zeros(())
-    if softmax:
+    if wanted.gamma != 0 and logits.shape[1] > 0:
+        probability, foreground_ce, background_ce = focal.entropies(
+            logits, wanted.softmax, wanted.gamma
+        )
+    elif wanted.softmax:
         log_probability = F.log_softmax(logits, dim=1)
         probability = log_probability.exp()
         foreground_ce, background_ce = -log_probability, zero.expand_as(logits)
@@ -121,7 +128,11 @@ def statistics_of(logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: 
 
 
 def gradient_of_statistics(
-    statistics_gradient: Tensor, logits: Tensor, masks: Tensor, valid: Tensor | None, softmax: bool
+    statistics_gradient: Tensor,
+    logits: Tensor,
+    masks: Tensor,
+    valid: Tensor | None,
+    wanted: Wanted,
 ) -> Tensor:
     """Return the gradient of the logits, given that of their statistics ``[6, B, C]``.
 
@@ -130,6 +141,8 @@ def gradient_of_statistics(
 
         softmax   p * (a - sum of p * a + sum of y * dE) - y * dE       (sums over the classes)
         sigmoid   p * (1 - p) * a + (p - 1) * y * dE + p * (1 - y) * dN
+
+    With gamma, dE and dN are multiplied by the slopes of :mod:`.focal` first.
 
     The result is in float32, or float64 for float64 logits.
     """
@@ -140,106 +153,21 @@ def gradient_of_statistics(
     zero = logits.new_zeros(())
     of_probability = probability + torch.where(masks, intersection, zero)
     of_foreground = torch.where(masks, foreground_ce, zero)
-    if softmax:
+    of_background = torch.where(masks, zero, background_ce)
+    if wanted.gamma != 0 and logits.shape[1] > 0:
+        of_foreground_ce, of_background_ce = focal.slopes(logits, wanted.softmax, wanted.gamma)
+        of_foreground = torch.where(masks, of_foreground * of_foreground_ce, zero)
+        of_background = torch.where(masks, zero, of_background * of_background_ce)
+    if wanted.softmax:
         p = logits.softmax(dim=1)
         shared = of_foreground.sum(dim=1, keepdim=True)
         shared = shared - (p * of_probability).sum(dim=1, keepdim=True)
         result = p * (of_probability + shared) - of_foreground
     else:
         p = logits.sigmoid()
-        of_background = torch.where(masks, zero, background_ce)
         result = p * (1 - p) * of_probability + (p - 1) * of_foreground + p * of_background
     return result if valid is None else torch.where(valid, result, zero)
 
 
 def _widened(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def loss_from_statistics(
-    statistics: Statistics,
-    options: DiceCEOptions,
-    class_weights: Tensor | None,
-    weighted_mean: bool,
-    over_ranks: bool,
-) -> Tensor:
-    """Return the weighted sum of cross entropy and Dice loss, a scalar.
-
-    With ``weighted_mean``, cross entropy divides by the sum of the pixels' class weights, as
-    :func:`torch.nn.functional.cross_entropy` does for label maps. With ``over_ranks``, Dice's parts
-    are summed over all ranks first.
-    """
-    terms = []
-    if options.ce_weight != 0:
-        ce = _cross_entropy(statistics, options, class_weights, weighted_mean)
-        terms.append(options.ce_weight * ce)
-    if options.dice_weight != 0:
-        terms.append(options.dice_weight * _dice_loss(statistics, options, over_ranks))
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
-
-
-def _cross_entropy(
-    statistics: Statistics,
-    options: DiceCEOptions,
-    class_weights: Tensor | None,
-    weighted_mean: bool,
-) -> Tensor:
-    foreground_ce = statistics.foreground_ce
-    weights = 1.0 if class_weights is None else class_weights.to(foreground_ce)
-    total = (weights * foreground_ce).sum() + statistics.background_ce.sum()
-    if weighted_mean:
-        count = (weights * statistics.foreground).sum()
-    else:
-        # Softmax has one cross entropy per pixel, sigmoid one per pixel and class.
-        classes = 1 if options.activation == "softmax" else foreground_ce.shape[1]
-        count = statistics.valid[:, :classes].sum()
-    # Without any valid pixel there is nothing to learn from: 0, with gradient 0.
-    return total / torch.where(count > 0, count, torch.ones_like(count))
-
-
-def _dice_loss(statistics: Statistics, options: DiceCEOptions, over_ranks: bool) -> Tensor:
-    first = 0 if options.include_background else 1
-    cardinality = statistics.probability + statistics.foreground
-    parts = torch.stack((statistics.intersection, cardinality))[:, :, first:]
-    if options.batch_dice:
-        parts = parts.sum(dim=1)  # [2, C]
-        if over_ranks:
-            parts = _sum_over_ranks(parts)
-    intersection, cardinality = parts.unbind()
-    dice = (2 * intersection + options.smooth) / (cardinality + options.smooth).clamp_min(1e-8)
-    return 1 - dice.mean()
-
-
-class SumOverRanks(torch.autograd.Function):
-    """Sums a tensor over all ranks, and its gradient likewise.
-
-    Every rank computes the same loss from the sum, and distributed training averages the gradients
-    of the ranks: so the sum of the gradients gives what one process would compute.
-    """
-
-    @staticmethod
-    def forward(values: Tensor) -> Tensor:
-        return _all_reduce(values)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing to remember: it is linear."""
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return _sum_over_ranks(gradient)  # differentiable in its turn
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], values: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004
-        return _sum_over_ranks(values), in_dims[0]
-
-
-def _sum_over_ranks(values: Tensor) -> Tensor:
-    total: Tensor = SumOverRanks.apply(values)
-    return total
-
-
-def _all_reduce(values: Tensor) -> Tensor:
-    total = values.clone()
-    torch.distributed.all_reduce(total)
-    return total

@@ -1,37 +1,46 @@
-"""What Dice + cross entropy is made of: its options, their checks, and the class weights."""
+"""What the fused losses are made of: their options, the checks of these, and the class weights.
+
+All of them share :class:`LossOptions`; a loss adds what is its own. Each loss is a weighted sum of
+``PARTS``, and the option ``<part>_weight`` weighs a part.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from .arguments import (
     KernelSize,
+    Weight,
     check_dense_tensor,
     check_flag,
     check_ignore_index,
     check_kernel_size,
-    check_not_both_zero,
+    check_term_weights,
     check_weight,
+    check_weights,
 )
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
-@dataclass(frozen=True)
-class DiceCEOptions:
-    """The options of :func:`scnp_kernels.scnp_dice_ce_loss`, which says what each one means."""
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """The options that all fused losses have; :mod:`scnp_kernels.losses` says what each means."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    # Finite numbers that are not negative, beside the weights.
+    NUMBERS: ClassVar[tuple[str, ...]] = ("smooth",)
 
     kernel_size: KernelSize = 3
     activation: str = "softmax"
-    ce_weight: float = 1.0
-    dice_weight: float = 1.0
-    scnp_weight: float = 1.0
-    plain_weight: float = 0.0
+    scnp_weight: Weight = 1.0
+    plain_weight: Weight = 0.0
     include_background: bool = True
     batch_dice: bool = False
     smooth: float = 1e-5
@@ -40,9 +49,103 @@ class DiceCEOptions:
     validate: bool | None = None
     backend: str = "auto"
 
+    @property
+    def part_weights(self) -> dict[str, float]:
+        """The weight of every part."""
+        return {part: getattr(self, f"{part}_weight") for part in self.PARTS}
 
-def check_options(options: DiceCEOptions) -> DiceCEOptions:
-    """Return the options with weights as floats.
+    @property
+    def exponent(self) -> float:
+        """The gamma that modulates cross entropy; 0 for cross entropy as it is."""
+        return 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiceCEOptions(LossOptions):
+    """The options of :func:`scnp_kernels.scnp_dice_ce_loss`."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("ce", "dice")
+
+    ce_weight: float = 1.0
+    dice_weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TverskyOptions(LossOptions):
+    """The options of :func:`scnp_kernels.scnp_tversky_loss`."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("ce", "tversky")
+    NUMBERS: ClassVar[tuple[str, ...]] = ("smooth", "alpha", "beta")
+
+    alpha: float = 0.5
+    beta: float = 0.5
+    ce_weight: float = 0.0
+    tversky_weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalOptions(LossOptions):
+    """The options of :func:`scnp_kernels.scnp_focal_loss`; an ``alpha`` per class is no option."""
+
+    PARTS: ClassVar[tuple[str, ...]] = ("focal", "dice")
+    NUMBERS: ClassVar[tuple[str, ...]] = ("smooth", "gamma")
+
+    gamma: float = 2.0
+    alpha: float | None = None
+    focal_weight: float = 1.0
+    dice_weight: float = 0.0
+
+    @property
+    def exponent(self) -> float:
+        return self.gamma
+
+
+# The same by name and type, for signatures that end in ``**options``: what such a signature shows
+# is read from the dataclasses, and a type checker reads these.
+class LossKeywords(TypedDict, total=False):
+    """The keywords of all fused losses."""
+
+    activation: str
+    scnp_weight: Weight
+    plain_weight: Weight
+    include_background: bool
+    batch_dice: bool
+    smooth: float
+    ignore_index: int | None
+    distributed: bool | None
+    validate: bool | None
+    backend: str
+
+
+class DiceCEKeywords(LossKeywords, total=False):
+    """The keywords of :func:`scnp_kernels.scnp_dice_ce_loss`."""
+
+    ce_weight: float
+    dice_weight: float
+
+
+class TverskyKeywords(LossKeywords, total=False):
+    """The keywords of :func:`scnp_kernels.scnp_tversky_loss`."""
+
+    alpha: float
+    beta: float
+    ce_weight: float
+    tversky_weight: float
+
+
+class FocalKeywords(LossKeywords, total=False):
+    """The keywords of :func:`scnp_kernels.scnp_focal_loss`."""
+
+    gamma: float
+    focal_weight: float
+    dice_weight: float
+
+
+Options = TypeVar("Options", bound=LossOptions)
+
+
+def check_options(options: Options) -> Options:
+    """Return the options with numbers as floats.
 
     Raises:
         TypeError: An option has a type that it does not take.
@@ -55,24 +158,30 @@ def check_options(options: DiceCEOptions) -> DiceCEOptions:
     check_flag("distributed", options.distributed, or_none=True)
     check_flag("validate", options.validate, or_none=True)
     check_kernel_size(options.kernel_size)
-    ce_weight = check_weight("ce_weight", options.ce_weight)
-    dice_weight = check_weight("dice_weight", options.dice_weight)
-    check_not_both_zero("ce_weight", ce_weight, "dice_weight", dice_weight)
-    scnp_weight = check_weight("scnp_weight", options.scnp_weight)
-    plain_weight = check_weight("plain_weight", options.plain_weight)
-    check_not_both_zero("scnp_weight", scnp_weight, "plain_weight", plain_weight)
-    return replace(
-        options,
-        ce_weight=ce_weight,
-        dice_weight=dice_weight,
-        scnp_weight=scnp_weight,
-        plain_weight=plain_weight,
-        smooth=check_weight("smooth", options.smooth),
-        ignore_index=check_ignore_index(options.ignore_index),
-    )
+    parts = {f"{part}_weight": weight for part, weight in options.part_weights.items()}
+    changes: dict[str, Any] = dict(check_weights(parts))
+    changes.update(check_term_weights(options.scnp_weight, options.plain_weight))
+    changes.update({name: check_weight(name, getattr(options, name)) for name in options.NUMBERS})
+    changes["ignore_index"] = check_ignore_index(options.ignore_index)
+    if isinstance(options, FocalOptions) and options.alpha is not None:
+        changes["alpha"] = _check_alpha(options.alpha, options)
+    return replace(options, **changes)
 
 
-def check_channels(options: DiceCEOptions, channels: int) -> None:
+def _check_alpha(alpha: float, options: LossOptions) -> float:
+    takes = "takes a number in [0, 1], or [C] numbers that are not negative"
+    checked = check_weight("alpha", alpha)
+    if checked > 1:
+        raise ValueError(f"alpha: got {alpha!r}, {takes}")
+    if options.activation == "softmax" and not options.include_background:
+        raise ValueError(
+            f"alpha: got {alpha!r} with softmax and include_background=False, where it has no "
+            "background to balance; takes [C] numbers there, or None"
+        )
+    return checked
+
+
+def check_channels(options: LossOptions, channels: int) -> None:
     """Raise ValueError where the options do not fit logits of so many channels."""
     if options.activation == "softmax" and channels == 1:
         raise ValueError('activation: got "softmax" with C = 1 class, takes "sigmoid" there')
@@ -80,7 +189,7 @@ def check_channels(options: DiceCEOptions, channels: int) -> None:
         raise ValueError("include_background: got False with C = 1 class, takes True there")
 
 
-def sums_over_ranks(options: DiceCEOptions) -> bool:
+def sums_over_ranks(options: LossOptions) -> bool:
     """Return whether Dice's parts are summed over several ranks, asked anew at each call.
 
     Raises:
@@ -93,20 +202,22 @@ def sums_over_ranks(options: DiceCEOptions) -> bool:
     return wanted and running and torch.distributed.get_world_size() > 1
 
 
-def as_class_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
+def as_class_weights(
+    class_weights: Tensor | Sequence[float], name: str = "class_weights"
+) -> Tensor:
     """Return class weights as a floating tensor ``[C]``; raise where they are none."""
     takes = "takes [C] finite numbers that are not negative"
     try:
         weights = torch.as_tensor(class_weights)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"class_weights: got {class_weights!r}, {takes}") from None
-    check_dense_tensor("class_weights", weights)
+        raise TypeError(f"{name}: got {class_weights!r}, {takes}") from None
+    check_dense_tensor(name, weights)
     if weights.dtype == torch.bool or weights.is_complex():
-        raise TypeError(f"class_weights: got {weights.dtype}, {takes}")
+        raise TypeError(f"{name}: got {weights.dtype}, {takes}")
     if weights.dim() != 1:
-        raise ValueError(f"class_weights: got shape {tuple(weights.shape)}, {takes}")
+        raise ValueError(f"{name}: got shape {tuple(weights.shape)}, {takes}")
     if weights.device.type == "meta":
-        raise ValueError(f"class_weights: got a tensor on meta, {takes}")
+        raise ValueError(f"{name}: got a tensor on meta, {takes}")
     weights = weights if weights.is_floating_point() else weights.float()
     # Values are looked at where that costs nothing: elsewhere it would wait, or break a graph.
     # Subclasses (DTensors, fake tensors) have none to look at.
@@ -114,20 +225,20 @@ def as_class_weights(class_weights: Tensor | Sequence[float]) -> Tensor:
     if has_values and not torch.compiler.is_compiling():
         for weight in weights.tolist():
             if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"class_weights: got {weight!r} among them, {takes}")
+                raise ValueError(f"{name}: got {weight!r} among them, {takes}")
     return weights
 
 
 def check_class_weights(
-    class_weights: Tensor | Sequence[float] | None, logits: Tensor
+    class_weights: Tensor | Sequence[float] | None, logits: Tensor, name: str = "class_weights"
 ) -> Tensor | None:
     """Return class weights ``[C]`` on the device of the logits, or None where there are none."""
     if class_weights is None:
         return None
-    weights = as_class_weights(class_weights)
+    weights = as_class_weights(class_weights, name)
     if weights.shape[0] != logits.shape[1]:
         raise ValueError(
-            f"class_weights: got {weights.shape[0]} numbers, takes C = {logits.shape[1]}, one per "
+            f"{name}: got {weights.shape[0]} numbers, takes C = {logits.shape[1]}, one per "
             "channel of the logits"
         )
     return weights.to(logits.device)

@@ -210,7 +210,7 @@ def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Te
     if sharding.axes and wanted.of_penalized:
         # Only the shard's interior counts, not the halo: no kernel penalizes and sums up at once.
         unchecked = local._replace(reading=local.reading._replace(validate=False))
-        as_plain = Wanted(wanted.softmax, of_penalized=False, of_plain=True)
+        as_plain = wanted._replace(of_penalized=False, of_plain=True)
         penalized = unchecked._replace(logits=penalize_local(local, sharding, backend))
         statistics = _local_statistics(penalized, as_plain, backend)[1]
         plain = torch.zeros_like(statistics)

@@ -104,6 +104,7 @@ def dice_ce_launch_of(
     softmax: bool = True,
     of_penalized: bool = True,
     of_plain: bool = False,
+    gamma: float = 0.0,
     rocm: bool = False,
 ) -> Launch:
     """Return the launch of one of Dice + cross entropy's kernels on such tensors."""
@@ -114,7 +115,7 @@ def dice_ce_launch_of(
     how = (
         window,
         Reading(False, 0, shape[1], None, False),
-        Wanted(softmax, of_penalized, of_plain),
+        Wanted(softmax, of_penalized, of_plain, gamma),
     )
     with recorded() as launches:
         statistics, winners = dice_ce.dice_ce_forward(logits, labels, None, None, *how)

@@ -69,6 +69,10 @@ FUSED = [
     FusedCase(Case("fused_gate", "", (2, 3, 5, 7), gate=g.valid_pixels(0.5)), of_plain=True),
     FusedCase(Case("fused_any_window", "", (1, 3, 4, 5, 7), 7), torch.float64, of_plain=True),
     FusedCase(Case("fused_lean", "", (2, 3, 9, 7)), of_penalized=False, of_plain=True),
+    FusedCase(Case("fused_focal", "", (2, 3, 5, 131)), of_plain=True, gamma=2.5),
+    FusedCase(Case("fused_focal_any_window", "", (1, 3, 4, 5, 7), 7), of_plain=True, gamma=2.0),
+    FusedCase(Case("fused_focal_lean", "", (2, 3, 9, 7)), of_penalized=False, of_plain=True,
+              gamma=2.0),
 ]  # fmt: skip
 # One dtype each, in turn: how a dtype compares is the interpreter's rung.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

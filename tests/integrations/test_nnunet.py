@@ -578,3 +578,65 @@ def test_the_printed_line_keeps_other_folders() -> None:
             check=True,
         )
         assert result.stdout == after
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_change_from_epoch_to_epoch_and_terms_are_kept(fused: bool) -> None:
+    """As in a warm-up; what is logged are the losses' means over the steps of an epoch."""
+    plain = labels_loss(IGNORED)
+    logits, targets = outputs(), label_targets(ignored=True)
+    loss: Any = PenalizedOutputs(plain, WINDOWS, ignore_label=IGNORED)
+    if fused:
+        loss = FusedOutputs(plain, WINDOWS, channels=CLASSES)
+    worst = [
+        penalized(z, one_hot_of(t[:, 0], CLASSES), window, t < CLASSES)
+        for z, t, window in zip(logits, targets, WINDOWS, strict=True)
+    ]
+    of_worst, of_plain = plain(worst, targets), plain(logits, targets)
+    for ramp in (0.0, 0.25, 1.0):
+        loss.scnp_weight, loss.plain_weight = ramp, 1 - ramp
+        worst = [
+            penalized(z, one_hot_of(t[:, 0], CLASSES), window, t < CLASSES)
+            for z, t, window in zip(logits, targets, WINDOWS, strict=True)
+        ]
+        expected = ramp * plain(worst, targets) + (1 - ramp) * plain(logits, targets)
+        actual = loss_and_gradient(loss(logits, targets), logits)
+        for one, other in zip(actual, loss_and_gradient(expected, logits), strict=True):
+            torch.testing.assert_close(one, other)
+    loss.terms.take()
+    loss.scnp_weight, loss.plain_weight = 0.5, 0.5
+    loss(logits, targets)
+    means = loss.terms.take()
+    if fused:
+        assert set(means) == {"scnp_ce", "scnp_dice", "plain_ce", "plain_dice"}
+        # nnU-Net's Dice term is the fused one's less 1, at every scale that counts.
+        of_both = means["scnp_ce"] + means["scnp_dice"] - sum(WEIGHTS)
+        assert of_both == pytest.approx(of_worst.item(), rel=1e-5)
+    else:
+        assert means["scnp"] == pytest.approx(of_worst.item(), rel=1e-5)
+        assert means["plain"] == pytest.approx(of_plain.item(), rel=1e-5)
+    assert loss.terms.take() == {}
+    loss.scnp_weight = loss.plain_weight = 0
+    with pytest.raises(ValueError, match="scnp_weight, plain_weight: got 0 and 0"):
+        loss(logits, targets)
+
+
+def test_an_epoch_logs_its_terms(make: Callable[..., Any]) -> None:
+    trainer = make("nnUNetTrainerSCNPFused", PLAIN, [1.0, 1.0])
+    logged: list[str] = []
+    others: list[tuple[str, float, int]] = []
+    trainer.print_to_log_file = lambda *text, **_: logged.append(" ".join(map(str, text)))
+    trainer.logger = type(
+        "Logger",
+        (),
+        {
+            "log": lambda *_: None,
+            "loggers": [type("Other", (), {"log": lambda _, *entry: others.append(entry)})()],
+        },
+    )()
+    trainer.loss = trainer._build_loss()
+    trainer.loss.terms.add({"scnp_ce": torch.tensor(1.0)})
+    trainer.loss.terms.add({"scnp_ce": torch.tensor(2.0)})
+    trainer.on_train_epoch_end([{"loss": 1.5}])
+    assert "SCNP: scnp_ce 1.5000" in logged
+    assert others == [("train/scnp_ce", 1.5, trainer.current_epoch)]

@@ -23,8 +23,8 @@ RECIPES = {  # and the dtype of the logits that SCNP must meet
     "huggingface_segformer.py": torch.float32,  # upsampled in float32
     "huggingface_mask2former.py": torch.float32,
 }
-# Data; needs Detectron2, and the metrics' libraries: see their own tests.
-ELSEWHERE = {"synthetic.py", "detectron2_head.py", "measure.py"}
+# Takes the fused loss; data; needs Detectron2, and the metrics' libraries: see their own tests.
+ELSEWHERE = {"warm_up.py", "synthetic.py", "detectron2_head.py", "measure.py"}
 
 
 def test_every_recipe_is_listed() -> None:

@@ -14,6 +14,7 @@
 #include "../memory/scratch.h"
 #include "../tiling/class_codes-inl.h"
 #include "../vector/math-inl.h"
+#include "focal-inl.h"
 #include "pixel_loss-inl.h"
 
 SCNP_TARGET_BEGIN
@@ -91,6 +92,48 @@ struct Softmax {
   }
 };
 
+// Calls body(k, focal) for every class of a group with its modulated cross entropy, which means
+// something where the pixel belongs to the class. A label map's pixels belong to one class, so one
+// modulation serves all.
+template <Modulation kModulation, int kFixed, class Real, class Body>
+SCNP_ALWAYS_INLINE void each_focal(Softmax<kFixed, Real>& softmax, const Lanes<Real>& reciprocal,
+                                   const PixelCodes<Real>& codes, int64_t i, int64_t classes,
+                                   Real gamma, const Body& body) {
+  using L = Lanes<Real>;
+  using Focal = FocalOfSoftmax<kModulation, Real>;
+  const L zero = L::all(0);
+  L others = zero;
+  L exponential = zero;
+  L logit = zero;
+  if (codes.per_class == 0) {
+    each_class<kFixed>(classes, [&](auto k) {
+      const auto is_foreground = codes.of(k, i) == codes.foreground(k);
+      others = select(is_foreground, others, others + softmax.exponential[k]);
+      exponential = select(is_foreground, softmax.exponential[k], exponential);
+      logit = select(is_foreground, softmax.logit[k], logit);
+    });
+    const Focal focal(exponential, logit, others, softmax.total, reciprocal, gamma);
+    each_class<kFixed>(classes, [&](auto k) { body(k, focal); });
+    return;
+  }
+  // A class with the largest logit, whose exponential is 1, is the only one that the total may be
+  // near: there the others are added up, elsewhere a difference loses nothing.
+  const L one = L::all(1);
+  L largest = zero;
+  each_class<kFixed>(classes, [&](auto k) {
+    const auto is_largest = softmax.logit[k] == zero;
+    others = others + select(is_largest, zero, softmax.exponential[k]);
+    largest = largest + keep_where(is_largest, one);
+  });
+  others = others + (largest - one);
+  each_class<kFixed>(classes, [&](auto k) {
+    const L of_others =
+        select(softmax.logit[k] == zero, others, softmax.total - softmax.exponential[k]);
+    body(k, Focal(softmax.exponential[k], softmax.logit[k], of_others, softmax.total, reciprocal,
+                  gamma));
+  });
+}
+
 // Returns e^-|z|, of which a sigmoid is made so that nothing overflows.
 template <class Real>
 inline Lanes<Real> sigmoid_exponential(const Lanes<Real>& z) {
@@ -112,8 +155,9 @@ inline Lanes<Real> log_of_one_plus(const Lanes<Real>& e) {
 }
 
 template <class Real>
-DiceCEAccumulator<Real>::DiceCEAccumulator(Scratch& scratch, int64_t classes)
+DiceCEAccumulator<Real>::DiceCEAccumulator(Scratch& scratch, int64_t classes, double gamma)
     : classes_(classes),
+      gamma_(static_cast<Real>(gamma)),
       memory_(scratch.array<Lanes<Real>>((2 + kRows) * classes)),
       totals_(scratch.array<double>(classes * kRows * kGroup)),
       foreground_(scratch.array<int64_t>(classes)),
@@ -124,11 +168,14 @@ DiceCEAccumulator<Real>::DiceCEAccumulator(Scratch& scratch, int64_t classes)
 template <class Real>
 void DiceCEAccumulator<Real>::add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes,
                                   int64_t groups, bool softmax) {
-  if (!softmax) {
-    return add_sigmoid(logits, codes, groups);
-  }
-  with_class_count(classes_,
-                   [&](auto fixed) { this->template add_softmax<fixed>(logits, codes, groups); });
+  with_modulation(gamma_, [&](auto modulation) {
+    if (!softmax) {
+      return this->template add_sigmoid<modulation>(logits, codes, groups);
+    }
+    with_class_count(classes_, [&](auto fixed) {
+      this->template add_softmax<fixed, modulation>(logits, codes, groups);
+    });
+  });
 }
 
 template <class Real>
@@ -150,9 +197,10 @@ void DiceCEAccumulator<Real>::finish_chunk(double* statistics) {
   clear();
 }
 
-// The logarithm of a product is the sum of the logarithms, so a run of groups takes only one.
+// The logarithm of a product is the sum of the logarithms, so a run of groups takes only one; but
+// not where it is modulated.
 template <class Real>
-template <int kFixed>
+template <int kFixed, Modulation kModulation>
 void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
                                           int64_t groups) {
   using L = Lanes<Real>;
@@ -161,6 +209,7 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
   OfClasses<kFixed, L> probability(memory + classes_);
   OfClasses<kFixed, L> foreground_logit(memory + 2 * classes_);
   OfClasses<kFixed, L> foreground_total(memory + 3 * classes_);  // a product
+  OfClasses<kFixed, L>& modulated = foreground_logit;            // cross entropy, in its place
   const L one = L::all(1);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
   each_class<kFixed>(classes_, [&](auto k) {
@@ -176,20 +225,34 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
       const L p = softmax.exponential[k] * reciprocal;
       intersection[k] = add_where(is_foreground, intersection[k], p);
       probability[k] = add_where(code != invalid, probability[k], p);
-      foreground_logit[k] = add_where(is_foreground, foreground_logit[k], softmax.logit[k]);
-      foreground_total[k] =
-          select(is_foreground, foreground_total[k] * softmax.total, foreground_total[k]);
+      if constexpr (kModulation == Modulation::kNone) {
+        foreground_logit[k] = add_where(is_foreground, foreground_logit[k], softmax.logit[k]);
+        foreground_total[k] =
+            select(is_foreground, foreground_total[k] * softmax.total, foreground_total[k]);
+      }
     });
+    if constexpr (kModulation != Modulation::kNone) {
+      each_focal<kModulation>(
+          softmax, reciprocal, codes, i, classes_, gamma_, [&](auto k, const auto& focal) {
+            const auto is_foreground = codes.of(k, i) == codes.foreground(k);
+            modulated[k] = add_where(is_foreground, modulated[k], focal.entropy);
+          });
+    }
   }
   each_class<kFixed>(classes_, [&](auto k) {
     add_to(k, kI, intersection[k]);
     add_to(k, kP, probability[k]);
-    add_to(k, kE, L::all(0) - foreground_logit[k]);
-    add_to(k, kE, log_of_positive(foreground_total[k]));
+    if constexpr (kModulation == Modulation::kNone) {
+      add_to(k, kE, L::all(0) - foreground_logit[k]);
+      add_to(k, kE, log_of_positive(foreground_total[k]));
+    } else {
+      add_to(k, kE, modulated[k]);
+    }
   });
 }
 
 template <class Real>
+template <Modulation kModulation>
 void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes,
                                           int64_t groups) {
   using L = Lanes<Real>;
@@ -204,16 +267,24 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
       const auto valid = code != invalid;
       const auto is_background = select(is_foreground, none, valid);
       const L z = logits.of(k, i);
-      const L e = sigmoid_exponential(z);
-      const L p = sigmoid(z, e);
-      const L log_of_total = log_of_one_plus(e);
-      const auto negative = z < zero;
-      statistics[kI] = statistics[kI] + keep_where(is_foreground, p);
-      statistics[kP] = statistics[kP] + keep_where(valid, p);
-      statistics[kE] =
-          statistics[kE] + keep_where(is_foreground, keep_where(negative, zero - z) + log_of_total);
-      statistics[kN] =
-          statistics[kN] + keep_where(is_background, select(negative, zero, z) + log_of_total);
+      if constexpr (kModulation == Modulation::kNone) {
+        const L e = sigmoid_exponential(z);
+        const L p = sigmoid(z, e);
+        const L log_of_total = log_of_one_plus(e);
+        const auto negative = z < zero;
+        statistics[kI] = statistics[kI] + keep_where(is_foreground, p);
+        statistics[kP] = statistics[kP] + keep_where(valid, p);
+        statistics[kE] = statistics[kE] +
+                         keep_where(is_foreground, keep_where(negative, zero - z) + log_of_total);
+        statistics[kN] =
+            statistics[kN] + keep_where(is_background, select(negative, zero, z) + log_of_total);
+      } else {
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        statistics[kI] = statistics[kI] + keep_where(is_foreground, focal.probability);
+        statistics[kP] = statistics[kP] + keep_where(valid, focal.probability);
+        statistics[kE] = statistics[kE] + keep_where(is_foreground, focal.entropy);
+        statistics[kN] = statistics[kN] + keep_where(is_background, focal.entropy);
+      }
     }
     for (int row = 0; row < kRows; ++row) {
       add_to(k, row, statistics[row]);
@@ -240,9 +311,10 @@ void DiceCEAccumulator<Real>::clear() {
 }
 
 template <class Real>
-DiceCEGradient<Real>::DiceCEGradient(Scratch& scratch, int64_t classes)
+DiceCEGradient<Real>::DiceCEGradient(Scratch& scratch, int64_t classes, double gamma)
     : classes_(classes),
-      memory_(scratch.array<Lanes<Real>>(5 * classes)),
+      gamma_(static_cast<Real>(gamma)),
+      memory_(scratch.array<Lanes<Real>>(6 * classes)),
       gradient_(scratch.array<Real>(kDiceCEStatistics * classes)) {
 }
 
@@ -260,16 +332,18 @@ void DiceCEGradient<Real>::start(const double* statistics_gradient, const Geomet
 template <class Real>
 void DiceCEGradient<Real>::find(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes,
                                 int64_t groups, bool softmax, Real* result, int64_t stride) const {
-  if (!softmax) {
-    return of_sigmoid(logits, codes, groups, result, stride);
-  }
-  with_class_count(classes_, [&](auto fixed) {
-    this->template of_softmax<fixed>(logits, codes, groups, result, stride);
+  with_modulation(gamma_, [&](auto modulation) {
+    if (!softmax) {
+      return this->template of_sigmoid<modulation>(logits, codes, groups, result, stride);
+    }
+    with_class_count(classes_, [&](auto fixed) {
+      this->template of_softmax<fixed, modulation>(logits, codes, groups, result, stride);
+    });
   });
 }
 
 template <class Real>
-template <int kFixed>
+template <int kFixed, Modulation kModulation>
 void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
                                       int64_t groups, Real* result, int64_t stride) const {
   using L = Lanes<Real>;
@@ -278,6 +352,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
   OfClasses<kFixed, L> of_background(memory_ + 2 * classes_);
   OfClasses<kFixed, L> of_foreground(memory_ + 3 * classes_);
   OfClasses<kFixed, L> of_positive(memory_ + 4 * classes_);
+  OfClasses<kFixed, L> modulated(memory_ + 5 * classes_);  // of_positive, at the pixels of a group
   each_class<kFixed>(classes_, [&](auto k) {
     of_background[k] = of(kProbability, k);
     of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
@@ -288,11 +363,17 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
     const L reciprocal = L::all(1) / softmax.total;
     L shared = L::all(0);    // sum of y * dE - sum of p * a
     L weighted = L::all(0);  // sum of e * a
+    if constexpr (kModulation != Modulation::kNone) {
+      each_focal<kModulation>(
+          softmax, reciprocal, codes, i, classes_, gamma_,
+          [&](auto k, const auto& focal) { modulated[k] = of_positive[k] * focal.slope; });
+    }
+    auto& of_entropy = kModulation == Modulation::kNone ? of_positive : modulated;
     each_class<kFixed>(classes_, [&](auto k) {
       const auto is_foreground = codes.of(k, i) == codes.foreground(k);
       weighted = weighted +
                  softmax.exponential[k] * select(is_foreground, of_foreground[k], of_background[k]);
-      shared = shared + keep_where(is_foreground, of_positive[k]);
+      shared = shared + keep_where(is_foreground, of_entropy[k]);
     });
     shared = shared - weighted * reciprocal;
     each_class<kFixed>(classes_, [&](auto k) {
@@ -300,13 +381,14 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
       const auto is_foreground = code == codes.foreground(k);
       const L gradient = softmax.exponential[k] * reciprocal *
                              (select(is_foreground, of_foreground[k], of_background[k]) + shared) -
-                         keep_where(is_foreground, of_positive[k]);
+                         keep_where(is_foreground, of_entropy[k]);
       keep_where(code != invalid, gradient).store(result + k * stride + i);
     });
   }
 }
 
 template <class Real>
+template <Modulation kModulation>
 void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes,
                                       int64_t groups, Real* result, int64_t stride) const {
   using L = Lanes<Real>;
@@ -317,12 +399,20 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
       const auto code = codes.of(k, i);
       const auto is_foreground = code == codes.foreground(k);
       const L z = logits.of(k, i);
-      const L e = sigmoid_exponential(z);
-      const L p = sigmoid(z, e);
-      const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
-      const L gradient = p * q * of_probability(k, is_foreground) -
-                         q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
-                         p * select(is_foreground, zero, of(kBackgroundEntropy, k));
+      L gradient;
+      if constexpr (kModulation == Modulation::kNone) {
+        const L e = sigmoid_exponential(z);
+        const L p = sigmoid(z, e);
+        const L q = sigmoid(zero - z, e);  // 1 - p, exactly where p is near 1
+        gradient = p * q * of_probability(k, is_foreground) -
+                   q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
+                   p * select(is_foreground, zero, of(kBackgroundEntropy, k));
+      } else {
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        gradient = focal.variance * of_probability(k, is_foreground) +
+                   focal.slope * select(is_foreground, zero - of(kForegroundEntropy, k),
+                                        of(kBackgroundEntropy, k));
+      }
       keep_where(code != invalid, gradient).store(result + k * stride + i);
     }
   }

@@ -56,7 +56,7 @@ class TileDiceCEBackward {
     std::fill_n(logits_, classes * padded_columns_, Real{0});
     row_gradient_ = scratch_.array<Real>(classes * padded_columns_);
     for (int term = 0; term < 2; ++term) {
-      statistics_gradient_.emplace_back(scratch_, classes);
+      statistics_gradient_.emplace_back(scratch_, classes, call.gamma);
       statistics_gradient_[term].start(call.statistics_gradient, geometry_, term, tile_.batch);
     }
   }

@@ -112,7 +112,7 @@ class TileDiceCEForward {
       if (term == 0 ? call.of_penalized : call.of_plain) {
         logits_[term] = scratch_.array<Key>(classes * layout_.interior_size());
         std::fill_n(logits_[term], classes * layout_.interior_size(), Key{0});
-        accumulators_[term].emplace(scratch_, classes);
+        accumulators_[term].emplace(scratch_, classes, call.gamma);
       }
     }
     if (call.of_penalized) {

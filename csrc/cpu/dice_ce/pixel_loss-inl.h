@@ -49,6 +49,8 @@ struct PixelLogits {
   }
 };
 
+enum class Modulation : int;  // of cross entropy by gamma: focal-inl.h
+
 // The statistics of one term (the penalized logits, or the plain ones) over a chunk of pixels: a
 // few groups are added up lane by lane, then added to the lanes in double precision.
 template <class Real>
@@ -57,7 +59,7 @@ class DiceCEAccumulator {
   // The most groups that are added up in single precision: the product of 16 totals stays finite.
   static constexpr int64_t kRun = 16;
 
-  DiceCEAccumulator(Scratch& scratch, int64_t classes);
+  DiceCEAccumulator(Scratch& scratch, int64_t classes, double gamma);
 
   // Adds `groups` of pixels, at most kRun.
   void add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes, int64_t groups,
@@ -74,13 +76,15 @@ class DiceCEAccumulator {
  private:
   enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, the two entropies
 
-  template <int kFixed>
+  template <int kFixed, Modulation kModulation>
   void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
+  template <Modulation kModulation>
   void add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
   void add_to(int64_t k, int row, const Lanes<Real>& lanes);
   void clear();
 
   int64_t classes_;
+  Real gamma_;           // of the modulation of cross entropy; 0: as it is
   Lanes<Real>* memory_;  // [2 + kRows, C], if the number of classes is no constant
   double* totals_;       // [C, kRows, 16]
   int64_t* foreground_;  // [C], pixels
@@ -91,7 +95,7 @@ class DiceCEAccumulator {
 template <class Real>
 class DiceCEGradient {
  public:
-  DiceCEGradient(Scratch& scratch, int64_t classes);
+  DiceCEGradient(Scratch& scratch, int64_t classes, double gamma);
 
   // statistics_gradient: [2, kDiceCEStatistics, B, C].
   void start(const double* statistics_gradient, const Geometry& geometry, int term, int64_t image);
@@ -100,9 +104,10 @@ class DiceCEGradient {
             bool softmax, Real* result, int64_t stride) const;
 
  private:
-  template <int kFixed>
+  template <int kFixed, Modulation kModulation>
   void of_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
                   int64_t stride) const;
+  template <Modulation kModulation>
   void of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, Real* result,
                   int64_t stride) const;
   Lanes<Real> of(DiceCEStatistic statistic, int64_t k) const {
@@ -114,7 +119,8 @@ class DiceCEGradient {
   }
 
   int64_t classes_;
-  Lanes<Real>* memory_;  // [5, C], if the number of classes is no constant
+  Real gamma_;
+  Lanes<Real>* memory_;  // [6, C], if the number of classes is no constant
   Real* gradient_;       // [kDiceCEStatistics, C]
 };
 

@@ -45,7 +45,38 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   return p * bits_as<float>(power);
 }
 
-// Returns log x for finite x >= 1/2.
+// The polynomial of the logarithm: (log(1 + m) - m + m^2 / 2) / m^3.
+struct ByHorner {
+  static SCNP_ALWAYS_INLINE Lanes<float> polynomial(const Lanes<float>& m,
+                                                    const Lanes<float>& /*square*/) {
+    using L = Lanes<float>;
+    L p = L::all(7.0376836292e-2f);
+    p = p * m - L::all(1.1514610310e-1f);
+    p = p * m + L::all(1.1676998740e-1f);
+    p = p * m - L::all(1.2420140846e-1f);
+    p = p * m + L::all(1.4249322787e-1f);
+    p = p * m - L::all(1.6668057665e-1f);
+    p = p * m + L::all(2.0000714765e-1f);
+    p = p * m - L::all(2.4999993993e-1f);
+    return p * m + L::all(3.3333331174e-1f);
+  }
+};
+// With a shorter chain of operations that wait for each other, and one operation more.
+struct ByEstrin {
+  static SCNP_ALWAYS_INLINE Lanes<float> polynomial(const Lanes<float>& m,
+                                                    const Lanes<float>& square) {
+    using L = Lanes<float>;
+    const L from_0 = (L::all(3.3333331174e-1f) - L::all(2.4999993993e-1f) * m) +
+                     (L::all(2.0000714765e-1f) - L::all(1.6668057665e-1f) * m) * square;
+    const L from_4 = (L::all(1.4249322787e-1f) - L::all(1.2420140846e-1f) * m) +
+                     (L::all(1.1676998740e-1f) - L::all(1.1514610310e-1f) * m) * square;
+    const L fourth = square * square;
+    return from_0 + (from_4 + L::all(7.0376836292e-2f) * fourth) * fourth;
+  }
+};
+
+// Returns log x for finite, positive x that is not denormal.
+template <class Scheme = ByHorner>
 SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   using L = Lanes<float>;
   using I = Lanes<int32_t>;
@@ -56,19 +87,33 @@ SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   const I mantissa = I::each<int32_t>(
       [&](auto part) { return ((bits.part[part] - sqrt_half) & 0x007fffff) + sqrt_half; });
   const L m = bits_as<float>(mantissa) - L::all(1.0f);
-  L p = L::all(7.0376836292e-2f);
-  p = p * m - L::all(1.1514610310e-1f);
-  p = p * m + L::all(1.1676998740e-1f);
-  p = p * m - L::all(1.2420140846e-1f);
-  p = p * m + L::all(1.4249322787e-1f);
-  p = p * m - L::all(1.6668057665e-1f);
-  p = p * m + L::all(2.0000714765e-1f);
-  p = p * m - L::all(2.4999993993e-1f);
-  p = p * m + L::all(3.3333331174e-1f);
   const L square = m * m;
+  const L p = Scheme::polynomial(m, square);
   const L tail = p * m * square + n * L::all(-2.12194440e-4f) - L::all(0.5f) * square;
   // x - x is 0, or NaN if x is NaN.
   return m + tail + n * L::all(0.693359375f) + (x - x);
+}
+
+// Returns the square root of x >= 0, which every instruction set rounds alike. Plain loops are not
+// vectorized, since std::sqrt would have to report negative numbers.
+SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
+#if SCNP_AVX512
+  return Lanes<float>::each<float>(
+      [&](auto part) { return Lanes<float>::Vector(_mm512_sqrt_ps(__m512(x.part[part]))); });
+#else
+  float values[kGroup];
+  x.store(values);
+#if SCNP_X86
+  for (int64_t i = 0; i < kGroup; i += 4) {
+    _mm_storeu_ps(values + i, _mm_sqrt_ps(_mm_loadu_ps(values + i)));
+  }
+#else
+  for (float& value : values) {
+    value = std::sqrt(value);
+  }
+#endif
+  return Lanes<float>::load(values);
+#endif
 }
 
 template <class F>
@@ -83,6 +128,10 @@ inline Lanes<double> of_each(const Lanes<double>& x, const F& f) {
 inline Lanes<double> exp_of_nonpositive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::exp(value); });
 }
+inline Lanes<double> root(const Lanes<double>& x) {
+  return of_each(x, [](double value) { return std::sqrt(value); });
+}
+template <class Scheme = ByHorner>
 inline Lanes<double> log_of_positive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::log(value); });
 }

@@ -25,7 +25,7 @@ from .images import (
     tensor_needs_64_bits,
     three_axes,
 )
-from .kernels.device.pixel_loss import Common
+from .kernels.device.pixel_loss import common_parts
 from .kernels.dice_ce_backward_any_window import dice_ce_backward_any_window
 from .kernels.dice_ce_backward_march import dice_ce_backward_march
 from .kernels.dice_ce_backward_pixels import dice_ce_backward_common, dice_ce_backward_unpenalized
@@ -58,7 +58,7 @@ def dice_ce_forward(
     Raises:
         ValueError: With ``validate``, the target holds a value that is not permitted.
     """
-    softmax, of_penalized, of_plain = wanted
+    _, of_penalized, of_plain, _ = wanted
     images, channels = logits.shape[:2]
     statistics = logits.new_zeros((2, STATISTICS, images, channels), dtype=statistics_dtype(logits))
     winners = new_winners(logits, kernel_size, of_penalized)
@@ -72,15 +72,11 @@ def dice_ce_forward(
     gate_view = view_gate(gate, logits)
     march = _statistics_march(logits, kernel_size, of_penalized, of_plain)
     if march is not None:
-        partials = _forward_march(
-            march, winners, logits, view, gate_view, kernel_size, softmax, of_plain
-        )
+        partials = _forward_march(march, winners, logits, view, gate_view, kernel_size, wanted)
     else:
         if of_penalized:
             forward_into(None, winners, logits, view, gate_view, kernel_size)
-        partials = _forward_pixels(
-            logits, view, winners, kernel_size, softmax, of_penalized, of_plain
-        )
+        partials = _forward_pixels(logits, view, winners, kernel_size, wanted)
     terms = slice(0 if of_penalized else 1, 2 if of_plain else 1)
     torch.sum(partials, dim=-1, dtype=statistics.dtype, out=statistics[terms])
     return statistics, winners
@@ -97,7 +93,7 @@ def dice_ce_backward(
     wanted: Wanted,
 ) -> Tensor:
     """Return what :func:`scnp_kernels.backends.composed_dice_ce.backward` does, fused."""
-    softmax, of_penalized, of_plain = wanted
+    softmax, of_penalized, of_plain, gamma = wanted
     result = torch.empty_like(logits)
     if not of_penalized and not of_plain:
         return result.zero_()
@@ -106,12 +102,12 @@ def dice_ce_backward(
     view = view_target(target, mask, reading, logits)
     gradient = statistics_gradient.contiguous()
     if not of_penalized:
-        _backward_unpenalized(result, gradient, logits, view, softmax)
+        _backward_unpenalized(result, gradient, logits, view, wanted)
         return result
     common = logits  # stands for a tensor that is not read: sigmoid's classes share nothing
     if softmax:
-        common = _backward_common(gradient, winners, logits, view, kernel_size, of_plain)
-    terms = {"SOFTMAX": softmax, "OF_UNPENALIZED": of_plain}
+        common = _backward_common(gradient, winners, logits, view, kernel_size, wanted)
+    terms = {"SOFTMAX": softmax, "OF_UNPENALIZED": of_plain, "GAMMA": gamma}
     if launch_table.can_march(three_axes(kernel_size, 1)):
         backward = _backward_march
     else:
@@ -141,15 +137,14 @@ def _forward_march(
     view: TargetView,
     gate: GateView,
     kernel_size: Sequence[int],
-    softmax: bool,
-    of_plain: bool,
+    wanted: Wanted,
 ) -> Tensor:
     """Return ``[terms, statistics, B, C, programs of an image]``; writes the winners too."""
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     programs = march.programs // images
-    shape = (1 + of_plain, STATISTICS, images, channels, programs)
+    shape = (1 + wanted.of_plain, STATISTICS, images, channels, programs)
     partials = logits.new_empty(shape, dtype=_wide(logits))
     logits_strides, winners_strides = strides_of_image(logits), strides_of_image(winners)
     maps = (view.target_strides, view.mask_strides, gate.image_strides)
@@ -172,8 +167,9 @@ def _forward_march(
             *view.labels,
             **view.options,
             **gate.options,
-            SOFTMAX=softmax,
-            OF_UNPENALIZED=of_plain,
+            SOFTMAX=wanted.softmax,
+            OF_UNPENALIZED=wanted.of_plain,
+            GAMMA=wanted.gamma,
             CHANNELS=march.channels,
             ONE_LAYOUT=logits_strides[3:] == winners_strides[3:],
             **march_options(march, window, plane_needs_64_bits(tensors, sizes, window), True),
@@ -186,11 +182,10 @@ def _forward_pixels(
     view: TargetView,
     winners: Tensor,
     kernel_size: Sequence[int],
-    softmax: bool,
-    of_penalized: bool,
-    of_plain: bool,
+    wanted: Wanted,
 ) -> Tensor:
     """Return ``[terms, statistics, B, C, blocks]``."""
+    softmax, of_penalized, of_plain, gamma = wanted
     warps = launch_table.SUMMING_WARPS
     images, channels = logits.shape[:2]
     blocks = _blocks(logits, warps)
@@ -212,6 +207,7 @@ def _forward_pixels(
             SOFTMAX=softmax,
             OF_PENALIZED=of_penalized,
             OF_UNPENALIZED=of_plain,
+            GAMMA=gamma,
             **_window_options(kernel_size),
             **_pixel_options(logits, view, winners_strides, kernel_size, warps),
         )
@@ -224,12 +220,12 @@ def _backward_common(
     logits: Tensor,
     view: TargetView,
     kernel_size: Sequence[int],
-    of_plain: bool,
+    wanted: Wanted,
 ) -> Tensor:
-    """Return ``[terms, parts, B, *spatial]``: the :class:`Common` of every pixel, part by part."""
+    """Return ``[terms, parts, B, *spatial]``: the ``Common`` of every pixel, part by part."""
     warps = launch_table.OTHER_WARPS
     images, _, *spatial = logits.shape
-    shape = (1 + of_plain, len(Common._fields), images, *spatial)
+    shape = (1 + wanted.of_plain, common_parts(wanted.gamma), images, *spatial)
     common = logits.new_empty(shape, dtype=_wide(logits))
     winners_strides = strides_of_image(winners)
     with on_device_of(logits):
@@ -245,7 +241,8 @@ def _backward_common(
             *winners_strides,
             view.labels[0],
             TARGET_IS_MASKS=view.options["TARGET_IS_MASKS"],
-            OF_UNPENALIZED=of_plain,
+            OF_UNPENALIZED=wanted.of_plain,
+            GAMMA=wanted.gamma,
             **_window_options(kernel_size),
             **_pixel_options(logits, view, winners_strides, kernel_size, warps),
         )
@@ -253,7 +250,7 @@ def _backward_common(
 
 
 def _backward_unpenalized(
-    result: Tensor, gradient: Tensor, logits: Tensor, view: TargetView, softmax: bool
+    result: Tensor, gradient: Tensor, logits: Tensor, view: TargetView, wanted: Wanted
 ) -> None:
     """Write the gradient of a loss of the unpenalized logits alone."""
     warps = launch_table.OTHER_WARPS
@@ -270,7 +267,8 @@ def _backward_unpenalized(
             *strides,
             *view.labels,
             **view.options,
-            SOFTMAX=softmax,
+            SOFTMAX=wanted.softmax,
+            GAMMA=wanted.gamma,
             **_pixel_options(logits, view, strides, (1,), warps),
         )
 
@@ -283,7 +281,7 @@ def _backward_march(
     logits: Tensor,
     view: TargetView,
     kernel_size: Sequence[int],
-    terms: dict[str, bool],
+    terms: dict[str, Any],
 ) -> None:
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
@@ -326,7 +324,7 @@ def _backward_any_window(
     logits: Tensor,
     view: TargetView,
     kernel_size: Sequence[int],
-    terms: dict[str, bool],
+    terms: dict[str, Any],
 ) -> None:
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)

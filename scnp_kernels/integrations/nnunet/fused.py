@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ...losses import SCNPDiceCELoss
 from ...rules.arguments import check_weight
-from .losses import Outputs, PaperDiceCELoss
+from .losses import Outputs, PaperDiceCELoss, TermsOfEpoch
 from .windows import Window
 
 
@@ -33,7 +33,8 @@ class CannotFuseError(Exception):
 class FusedOutputs(nn.Module):
     """The value and gradient of :class:`PenalizedOutputs`, with one fused loss per scale.
 
-    In ``eval()`` it is the loss alone, unpenalised.
+    In ``eval()`` it is the loss alone, unpenalised. ``scnp_weight``, ``plain_weight`` and ``terms``
+    are those of :class:`PenalizedOutputs`; the terms are Dice and cross entropy by themselves.
 
     Args:
         loss: The loss that nnU-Net built, deep supervision included.
@@ -57,17 +58,18 @@ class FusedOutputs(nn.Module):
         super().__init__()
         self.loss = loss
         self.windows = tuple(windows)
+        self.scnp_weight = 1.0
         self.plain_weight = check_weight("plain_weight", plain_weight)
+        self.terms = TermsOfEpoch()
         self.weights: tuple[float, ...] = (1.0,)
         of_one_scale = loss
         if isinstance(loss, DeepSupervisionWrapper):
             self.weights, of_one_scale = loss.weight_factors, loss.loss
         recognised = _recognise(of_one_scale, channels)
         self.last_channel_is_ignored = recognised.last_channel_is_ignored
-        self.surplus = recognised.surplus * (1 + self.plain_weight)
+        self.surplus = recognised.surplus
         self.of_scales = nn.ModuleList(
-            SCNPDiceCELoss(window, plain_weight=self.plain_weight, **recognised.options)
-            for window in self.windows
+            SCNPDiceCELoss(window, **recognised.options) for window in self.windows
         )
 
     def forward(self, outputs: Outputs, targets: Outputs) -> Tensor:
@@ -77,21 +79,33 @@ class FusedOutputs(nn.Module):
             return plain
         if isinstance(outputs, Tensor):
             outputs, targets = [outputs], [targets]  # type: ignore[list-item]
+        losses = []
+        terms: dict[str, Tensor] = {}
         scales = zip(self.weights, self.of_scales, outputs, targets, strict=True)
-        return torch.stack(
-            [
-                weight * self._scale(fused, output, target)
-                for weight, fused, output, target in scales
-                if weight != 0
-            ]
-        ).sum()
+        for weight, fused, output, target in scales:
+            if weight != 0:
+                loss, of_scale = self._scale(fused, output, target)
+                losses.append(weight * loss)
+                for name, value in of_scale.items():
+                    terms[name] = terms.get(name, 0) + weight * value
+        self.terms.add(terms)
+        return torch.stack(losses).sum()
 
-    def _scale(self, fused: nn.Module, output: Tensor, target: Tensor) -> Tensor:
+    def _scale(
+        self, fused: nn.Module, output: Tensor, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         mask = None
         if self.last_channel_is_ignored:
             target, mask = target[:, :-1], target[:, -1:] == 0
-        loss: Tensor = fused(output, target, mask=mask)
-        return loss - self.surplus
+        loss, terms = fused(
+            output,
+            target,
+            mask=mask,
+            scnp_weight=self.scnp_weight,
+            plain_weight=self.plain_weight,
+            return_terms=True,
+        )
+        return loss - self.surplus * (self.scnp_weight + self.plain_weight), terms
 
     def extra_repr(self) -> str:
         return f"windows={self.windows}, fused, plain_weight={self.plain_weight}"

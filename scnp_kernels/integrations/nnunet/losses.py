@@ -16,16 +16,43 @@ from torch import Tensor, nn
 
 from ...functional import scnp
 from ...losses import SCNPDiceCELoss
-from ...rules.arguments import check_weight
+from ...rules.arguments import check_weight, check_weights
 from .windows import Window
 
 Outputs = Tensor | Sequence[Tensor]
 
 
+class TermsOfEpoch:
+    """The means of a loss's parts over the steps of an epoch, for the log.
+
+    Each is added up where it lies, so that nothing waits for a GPU before the epoch ends.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps: dict[str, int] = {}
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add the parts of one step, scalars."""
+        for name, value in terms.items():
+            value = value.detach().double() if value.device.type != "mps" else value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._steps[name] = self._steps.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means, and begin another epoch."""
+        means = {name: total.item() / self._steps[name] for name, total in self._sums.items()}
+        self._sums, self._steps = {}, {}
+        return means
+
+
 class PenalizedOutputs(nn.Module):
     """nnU-Net's whole loss on penalized outputs, each scale with its own window.
 
-        loss(scnp(outputs), targets) + plain_weight * loss(outputs, targets)
+        scnp_weight * loss(scnp(outputs), targets) + plain_weight * loss(outputs, targets)
+
+    ``scnp_weight`` is 1. It and ``plain_weight`` are attributes that a trainer may change from
+    epoch to epoch. ``terms`` keeps the means of both losses, for the log.
 
     In ``eval()`` it is the loss alone, unpenalised. Ignored voxels lend their logits to nobody and
     their gradient is what the loss gives them: exactly zero.
@@ -60,7 +87,9 @@ class PenalizedOutputs(nn.Module):
         self.windows = tuple(windows)
         self.ignore_label = ignore_label
         self.regions = regions
+        self.scnp_weight = 1.0
         self.plain_weight = check_weight("plain_weight", plain_weight)
+        self.terms = TermsOfEpoch()
         # nnU-Net leaves out the scales of weight 0, and so does this.
         weights = getattr(loss, "weight_factors", None) or (1.0,) * len(self.windows)
         self.used = tuple(weight != 0 for weight in weights)
@@ -69,10 +98,18 @@ class PenalizedOutputs(nn.Module):
         """The loss; ``outputs`` and ``targets`` as nnU-Net gives them."""
         if not self.training:
             return self.loss(outputs, targets)
-        loss = self.loss(self._penalize(outputs, targets), targets)
+        weights = {"scnp": self.scnp_weight, "plain": self.plain_weight}
+        check_weights({f"{name}_weight": weight for name, weight in weights.items()})
+        terms = {}
+        if self.scnp_weight != 0:
+            terms["scnp"] = self.loss(self._penalize(outputs, targets), targets)
         if self.plain_weight != 0:
-            loss = loss + self.plain_weight * self.loss(outputs, targets)
-        return loss
+            terms["plain"] = self.loss(outputs, targets)
+        self.terms.add(terms)
+        weighted = [
+            loss if weights[name] == 1 else weights[name] * loss for name, loss in terms.items()
+        ]
+        return weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1]
 
     def _penalize(self, outputs: Outputs, targets: Outputs) -> Outputs:
         if isinstance(outputs, Tensor):

@@ -74,6 +74,17 @@ class PenalizedTraining:
         super().on_train_epoch_start()  # type: ignore[misc]
         self.loss.train()
 
+    def on_train_epoch_end(self: Any, train_outputs: Any) -> None:
+        super().on_train_epoch_end(train_outputs)  # type: ignore[misc]
+        means = self.loss.terms.take()
+        self.print_to_log_file(
+            "SCNP:", ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        )
+        # nnU-Net's own logger takes its own names alone; those beside it (wandb) take any.
+        for logger in getattr(self.logger, "loggers", ()):
+            for name, mean in means.items():
+                logger.log(f"train/{name}", mean, self.current_epoch)
+
     def on_validation_epoch_start(self: Any) -> None:
         super().on_validation_epoch_start()  # type: ignore[misc]
         self.loss.eval()
@@ -96,7 +107,7 @@ class PenalizedTraining:
         return {
             "trainer": type(self).__name__,
             "windows": [list(window) for window in self.loss.windows],  # one per output
-            "plain_weight": self.loss.plain_weight,
+            "plain_weight": float(self.SCNP_PLAIN_WEIGHT),
             "version": __version__,
         }
 

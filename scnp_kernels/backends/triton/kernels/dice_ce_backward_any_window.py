@@ -12,7 +12,13 @@ import triton
 import triton.language as tl
 
 from .device.numbers import widened, zeros
-from .device.pixel_loss import COMMON_PARTS, gradient_of_logit, load_common, load_gradients
+from .device.pixel_loss import (
+    ENTROPY_PARTS,
+    FOCAL_PARTS,
+    gradient_of_logit,
+    load_common,
+    load_gradients,
+)
 from .device.pixels import offset_in_image, pixels_of_image
 from .device.targets import is_foreground, load_target
 from .device.views import offset
@@ -36,7 +42,7 @@ def dice_ce_backward_any_window(
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
     winners,
-    common,  # [terms, COMMON_PARTS, B, pixels]; read only if SOFTMAX
+    common,  # [terms, parts, B, pixels]; read only if SOFTMAX
     logits_gradient,  # out
     images,
     blocks,  # number per image of a channel
@@ -81,10 +87,12 @@ def dice_ce_backward_any_window(
     HAS_MASK: tl.constexpr,
     SOFTMAX: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     LANES: tl.constexpr,
     WIDE_OFFSETS: tl.constexpr,
 ):
     """One program: LANES pixels of one channel of an image."""
+    PARTS: tl.constexpr = FOCAL_PARTS if GAMMA != 0 else ENTROPY_PARTS
     zero = zeros(LANES, logits.dtype.element_ty)
     entry, _block, number, pixel = pixels_of_image(blocks, middle, inner, LANES, WIDE_OFFSETS)
     image = entry // channels
@@ -131,9 +139,9 @@ def dice_ce_backward_any_window(
                     HAS_MASK,
                 )
                 common_at = (z * middle + y) * inner + x
-                of_sender = load_common(common + common_at, field, sends, zero, SOFTMAX)
+                of_sender = load_common(common + common_at, field, sends, zero, SOFTMAX, GAMMA)
                 foreground = is_foreground(value, label, TARGET_IS_MASKS)
-                gradient = gradient_of_logit(own, foreground, gradients, of_sender, SOFTMAX)
+                gradient = gradient_of_logit(own, foreground, gradients, of_sender, SOFTMAX, GAMMA)
                 total += tl.where(usable, gradient, 0.0)
     if OF_UNPENALIZED:
         value, usable = load_target(
@@ -144,13 +152,13 @@ def dice_ce_backward_any_window(
             HAS_IGNORE_INDEX,
             HAS_MASK,
         )
-        common += COMMON_PARTS * field
-        common_here = load_common(common + number, field, here, zero, SOFTMAX)
+        common += PARTS * field
+        common_here = load_common(common + number, field, here, zero, SOFTMAX, GAMMA)
         gradients = load_gradients(
             statistics_gradient, 1, image, channel, images, channels, zero.dtype
         )
         foreground = is_foreground(value, label, TARGET_IS_MASKS)
-        gradient = gradient_of_logit(own, foreground, gradients, common_here, SOFTMAX)
+        gradient = gradient_of_logit(own, foreground, gradients, common_here, SOFTMAX, GAMMA)
         total += tl.where(usable, gradient, 0.0)
     result_at = offset_in_image(pixel, (result_outer, result_middle, result_inner))
     tl.store(logits_gradient + result_at, total.to(logits_gradient.dtype.element_ty), mask=here)

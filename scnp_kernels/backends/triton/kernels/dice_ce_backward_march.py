@@ -26,7 +26,8 @@ import triton.language as tl
 
 from .device.numbers import widened, zeros
 from .device.pixel_loss import (
-    COMMON_PARTS,
+    ENTROPY_PARTS,
+    FOCAL_PARTS,
     Common,
     gradient_of_logit,
     load_common,
@@ -92,7 +93,7 @@ def dice_ce_backward_march(
     target,  # a label map has target_channel = 0
     mask,  # bytes, without a channel axis; never read unless HAS_MASK
     winners,
-    common,  # [terms, COMMON_PARTS, B, outer, middle, inner]; read only if SOFTMAX
+    common,  # [terms, parts, B, outer, middle, inner]; read only if SOFTMAX
     logits_gradient,  # out
     images,
     channels,
@@ -131,6 +132,7 @@ def dice_ce_backward_march(
     HAS_MASK: tl.constexpr,
     SOFTMAX: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -145,6 +147,7 @@ def dice_ce_backward_march(
     HALF_OUTER: tl.constexpr = WINDOW_OUTER // 2
     HALF_MIDDLE: tl.constexpr = WINDOW_MIDDLE // 2
     RESULTS: tl.constexpr = CHANNELS * STRIP
+    PARTS: tl.constexpr = FOCAL_PARTS if GAMMA != 0 else ENTROPY_PARTS
     zero = zeros(BLOCK_ROWS * COLUMNS, logits.dtype.element_ty)
     tile = tile_of_program(
         channels, outer, middle, inner, chunk, CHANNELS, STRIP, BLOCK_ROWS, COLUMNS
@@ -219,7 +222,12 @@ def dice_ce_backward_march(
                     HAS_MASK,
                 )
                 of_sender = load_common(
-                    pixels(common_row, 0, sender - WINDOW_INNER // 2), field, inside, zero, SOFTMAX
+                    pixels(common_row, 0, sender - WINDOW_INNER // 2),
+                    field,
+                    inside,
+                    zero,
+                    SOFTMAX,
+                    GAMMA,
                 )
                 for c in tl.static_range(CHANNELS):
                     # The last group of channels may be incomplete: nothing there is stored.
@@ -250,7 +258,7 @@ def dice_ce_backward_march(
                                 WINDOW_INNER,
                             )
                     gradient = gradient_of_logit(
-                        logit, foreground, terms_at(gradients, 8 * c), of_sender, SOFTMAX
+                        logit, foreground, terms_at(gradients, 8 * c), of_sender, SOFTMAX, GAMMA
                     )
                     # A sender outside of the image or invalid sends zero, whatever its winner.
                     gradient = tl.where(usable, gradient, 0.0)
@@ -277,11 +285,11 @@ def dice_ce_backward_march(
         target_row = planes_back(target, HALF_OUTER)
         mask_row = planes_back(mask, HALF_OUTER)
         common_row = planes_back(common, HALF_OUTER)
-        common_row = at_pointer(common_row, common_row.pointer + COMMON_PARTS * field)
+        common_row = at_pointer(common_row, common_row.pointer + PARTS * field)
         rows = tl.where(plane - HALF_OUTER >= tile.first, middle, 0)
         for row_to in tl.static_range(STRIP):
             write = (tile.row + row_to < rows) & (tile.column < inner)
-            common_here = Common(zero, zero, zero)
+            common_here = Common(zero, zero, zero, zero)
             value = write
             usable = write
             if OF_UNPENALIZED:
@@ -293,7 +301,9 @@ def dice_ce_backward_march(
                     HAS_IGNORE_INDEX,
                     HAS_MASK,
                 )
-                common_here = load_common(pixels(common_row, 0, 0), field, write, zero, SOFTMAX)
+                common_here = load_common(
+                    pixels(common_row, 0, 0), field, write, zero, SOFTMAX, GAMMA
+                )
             for c in tl.static_range(CHANNELS):
                 write = tile.row + row_to < tl.where(tile.channel + c < channels, rows, 0)
                 write = write & (tile.column < inner)
@@ -306,7 +316,12 @@ def dice_ce_backward_march(
                     )
                     logit = reached[row_to * CHANNELS + c]
                     gradient = gradient_of_logit(
-                        logit, foreground, terms_at(gradients, 8 * c + 4), common_here, SOFTMAX
+                        logit,
+                        foreground,
+                        terms_at(gradients, 8 * c + 4),
+                        common_here,
+                        SOFTMAX,
+                        GAMMA,
                     )
                     total += tl.where(usable, gradient, 0.0)
                 tl.store(

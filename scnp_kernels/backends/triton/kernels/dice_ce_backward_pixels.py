@@ -16,13 +16,16 @@ import triton.language as tl
 
 from .device.numbers import widened, zeros
 from .device.pixel_loss import (
-    COMMON_PARTS,
+    ENTROPY_PARTS,
+    FOCAL_PARTS,
     Common,
     add_class,
+    focal_of_softmax,
     gradient_of_logit,
     gradient_of_probability,
     load_gradients,
     no_classes,
+    rest_with_class,
     total_of_all,
 )
 from .device.pixels import offset_in_image, pixels_of_image
@@ -55,11 +58,19 @@ def common_of_pixels(
     first_class,
     TARGET_IS_MASKS: tl.constexpr,
     PENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     LANES: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
-    """Return softmax's :class:`Common` of the pixels, in one pass through the classes."""
+    """Return softmax's :class:`Common` of the pixels, in one pass through the classes.
+
+    With GAMMA it takes two: how cross entropy is modulated is known at the end of the first.
+    """
     largest, total = no_classes(LANES, DTYPE)
+    rest = total
+    first_logits = logits
+    first_winners = winners
+    first_target = target
     of_probabilities = tl.zeros([LANES], DTYPE)  # sum of exp(logit - largest) * a
     of_positive = tl.zeros([LANES], DTYPE)
     for k in range(channels):
@@ -70,7 +81,10 @@ def common_of_pixels(
             target + target_at, here, value, first_class + k, TARGET_IS_MASKS
         )
         gradients = load_gradients(statistics_gradient, term, image, k, images, channels, DTYPE)
-        largest, total, factor, power = add_class(largest, total, logit)
+        most, more, factor, power = add_class(largest, total, logit)
+        if GAMMA != 0:
+            rest = rest_with_class(rest, largest, total, logit, factor, power)
+        largest, total = most, more
         of_probability = gradient_of_probability(foreground, gradients)
         of_probabilities = of_probabilities * factor + power * of_probability
         of_positive += tl.where(foreground, gradients.positive, 0.0)
@@ -78,7 +92,24 @@ def common_of_pixels(
         winners += winners_channel
         target += target_channel
     inverse = 1.0 / total_of_all(largest, total)
-    return Common(largest, inverse, of_positive - of_probabilities * inverse)
+    rest = total_of_all(largest, rest)
+    if GAMMA != 0:
+        of_positive = tl.zeros([LANES], DTYPE)
+        for k in range(channels):
+            logit = load_logit(
+                first_logits, first_winners, pixel, here, sizes, window,
+                logits_strides, winners_strides, PENALIZED,
+            )  # fmt: skip
+            foreground = foreground_of_class(
+                first_target + target_at, here, value, first_class + k, TARGET_IS_MASKS
+            )
+            gradients = load_gradients(statistics_gradient, term, image, k, images, channels, DTYPE)
+            _, slope = focal_of_softmax(logit, largest, inverse, rest, GAMMA)
+            of_positive += tl.where(foreground, gradients.positive * slope, 0.0)
+            first_logits += logits_channel
+            first_winners += winners_channel
+            first_target += target_channel
+    return Common(largest, inverse, of_positive - of_probabilities * inverse, rest)
 
 
 @triton.jit(
@@ -95,7 +126,7 @@ def dice_ce_backward_common(
     logits,
     target,
     winners,
-    common,  # out: [terms, COMMON_PARTS, B, pixels of an image], the penalized term first
+    common,  # out: [terms, parts, B, pixels of an image], the penalized term first
     images,
     blocks,
     channels,
@@ -120,6 +151,7 @@ def dice_ce_backward_common(
     first_class,
     TARGET_IS_MASKS: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -147,9 +179,9 @@ def dice_ce_backward_common(
                 (logits_outer, logits_middle, logits_inner), logits_channel,
                 (winners_outer, winners_middle, winners_inner), winners_channel, target_channel,
                 statistics_gradient, term, image, images, channels, first_class, TARGET_IS_MASKS,
-                term == 0, LANES, DTYPE,
+                term == 0, GAMMA, LANES, DTYPE,
             )  # fmt: skip
-            for part in tl.static_range(COMMON_PARTS):
+            for part in tl.static_range(FOCAL_PARTS if GAMMA != 0 else ENTROPY_PARTS):
                 tl.store(common + number, found[part], mask=here)
                 common += field
 
@@ -201,6 +233,7 @@ def dice_ce_backward_unpenalized(
     HAS_IGNORE_INDEX: tl.constexpr,
     HAS_MASK: tl.constexpr,
     SOFTMAX: tl.constexpr,
+    GAMMA: tl.constexpr,
     LANES: tl.constexpr,
     WIDE_OFFSETS: tl.constexpr,
 ):
@@ -221,14 +254,14 @@ def dice_ce_backward_unpenalized(
     value, valid = load_target(
         target + target_at, mask + mask_at, here, ignore_index, HAS_IGNORE_INDEX, HAS_MASK
     )
-    common = Common(zero, zero, zero)
+    common = Common(zero, zero, zero, zero)
     if SOFTMAX:
         common = common_of_pixels(
             logits, logits, target, target_at, value, pixel, here,
             (outer, middle, inner), (1, 1, 1),
             logits_strides, logits_channel, logits_strides, logits_channel, target_channel,
             statistics_gradient, 1, image, images, channels, first_class, TARGET_IS_MASKS,
-            False, LANES, DTYPE,
+            False, GAMMA, LANES, DTYPE,
         )  # fmt: skip
     for k in range(channels):
         logit = widened(tl.load(logits + logits_at, mask=here, other=0))
@@ -236,7 +269,7 @@ def dice_ce_backward_unpenalized(
             target + target_at, here, value, first_class + k, TARGET_IS_MASKS
         )
         gradients = load_gradients(statistics_gradient, 1, image, k, images, channels, DTYPE)
-        gradient = gradient_of_logit(logit, foreground, gradients, common, SOFTMAX)
+        gradient = gradient_of_logit(logit, foreground, gradients, common, SOFTMAX, GAMMA)
         gradient = tl.where(valid, gradient, 0.0).to(logits_gradient.dtype.element_ty)
         tl.store(logits_gradient + result_at, gradient, mask=here)
         logits += logits_channel

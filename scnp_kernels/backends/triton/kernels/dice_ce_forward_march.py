@@ -23,6 +23,7 @@ from .device.numbers import widened, zeros
 from .device.pixel_loss import (
     STATISTICS,
     Terms,
+    rest_of_all,
     softmax_of_all,
     store_statistics,
     terms_of_class,
@@ -56,6 +57,7 @@ def add_terms_of_pixel(
     AT: tl.constexpr,
     CLASSES: tl.constexpr,
     SOFTMAX: tl.constexpr,
+    GAMMA: tl.constexpr,
 ):
     """Add a pixel's terms to the totals that begin at ``AT``.
 
@@ -66,9 +68,14 @@ def add_terms_of_pixel(
     total = logits[0]
     if SOFTMAX:
         largest, total = softmax_of_all(logits, CLASSES)
+    rest = total
+    if SOFTMAX and GAMMA != 0:
+        rest = rest_of_all(logits, largest, CLASSES)
     added = totals[:AT]
     for k in tl.static_range(CLASSES):
-        terms = terms_of_class(logits[k], foregrounds[k], largest, total, valid, SOFTMAX)
+        terms = terms_of_class(
+            logits[k], foregrounds[k], largest, total, rest, valid, SOFTMAX, GAMMA
+        )
         for field in tl.static_range(PER_CLASS):
             added = added + (totals[AT + k * PER_CLASS + field] + terms[field],)
     return added + totals[AT + CLASSES * PER_CLASS :]
@@ -129,6 +136,7 @@ def dice_ce_forward_march(
     HAS_GATE: tl.constexpr,
     SOFTMAX: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -214,14 +222,23 @@ def dice_ce_forward_march(
                     tap.to(winners.pointer.dtype.element_ty),
                     mask=here,
                 )
-            totals = add_terms_of_pixel(totals, penalized, foregrounds, valid, 0, CHANNELS, SOFTMAX)
+            totals = add_terms_of_pixel(
+                totals, penalized, foregrounds, valid, 0, CHANNELS, SOFTMAX, GAMMA
+            )
             if OF_UNPENALIZED:
                 unpenalized = ()
                 for c in tl.static_range(CHANNELS):
                     logit = tl.load(pixels(logits_row, c, 0), mask=here, other=0)
                     unpenalized = unpenalized + (widened(logit),)
                 totals = add_terms_of_pixel(
-                    totals, unpenalized, foregrounds, valid, PER_CLASS * CHANNELS, CHANNELS, SOFTMAX
+                    totals,
+                    unpenalized,
+                    foregrounds,
+                    valid,
+                    PER_CLASS * CHANNELS,
+                    CHANNELS,
+                    SOFTMAX,
+                    GAMMA,
                 )
             counted = ()
             for c in tl.static_range(CHANNELS):

@@ -18,6 +18,7 @@ from .device.pixel_loss import (
     STATISTICS,
     add_class,
     no_classes,
+    rest_with_class,
     store_statistics,
     terms_of_class,
     total_of_all,
@@ -77,6 +78,7 @@ def dice_ce_forward_pixels(
     SOFTMAX: tl.constexpr,
     OF_PENALIZED: tl.constexpr,
     OF_UNPENALIZED: tl.constexpr,
+    GAMMA: tl.constexpr,
     WINDOW_OUTER: tl.constexpr,
     WINDOW_MIDDLE: tl.constexpr,
     WINDOW_INNER: tl.constexpr,
@@ -105,6 +107,7 @@ def dice_ce_forward_pixels(
     for term in tl.static_range(2):
         if ((term == 0) and OF_PENALIZED) or ((term == 1) and OF_UNPENALIZED):
             largest, total = no_classes(LANES, DTYPE)
+            rest = total
             if SOFTMAX:
                 logits_k = logits
                 winners_k = winners
@@ -113,10 +116,14 @@ def dice_ce_forward_pixels(
                         logits_k, winners_k, pixel, here, sizes, window,
                         logits_strides, winners_strides, term == 0,
                     )  # fmt: skip
-                    largest, total, _factor, _power = add_class(largest, total, logit)
+                    most, more, factor, power = add_class(largest, total, logit)
+                    if GAMMA != 0:
+                        rest = rest_with_class(rest, largest, total, logit, factor, power)
+                    largest, total = most, more
                     logits_k += logits_channel
                     winners_k += winners_channel
                 total = total_of_all(largest, total)
+                rest = total_of_all(largest, rest)
             logits_k = logits
             winners_k = winners
             target_k = target
@@ -129,7 +136,9 @@ def dice_ce_forward_pixels(
                 foreground = foreground_of_class(
                     target_k + target_at, here, value, first_class + k, TARGET_IS_MASKS
                 )
-                terms = terms_of_class(logit, foreground, largest, total, valid, SOFTMAX)
+                terms = terms_of_class(
+                    logit, foreground, largest, total, rest, valid, SOFTMAX, GAMMA
+                )
                 store_statistics(
                     partials_k,
                     field,
