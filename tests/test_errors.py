@@ -294,7 +294,7 @@ BAD_MODULES: list[tuple[str, type[nn.Module], dict[str, Any], type[Exception], s
         for value, error in (
             (-1, ValueError), (-0.5, ValueError), (math.inf, ValueError), (math.nan, ValueError),
             ("1", TypeError), (None, TypeError), (True, TypeError), (1j, TypeError),
-            (torch.tensor(1.0), TypeError),
+            (torch.ones(2), ValueError), (torch.tensor(True), TypeError),
         )
     ),
 ]  # fmt: skip
