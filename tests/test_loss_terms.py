@@ -279,3 +279,20 @@ def test_the_recipe_of_a_warm_up() -> None:
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3]), losses
     assert 0 < names["validation"] < float("inf")
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@of_every_loss
+def test_one_byte_per_logit_is_kept(name: str) -> None:
+    """Beside the logits and the target, which their owners hold anyway: the winners."""
+    logits, labels = inputs()
+    saved: list[Tensor] = []
+
+    def catch(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(catch, lambda tensor: tensor):
+        LOSSES[name][0](logits, labels, plain_weight=1, return_terms=True)
+    own = {logits.data_ptr(), labels.data_ptr()}
+    large = [tensor for tensor in saved if tensor.numel() >= 100 and tensor.data_ptr() not in own]
+    assert [(tensor.dtype, tensor.numel()) for tensor in large] == [(torch.uint8, logits.numel())]

@@ -475,6 +475,12 @@ BAD_WEIGHTS: tuple[Any, ...] = (
     -1, math.nan, math.inf, -math.inf, "1", None, True, 1j, [1.0], 10**400, -(10**400),
     torch.tensor(1.0), np.float32(-1), np.float64("nan"), np.bool_(True), object(),
 )  # fmt: skip
+# What weighs the loss of penalized or of plain logits may be a tensor, too.
+TERM_WEIGHTS: tuple[Any, ...] = (*WEIGHTS, torch.tensor(1.0), torch.tensor(0.5))
+BAD_TERM_WEIGHTS: tuple[Any, ...] = (
+    *(weight for weight in BAD_WEIGHTS if not isinstance(weight, torch.Tensor)),
+    torch.ones(2), torch.tensor(True), torch.tensor(1j),
+)  # fmt: skip
 BAD_ACTIVATIONS: tuple[Any, ...] = (
     "relu",
     "",
@@ -509,8 +515,8 @@ def loss_options(draw: st.DrawFn) -> tuple[dict[str, Any], set[str]]:
         "class_weights": ((None, [1, 2, 3], (0.5, 0.0, 1.0), torch.ones(3)), BAD_CLASS_WEIGHTS),
         "ce_weight": (WEIGHTS, BAD_WEIGHTS),
         "dice_weight": (WEIGHTS, BAD_WEIGHTS),
-        "scnp_weight": (WEIGHTS, BAD_WEIGHTS),
-        "plain_weight": (WEIGHTS, BAD_WEIGHTS),
+        "scnp_weight": (TERM_WEIGHTS, BAD_TERM_WEIGHTS),
+        "plain_weight": (TERM_WEIGHTS, BAD_TERM_WEIGHTS),
     }
     for name, (good, bad) in pools.items():
         is_bad = not draw(st.integers(0, 25))

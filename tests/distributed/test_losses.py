@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module
 from torch.distributed.tensor.placement_types import Placement
 
-from scnp_kernels import SCNPDiceCELoss, SCNPLoss, scnp, scnp_dice_ce_loss
+from scnp_kernels import (
+    SCNPDiceCELoss,
+    SCNPLoss,
+    scnp,
+    scnp_dice_ce_loss,
+    scnp_focal_loss,
+    scnp_tversky_loss,
+)
 from tests.distributed.group import Group
 from tests.distributed.pieces import of_map, place
 from tests.generators import seeded
@@ -29,16 +37,23 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 
 
 def _compare(
-    mesh: DeviceMesh, placements: list[Placement], target: Tensor, options: dict[str, Any]
+    mesh: DeviceMesh,
+    placements: list[Placement],
+    target: Tensor,
+    options: dict[str, Any],
+    function: Callable[..., Any] = scnp_dice_ce_loss,
 ) -> None:
     logits = torch.randn(SHAPE, dtype=torch.float64, generator=seeded(1))
     valid = torch.rand(SHAPE[0], *SHAPE[2:], generator=seeded(2)) < 0.8
     gate = torch.rand(SHAPE[0], *SHAPE[2:], generator=seeded(3)) < 0.6
     whole = logits.clone().requires_grad_()
-    expected = scnp_dice_ce_loss(whole, target, mask=valid, gate=gate, distributed=False, **options)
+    options["return_terms"] = True
+    expected, expected_terms = function(
+        whole, target, mask=valid, gate=gate, distributed=False, **options
+    )
     (expected_gradient,) = torch.autograd.grad(expected, whole)
     sharded = place(logits, mesh, placements).requires_grad_()
-    loss = scnp_dice_ce_loss(
+    loss, terms = function(
         sharded,
         place(target, mesh, of_map(placements, logits, target)),
         mask=place(valid, mesh, of_map(placements, logits, valid)),
@@ -48,6 +63,8 @@ def _compare(
     assert isinstance(loss, DTensor)
     assert loss.placements == (Replicate(),) * mesh.ndim
     torch.testing.assert_close(loss.to_local(), expected)
+    local_terms = {name: term.to_local() for name, term in terms.items()}
+    torch.testing.assert_close(local_terms, expected_terms)
     (gradient,) = torch.autograd.grad(loss, sharded)
     assert isinstance(gradient, DTensor)
     assert gradient.placements == tuple(placements)
@@ -79,6 +96,24 @@ def check_sigmoid() -> None:
 
 def test_sigmoid_channels_too(group: Group) -> None:
     group.run(check_sigmoid)
+
+
+def check_tversky_and_focal() -> None:
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    masks = torch.rand(SHAPE, generator=seeded(0)) < 0.4
+    labels = torch.randint(0, 4, (3, 9, 7), generator=seeded(0))
+    half = torch.tensor(0.5, dtype=torch.float64)
+    tversky = {"alpha": 0.3, "ce_weight": 1.0, "batch_dice": True, "plain_weight": half}
+    focal = {"gamma": 2.5, "alpha": [0.5, 1.0, 2.0, 1.5], "dice_weight": 1.0, "plain_weight": half}
+    for placement in (Shard(0), Shard(2)):
+        _compare(mesh, [placement], labels, tversky, scnp_tversky_loss)
+        _compare(mesh, [placement], labels, focal, scnp_focal_loss)
+    sigmoid = {**focal, "activation": "sigmoid"}
+    _compare(mesh, [Shard(1)], masks, sigmoid, scnp_focal_loss)
+
+
+def test_tversky_and_focal(group: Group) -> None:
+    group.run(check_tversky_and_focal)
 
 
 def check_meshes_of_two_dimensions() -> None:
