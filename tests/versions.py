@@ -57,7 +57,8 @@ def check(interpreter: Path, requirements: Sequence[str], wheel: Path, folder: P
     pytest = (python, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", tests)
     options = ("-o", "pythonpath=.", "--import-mode=importlib", "-p", "no:cacheprovider")
     files = [tests / "tests" / f"test_{name}.py" for name in TESTS]
-    ran = run(*pytest, *options, *files, cwd=tests).strip().splitlines()[-1]
+    lines = run(*pytest, *options, *files, cwd=tests).splitlines()
+    ran = next(line for line in reversed(lines) if " passed" in line)
     ask = "import scnp_kernels as s, torch; print(s.__file__, torch.__version__)"
     location, torch_version = run(python, "-c", ask, cwd=tests).split()
     assert str(CHECKOUT) not in location, location
