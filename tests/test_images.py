@@ -730,6 +730,11 @@ def test_values_that_are_not_finite_are_named(value: float, tmp_path: Path) -> N
     for read in (read_bands, read_colour, read_mask, lambda file: read_labels(file, 3)):
         with pytest.raises(DataError, match=r"image\.tif: holds values that are not finite"):
             read(file)
+    for infrared in (np.where(MASK, 1, value), np.full(MASK.shape, value)):  # tagged as alpha
+        stored = np.stack([*[MASK] * 3, infrared], axis=-1).astype(np.float32)
+        tifffile.imwrite(file, stored, photometric="rgb", extrasamples=["unassalpha"])
+        with pytest.raises(DataError, match=r"image\.tif: holds values that are not finite"):
+            read_bands(file)
 
 
 @pytest.mark.parametrize("command", ["demo", "run"])
