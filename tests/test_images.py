@@ -532,6 +532,21 @@ def test_several_levels_after_a_lossy_codec_are_refused(
         read_mask(file)
 
 
+@pytest.mark.parametrize("level", [85, 100, 120, 140])
+@pytest.mark.parametrize("radius", [3, 8])
+@pytest.mark.parametrize(("codec", "options"), [CODECS[1], CODECS[2], CODECS[5]], ids=str)
+def test_a_dimmer_object_is_not_lost_without_a_word(
+    level: int, radius: int, codec: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    y, x = np.indices((256, 256))
+    pixels = np.where((np.hypot(y % 80 - 40, x % 80 - 40) < 28) & (x < 160), 255, 0)
+    pixels[np.hypot(y - 128, x - 215) <= radius] = level
+    file = tmp_path / "mask.png"
+    Image.fromarray(lossy(pixels.astype(np.uint8), codec, **options)).save(file)
+    with pytest.raises(DataError, match=r"mask\.png: holds shades between background"):
+        read_mask(file)
+
+
 @pytest.mark.parametrize("quality", [75, 95])
 @pytest.mark.parametrize("value", [1, 2, 20])
 def test_a_mask_too_dark_for_its_lossy_codec_is_refused(
@@ -715,6 +730,11 @@ def test_values_that_are_not_finite_are_named(value: float, tmp_path: Path) -> N
     for read in (read_bands, read_colour, read_mask, lambda file: read_labels(file, 3)):
         with pytest.raises(DataError, match=r"image\.tif: holds values that are not finite"):
             read(file)
+    for infrared in (np.where(MASK, 1, value), np.full(MASK.shape, value)):  # tagged as alpha
+        stored = np.stack([*[MASK] * 3, infrared], axis=-1).astype(np.float32)
+        tifffile.imwrite(file, stored, photometric="rgb", extrasamples=["unassalpha"])
+        with pytest.raises(DataError, match=r"image\.tif: holds values that are not finite"):
+            read_bands(file)
 
 
 @pytest.mark.parametrize("command", ["demo", "run"])

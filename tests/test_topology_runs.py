@@ -232,7 +232,6 @@ def test_two_programs_in_one_folder_are_refused(
 
 WITHOUT = """
 import sys
-import psutil  # whose part for Linux asks for resource, and whose part for Windows does not
 class Absent:
     def find_spec(self, name, *_):
         if name in ("fcntl", "resource"):

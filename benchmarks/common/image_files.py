@@ -84,10 +84,13 @@ class StoredImage:
     def alpha_is_a_band(self) -> bool:
         """Whether alpha looks like infrared beside colours, which programs tag as alpha.
 
-        Most of it lies between transparent and opaque, and most of it is not of one value.
+        Most of it lies between transparent and opaque, and most of it is not of one value; or some
+        of it is no number.
         """
         if self.alpha is None or self.palette is not None:
             return False
+        if self.alpha.dtype.kind == "f" and not np.isfinite(self.alpha).all():
+            return True
         opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind in "ui" else 1
         in_between = (self.alpha != 0) & (self.alpha != opaque)
         if in_between.mean() < MOSTLY:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from benchmarks.common.errors import DataError
 
@@ -33,6 +34,10 @@ PLATEAU = 0.02  # share of the bright pixels that must be steady to tell their l
 SPREAD = 0.18  # of the steady bright pixels: more is several bright levels
 # Shares of the bright pixels that may be in between, and of the ridges that may be faint.
 STEADY_BETWEEN, FAINT_RIDGES = 0.01, 0.15
+# Pieces above the first share of the distance have a pixel above the second; or they lie beside
+# borders and have up to 4 pixels (10 in a JPEG of quality 10). A larger one without is an object of
+# another level, which half-way would lose or shrink.
+FAINT_PIECE, BRIGHT_PIECE, LEAST_PIECE = 0.2, 0.75, 12  # the last in pixels
 BLOCKS = ((0, 1, 3), (1, 2, 5), (3, 6, 7), (5, 7, 8))  # of 2 x 2, beside the middle of 3 x 3
 
 
@@ -140,6 +145,7 @@ def _half_way(file: Path, brightest: Values) -> float:
         or several
         or (between & steady).sum() > STEADY_BETWEEN * is_bright.sum()
         or faint.sum() > FAINT_RIDGES * ridge.sum()
+        or _has_a_dim_piece(brightest, dark + FAINT_PIECE * span, dark + BRIGHT_PIECE * span)
     ):
         raise DataError(
             f"{file}: holds shades between background and foreground, as lossy compression or "
@@ -147,6 +153,15 @@ def _half_way(file: Path, brightest: Values) -> float:
             "a mask of the numbers as they were labelled, in PNG or TIFF"
         )
     return dark + span / 2
+
+
+def _has_a_dim_piece(brightest: Values, low: float, high: float) -> bool:
+    """Whether a connected piece above ``low`` has no pixel above ``high``, and is no speck."""
+    pieces, count = ndimage.label(brightest > low, np.ones((3,) * brightest.ndim))
+    sizes = np.bincount(pieces[pieces > 0], minlength=count + 1)
+    bright = np.zeros(count + 1, np.bool_)
+    bright[pieces[brightest > high]] = True
+    return bool((sizes[~bright] >= LEAST_PIECE).any())
 
 
 def _some(places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -13,11 +13,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import cpuinfo
-import psutil
 import torch
 
 import scnp_kernels
 from scnp_kernels.backends.native import loader as native
+
+try:
+    import psutil
+except ImportError:  # on Unix it asks for the module `resource`, which not every Python has
+    psutil = None
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -33,10 +37,10 @@ def machine_facts(threads: int) -> dict[str, str]:
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "CPU": cpuinfo.get_cpu_info().get("brand_raw") or platform.machine(),
-        "cores": str(psutil.cpu_count()),
+        "cores": str(os.cpu_count()),
         "caches": ", ".join(f"{name} {size >> 10} KiB" for name, size in caches().items())
         or _UNKNOWN,
-        "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
+        "memory": _memory(),
         "huge pages": _huge_pages(),
         "OS": _system(),
         "Python": platform.python_version(),
@@ -54,7 +58,7 @@ def machine_facts(threads: int) -> dict[str, str]:
 
 def load_average() -> str:
     """Programs that want a core, over the last minute: above 0.5 or so, something else ran."""
-    return f"{psutil.getloadavg()[0]:.2f}"
+    return _UNKNOWN if psutil is None else f"{psutil.getloadavg()[0]:.2f}"
 
 
 @functools.cache
@@ -95,6 +99,10 @@ def _system() -> str:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {system}"
     except (OSError, KeyError):
         return system
+
+
+def _memory() -> str:
+    return _UNKNOWN if psutil is None else f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB"
 
 
 def _huge_pages() -> str:
