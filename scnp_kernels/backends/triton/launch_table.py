@@ -70,15 +70,18 @@ def forward_march(
     than there are; a gate is one pointer more.
     """
     if window.middle == 1 and sizes.middle == 1:
-        # Rows of 128 columns; two channels share each label.
-        together = 2 if shares_labels and channels > 1 and itemsize < 8 else 1
-        registers = 64 if window.outer == 5 and itemsize < 8 else None
+        # Rows of 128 columns; two channels share each label. With half types and windows of five
+        # triton 3.8 would have to spill then: every channel reads the labels for itself.
+        spills = window.outer == 5 and itemsize == 2
+        together = 2 if shares_labels and channels > 1 and itemsize < 8 and not spills else 1
+        registers = 64 if window.outer == 5 and itemsize == 4 else None
         return _march(batch, channels, sizes, together, 1, 1, 128, registers)
     if itemsize == 8:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
     if max(window) <= 3:
         strip = 3 - rocm - (rocm and gated)
-        return _march(batch, channels, sizes, 1, strip, 2, 64, 64)
+        # With half types triton 3.8 has to spill at 64 registers.
+        return _march(batch, channels, sizes, 1, strip, 2, 64, 64 if itemsize == 4 else None)
     return _march(batch, channels, sizes, 1, 2 - rocm, 4, 64, 128)
 
 
