@@ -124,7 +124,7 @@ def test_fake_tensors_have_the_real_shapes_dtypes_and_strides() -> None:
     logits = torch.randn(2, 3, 6, 5).to(memory_format=torch.channels_last)
     target = torch.randint(0, 3, (2, 6, 5))
     for kernel_size in ([3, 3], [17, 17]):
-        arguments = (target, None, kernel_size, False, 0, 3, None, True, "auto")
+        arguments = (target, None, None, kernel_size, False, 0, 3, None, True, "auto")
         real = OPERATORS.forward(logits, *arguments)
         meta = OPERATORS.forward(logits.to("meta"), target.to("meta"), *arguments[1:])
         for got, wanted in zip(meta, real, strict=True):
@@ -138,7 +138,7 @@ def test_fake_tensors_have_the_real_shapes_dtypes_and_strides() -> None:
 def _operator_arguments(form: str, kernel_size: list[int], requires_grad: bool) -> tuple[Any, ...]:
     logits, target, mask = _case((2, 3, 6, 5), form)
     logits = logits.detach().requires_grad_(requires_grad)
-    return (logits, target, mask, kernel_size, form == "masks", 0, 3, None, True)
+    return (logits, target, mask, None, kernel_size, form == "masks", 0, 3, None, True)
 
 
 @pytest.mark.parametrize("form", ["label map", "masks", "label map and mask"])

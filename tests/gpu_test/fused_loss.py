@@ -138,7 +138,7 @@ def test_compile(name: str, dynamic: bool) -> None:
 @pytest.mark.parametrize("name", FUSED)
 def test_opcheck(name: str) -> None:
     logits, labels = _inputs((2, 3, 6, 5))
-    how = ([3, 3], False, 0, 3, None, False, True, True, True, backend_of(name))
+    how = ([3, 3], False, 0, 3, None, False, True, True, True, 0.0, backend_of(name))
     arguments = (labels, None, None, *how)
     operators = torch.ops.scnp_kernels
     opcheck(operators.dice_ce_forward.default, (logits, *arguments))
