@@ -12,8 +12,8 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// gate, own: [n]. penalized, winners: [n] and, up to a whole number of blocks, what is stored there
-// unchanged.
+// gate, own, penalized, winners: [n]. Nothing beyond is read or written: rows lie flat, and the
+// last one need not end with a block.
 template <class Key>
 void keep_own_logits_of_blocks(const uint8_t* gate, const Key* own, uint8_t centre_tap, int64_t n,
                                Key* penalized, uint8_t* winners) {
@@ -28,9 +28,9 @@ void keep_own_logits_of_blocks(const uint8_t* gate, const Key* own, uint8_t cent
     }
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
       const int64_t i = block + r * kKeysPerRegister<Key>;
-      const __m512i bits = _mm512_loadu_si512(penalized + i);
-      _mm512_storeu_si512(penalized + i,
-                          Register::load_where(mask_of_register<Key>(closed, r), own + i, bits));
+      const auto mask = mask_of_register<Key>(closed, r);
+      Register::store_where(mask, penalized + i,
+                            Register::load_where(mask, own + i, _mm512_setzero_si512()));
     }
     _mm512_mask_storeu_epi8(winners + block, closed,
                             _mm512_set1_epi8(static_cast<char>(centre_tap)));

@@ -47,6 +47,9 @@ struct KeyInstructions;
     static __m512i load_where(Mask mask, const Key* a, __m512i otherwise) {    \
       return _mm512_mask_loadu_epi##bits(otherwise, mask, a);                  \
     }                                                                          \
+    static void store_where(Mask mask, Key* a, __m512i keys) {                 \
+      _mm512_mask_storeu_epi##bits(a, mask, keys);                             \
+    }                                                                          \
     static __m512i ones_where(Mask mask) {                                     \
       return _mm512_movm_epi##bits(mask);                                      \
     }                                                                          \
