@@ -17,14 +17,13 @@ RECIPES = {  # and the dtype of the logits that SCNP must meet
     "lightning_module.py": torch.bfloat16,
     "kornia_augmentation.py": torch.bfloat16,
     "distributed.py": torch.bfloat16,
-    "gate.py": torch.float32,
     "monai_losses.py": torch.float32,  # MONAI's deep supervision makes its input float32
     "instanseg_loss.py": torch.float32,  # InstanSeg trains without autocast
     "huggingface_segformer.py": torch.float32,  # upsampled in float32
     "huggingface_mask2former.py": torch.float32,
 }
-# Takes the fused loss; data; needs Detectron2, and the metrics' libraries: see their own tests.
-ELSEWHERE = {"warm_up.py", "synthetic.py", "detectron2_head.py", "measure.py"}
+# Take the fused loss; data; needs Detectron2, and the metrics' libraries: see their own tests.
+ELSEWHERE = {"gate.py", "warm_up.py", "synthetic.py", "detectron2_head.py", "measure.py"}
 
 
 def test_every_recipe_is_listed() -> None:
