@@ -70,7 +70,7 @@ def dice_ce_forward(
         return statistics, winners
     view = view_target(target, mask, reading, logits)
     gate_view = view_gate(gate, logits)
-    march = _statistics_march(logits, kernel_size, of_penalized, of_plain)
+    march = _statistics_march(logits, kernel_size, of_penalized, of_plain, focal=wanted.gamma != 0)
     if march is not None:
         partials = _forward_march(march, winners, logits, view, gate_view, kernel_size, wanted)
     else:
@@ -117,7 +117,7 @@ def dice_ce_backward(
 
 
 def _statistics_march(
-    logits: Tensor, kernel_size: Sequence[int], of_penalized: bool, of_plain: bool
+    logits: Tensor, kernel_size: Sequence[int], of_penalized: bool, of_plain: bool, focal: bool
 ) -> launch_table.March | None:
     """Choose the march that does all in one pass; None for winners first, statistics second."""
     window = three_axes(kernel_size, 1)
@@ -126,7 +126,7 @@ def _statistics_march(
     images, channels = logits.shape[:2]
     sizes = three_axes(logits.shape[2:], 1)
     return launch_table.dice_ce_forward_march(
-        images, channels, sizes, window, logits.dtype.itemsize, 1 + of_plain
+        images, channels, sizes, window, logits.dtype.itemsize, 1 + of_plain, focal
     )
 
 
@@ -287,7 +287,13 @@ def _backward_march(
     sizes = three_axes(logits.shape[2:], 1)
     window = three_axes(kernel_size, 1)
     march = launch_table.dice_ce_backward_march(
-        images, channels, sizes, window, logits.dtype.itemsize, 1 + terms["OF_UNPENALIZED"]
+        images,
+        channels,
+        sizes,
+        window,
+        logits.dtype.itemsize,
+        1 + terms["OF_UNPENALIZED"],
+        focal=terms["GAMMA"] != 0,
     )
     tensors = _all_strides(result, winners, logits, view)
     layouts = {strides[3:] for strides in tensors if strides != launching.NO_STRIDES}

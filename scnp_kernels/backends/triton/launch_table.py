@@ -119,12 +119,19 @@ def _march(
 
 
 def dice_ce_forward_march(
-    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
+    batch: int,
+    channels: int,
+    sizes: Axes,
+    window: Axes,
+    itemsize: int,
+    terms: int,
+    focal: bool = False,
 ) -> March | None:
     """Choose the launch of Dice + cross entropy's forward pass, for one term or both.
 
     A program has all channels of a pixel. None where their rings of planes and their statistics
-    would not stay in registers.
+    would not stay in registers. ``focal``: with an exponent, whose powers need registers as well,
+    so that a limit would make the compiler spill.
     """
     flat = window.middle == 1 and sizes.middle == 1
     if not flat and max(window) > 3:
@@ -134,19 +141,26 @@ def dice_ce_forward_march(
         return None
     if flat:
         return _march(batch, channels, sizes, channels, 1, 1, 128, None)
-    return _march(batch, channels, sizes, channels, 1, 4, 64, 128)
+    return _march(batch, channels, sizes, channels, 1, 4, 64, None if focal else 128)
 
 
 def dice_ce_backward_march(
-    batch: int, channels: int, sizes: Axes, window: Axes, itemsize: int, terms: int
+    batch: int,
+    channels: int,
+    sizes: Axes,
+    window: Axes,
+    itemsize: int,
+    terms: int,
+    focal: bool = False,
 ) -> March:
-    """Choose the launch of Dice + cross entropy's backward pass, for one term or both."""
+    """Choose the launch of Dice + cross entropy's backward pass; ``focal`` as for the forward."""
     if window.middle == 1 and sizes.middle == 1:
         # Two channels share what is read once per pixel: its label, and what its classes have in
         # common.
         small = window.outer <= 3 and itemsize < 8
         together = 2 if small and terms == 1 and channels > 1 else 1
-        return _march(batch, channels, sizes, together, 1, 1, 128, 64 if small else None)
+        registers = 64 if small and not focal else None
+        return _march(batch, channels, sizes, together, 1, 1, 128, registers)
     if itemsize == 8 or max(window) > 3:
         return _march(batch, channels, sizes, 1, 1, 4, 64, None)
-    return _march(batch, channels, sizes, 1, 1, 4, 64, 80)
+    return _march(batch, channels, sizes, 1, 1, 4, 64, None if focal else 80)
