@@ -32,8 +32,6 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-# Types of an operator's other arguments; asking of an instance whether it is a tensor takes longer.
-_NO_TENSORS = frozenset((type(None), bool, int, str, tuple, list))
 # The dispatch keys of an ordinary tensor in memory: no view of negated values, no subclass.
 _ORDINARY = torch._C._dispatch_keys(torch.empty(0, device="cpu"))
 
@@ -51,7 +49,9 @@ def _is_only_called(arguments: tuple[Any, ...]) -> bool:
         if kind is Tensor or kind is Parameter:
             if torch._C._dispatch_keys(argument) != _ORDINARY:
                 return False
-        elif kind not in _NO_TENSORS and isinstance(argument, Tensor):
+        elif kind is tuple:  # the kernel_size: behind it no schema has a tensor
+            break
+        elif argument is not None and isinstance(argument, Tensor):
             return False
     return True
 

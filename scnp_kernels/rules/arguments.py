@@ -132,6 +132,8 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
 
     ``dimensions`` may be unknown, as when a module is made: one number then stays one.
     """
+    if type(kernel_size) is int and kernel_size > 0 and kernel_size % 2 == 1:
+        return (kernel_size,) * (dimensions or 1)
     per_axis = "one per spatial axis" if dimensions is None else f"{dimensions}, one per axis"
     takes = f"takes an odd positive integer, or a sequence of them ({per_axis})"
     if isinstance(kernel_size, (str, bytes, bytearray, Tensor)):
