@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, multiprocessing
 
 from scnp_kernels import SCNPDiceCELoss, scnp, scnp_dice_ce_loss
+from scnp_kernels.rules import loss_options
 from tests.generators import seeded
 
 SHAPES = ((17,), (9, 12), (5, 6, 7))
@@ -371,3 +373,22 @@ def test_dice_of_the_batch_spans_the_ranks(tmp_path: Path) -> None:
             gradients[rank], (expected, second, of_dice, of_dice), strict=True
         ):
             torch.testing.assert_close(torch.from_numpy(answer)[0], of_one_process[rank].detach())
+
+
+@pytest.mark.parametrize(
+    ("keywords", "options", "by_name"),
+    [
+        (loss_options.DiceCEKeywords, loss_options.DiceCEOptions, {"kernel_size"}),
+        (loss_options.TverskyKeywords, loss_options.TverskyOptions, {"kernel_size"}),
+        # An alpha per class is no option, so that alpha is an argument by itself.
+        (loss_options.FocalKeywords, loss_options.FocalOptions, {"kernel_size", "alpha"}),
+    ],
+)
+def test_what_a_type_checker_reads_are_the_options(
+    keywords: type, options: type[loss_options.LossOptions], by_name: set[str]
+) -> None:
+    types = get_type_hints(options)
+    expected = {field.name: types[field.name] for field in fields(options)}
+    for name in by_name:
+        del expected[name]
+    assert get_type_hints(keywords) == expected

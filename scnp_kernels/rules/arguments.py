@@ -306,23 +306,25 @@ def check_term_weights(scnp_weight: Weight, plain_weight: Weight) -> dict[str, W
     Numbers become floats. A tensor stays one, and its value is nobody's business here: to look at
     it would wait for a device, or end a graph.
     """
-    numbers: dict[str, float] = {}
-    tensors: dict[str, Weight] = {}
-    for name, weight in (("scnp_weight", scnp_weight), ("plain_weight", plain_weight)):
-        if not isinstance(weight, Tensor):
-            numbers[name] = weight
-            continue
-        check_dense_tensor(name, weight)
-        takes = "takes a number, or a real tensor without axes"
-        if weight.dtype == torch.bool or weight.is_complex():
-            raise TypeError(f"{name}: got a tensor of {weight.dtype}, {takes}")
-        if weight.dim() != 0:
-            raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {takes}")
-        tensors[name] = weight
-    if not tensors:
-        return {**check_weights(numbers)}
-    checked = {name: check_weight(name, number) for name, number in numbers.items()}
-    return {name: {**checked, **tensors}[name] for name in ("scnp_weight", "plain_weight")}
+    weights: dict[str, Weight] = {"scnp_weight": scnp_weight, "plain_weight": plain_weight}
+    if not any(isinstance(weight, Tensor) for weight in weights.values()):
+        return {**check_weights(weights)}  # type: ignore[arg-type]
+    return {
+        name: _check_tensor_weight(name, weight)
+        if isinstance(weight, Tensor)
+        else check_weight(name, weight)
+        for name, weight in weights.items()
+    }
+
+
+def _check_tensor_weight(name: str, weight: Tensor) -> Tensor:
+    check_dense_tensor(name, weight)
+    takes = "takes a number, or a real tensor without axes"
+    if weight.dtype == torch.bool or weight.is_complex():
+        raise TypeError(f"{name}: got a tensor of {weight.dtype}, {takes}")
+    if weight.dim() != 0:
+        raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {takes}")
+    return weight
 
 
 def is_computed(weight: Weight) -> bool:
