@@ -1,7 +1,5 @@
 // The CPU kernels, on the threads of the OpenMP that is loaded: torch's, where the module is
 // imported after torch.
-#include <pybind11/stl.h>
-
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -12,6 +10,7 @@
 #include <mutex>
 
 #include "../cpu/kernels.h"
+#include "bindings.h"
 #include "operators.h"
 
 namespace scnp::python {
@@ -65,16 +64,18 @@ bool forward(const py::tuple& logits, const py::tuple& target, const std::option
              const std::optional<py::tuple>& gate, const Window& kernel_size, bool target_is_masks,
              int64_t first_class, int64_t label_count, std::optional<int64_t> ignore_index,
              bool validate, const py::tuple& penalized, const py::tuple& winners, int threads) {
-  const ForwardCall call = forward_call(
-      logits, target, mask, gate, kernel_size,
-      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
+  const ForwardCall call =
+      forward_call(facts_of(logits), facts_of(target), facts_of(mask), facts_of(gate), kernel_size,
+                   {target_is_masks, first_class, label_count, ignore_index, validate},
+                   facts_of(penalized), facts_of(winners));
   const py::gil_scoped_release release;
   return call.geometry.logits() == 0 || !cpu::forward(call, workers(threads)).found;
 }
 
 void scatter(const py::tuple& gradient, const py::tuple& winners, const Window& kernel_size,
              const py::tuple& logits_gradient, int threads) {
-  const ScatterCall call = scatter_call(gradient, winners, kernel_size, logits_gradient);
+  const ScatterCall call =
+      scatter_call(facts_of(gradient), facts_of(winners), kernel_size, facts_of(logits_gradient));
   const py::gil_scoped_release release;
   if (call.geometry.logits() > 0) {
     cpu::scatter(call, workers(threads));
@@ -83,7 +84,8 @@ void scatter(const py::tuple& gradient, const py::tuple& winners, const Window& 
 
 void gather(const py::tuple& values, const py::tuple& winners, const Window& kernel_size,
             const py::tuple& result, int threads) {
-  const GatherCall call = gather_call(values, winners, kernel_size, result);
+  const GatherCall call =
+      gather_call(facts_of(values), facts_of(winners), kernel_size, facts_of(result));
   const py::gil_scoped_release release;
   if (call.geometry.logits() > 0) {
     cpu::gather(call, workers(threads));
@@ -101,7 +103,7 @@ DiceCECall dice_ce_call(const Tensor& logits, const py::tuple& target,
   call.type = float_type(logits);
   call.winner_type = winner_type_for(call.geometry.taps());
   call.logits = read(logits);
-  call.target = target_of(logits, {"target", target}, mask, labels);
+  call.target = target_of(logits, {"target", facts_of(target)}, facts_of(mask), labels);
   call.softmax = softmax;
   call.of_penalized = of_penalized;
   call.of_plain = of_plain;
@@ -136,17 +138,17 @@ bool dice_ce_forward(const py::tuple& logits_facts, const py::tuple& target,
                      int64_t label_count, std::optional<int64_t> ignore_index, bool validate,
                      bool softmax, bool of_penalized, bool of_plain, double gamma,
                      const py::tuple& statistics, const py::tuple& winners, int threads) {
-  const Tensor logits("logits", logits_facts);
+  const Tensor logits("logits", facts_of(logits_facts));
   DiceCEForwardCall call;
   static_cast<DiceCECall&>(call) =
       dice_ce_call(logits, target, mask, kernel_size,
                    {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
                    of_penalized, of_plain, gamma);
   if (of_penalized) {
-    call.winners = write_winners({"winners", winners}, logits, call.winner_type);
+    call.winners = write_winners({"winners", facts_of(winners)}, logits, call.winner_type);
   }
-  call.gate = gate_of(logits, gate);
-  call.statistics = statistics_of({"statistics", statistics}, call.geometry);
+  call.gate = gate_of(logits, facts_of(gate));
+  call.statistics = statistics_of({"statistics", facts_of(statistics)}, call.geometry);
   const py::gil_scoped_release release;
   return logits.is_empty() || !cpu::dice_ce_forward(call, workers(threads)).found;
 }
@@ -158,18 +160,18 @@ void dice_ce_backward(const py::tuple& statistics_gradient, const py::tuple& win
                       std::optional<int64_t> ignore_index, bool validate, bool softmax,
                       bool of_penalized, bool of_plain, double gamma,
                       const py::tuple& logits_gradient, int threads) {
-  const Tensor logits("logits", logits_facts);
+  const Tensor logits("logits", facts_of(logits_facts));
   DiceCEBackwardCall call;
   static_cast<DiceCECall&>(call) =
       dice_ce_call(logits, target, mask, kernel_size,
                    {target_is_masks, first_class, label_count, ignore_index, validate}, softmax,
                    of_penalized, of_plain, gamma);
   call.statistics_gradient =
-      statistics_of({"statistics_gradient", statistics_gradient}, call.geometry);
+      statistics_of({"statistics_gradient", facts_of(statistics_gradient)}, call.geometry);
   if (of_penalized) {
-    call.winners = read_winners({"winners", winners}, logits, call.winner_type);
+    call.winners = read_winners({"winners", facts_of(winners)}, logits, call.winner_type);
   }
-  call.logits_gradient = write({"logits_gradient", logits_gradient}, logits);
+  call.logits_gradient = write({"logits_gradient", facts_of(logits_gradient)}, logits);
   const py::gil_scoped_release release;
   if (!logits.is_empty()) {
     cpu::dice_ce_backward(call, workers(threads));

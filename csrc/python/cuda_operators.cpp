@@ -1,8 +1,7 @@
 // The CUDA kernels. Launches go to the stream that Python names, on the device that Python has made
 // the current one; nothing here waits, allocates or changes the device.
-#include <pybind11/stl.h>
-
 #include "../cuda/kernels.h"
+#include "bindings.h"
 #include "operators.h"
 
 namespace scnp::python {
@@ -35,9 +34,10 @@ void forward(const py::tuple& logits, const py::tuple& target, const std::option
              int64_t first_class, int64_t label_count, std::optional<int64_t> ignore_index,
              bool validate, const py::tuple& penalized, const py::tuple& winners,
              uintptr_t first_fault, uintptr_t stream) {
-  const ForwardCall call = forward_call(
-      logits, target, mask, gate, kernel_size,
-      {target_is_masks, first_class, label_count, ignore_index, validate}, penalized, winners);
+  const ForwardCall call =
+      forward_call(facts_of(logits), facts_of(target), facts_of(mask), facts_of(gate), kernel_size,
+                   {target_is_masks, first_class, label_count, ignore_index, validate},
+                   facts_of(penalized), facts_of(winners));
   const py::gil_scoped_release release;
   if (call.geometry.logits() == 0) {
     return;
@@ -51,7 +51,8 @@ void forward(const py::tuple& logits, const py::tuple& target, const std::option
 
 void scatter(const py::tuple& gradient, const py::tuple& winners, const Window& kernel_size,
              const py::tuple& logits_gradient, uintptr_t stream) {
-  const ScatterCall call = scatter_call(gradient, winners, kernel_size, logits_gradient);
+  const ScatterCall call =
+      scatter_call(facts_of(gradient), facts_of(winners), kernel_size, facts_of(logits_gradient));
   const py::gil_scoped_release release;
   if (call.geometry.logits() > 0) {
     check_launch(cuda::scatter(call, stream_of(stream)));
@@ -60,7 +61,8 @@ void scatter(const py::tuple& gradient, const py::tuple& winners, const Window& 
 
 void gather(const py::tuple& values, const py::tuple& winners, const Window& kernel_size,
             const py::tuple& result, uintptr_t stream) {
-  const GatherCall call = gather_call(values, winners, kernel_size, result);
+  const GatherCall call =
+      gather_call(facts_of(values), facts_of(winners), kernel_size, facts_of(result));
   const py::gil_scoped_release release;
   if (call.geometry.logits() > 0) {
     check_launch(cuda::gather(call, stream_of(stream)));

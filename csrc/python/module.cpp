@@ -1,11 +1,12 @@
 // The Python module `_C`: the kernels, called with the addresses, sizes and strides of tensors. It
 // knows nothing of torch, and so serves every version of it.
-#include <pybind11/pybind11.h>
+#include <exception>
+#include <utility>
 
 #include "../contract/calls.h"
 #include "../contract/geometry.h"
 #include "../cpu/dispatch.h"
-#include "operators.h"
+#include "bindings.h"
 #include "recycled_results.h"
 
 #define SCNP_TEXT_OF(x) #x
@@ -24,6 +25,16 @@
 namespace {
 
 namespace py = pybind11;
+
+void translate(std::exception_ptr exception) {
+  try {
+    std::rethrow_exception(std::move(exception));
+  } catch (const scnp::python::TypeError& error) {
+    PyErr_SetString(PyExc_TypeError, error.what());
+  } catch (const scnp::python::PythonError&) {
+    // Python has its exception already.
+  }
+}
 
 py::dict build_record() {
   py::dict record;
@@ -50,6 +61,7 @@ py::dict build_record() {
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
+  py::register_local_exception_translator(&translate);
   module.doc() = "scnp_kernels: the compiled kernels. Import it after torch.";
   module.attr("build_record") = build_record();
   // What binds Python too; the limits of taps are those of winners in uint8 and int16.
@@ -59,7 +71,10 @@ PYBIND11_MODULE(_C, module) {
   module.def(
       "cpu_capability", [] { return std::string(scnp::cpu::kernels().name); },
       "The instruction set of the CPU kernels in use.");
-  module.def("recycled_result", &scnp::python::recycled_result);
+  module.def("recycled_result", [](const py::tuple& sizes, const py::tuple& strides, int dtype) {
+    return py::reinterpret_steal<py::object>(
+        scnp::python::recycled_result(sizes.ptr(), strides.ptr(), dtype));
+  });
   scnp::python::define_cpu_operators(module);
 #if defined(SCNP_WITH_CUDA)
   scnp::python::define_cuda_operators(module);

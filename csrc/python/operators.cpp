@@ -2,10 +2,9 @@
 
 namespace scnp::python {
 
-ForwardCall forward_call(const py::tuple& logits_facts, const py::tuple& target_facts,
-                         const std::optional<py::tuple>& mask, const std::optional<py::tuple>& gate,
-                         const Window& kernel_size, const Labels& labels,
-                         const py::tuple& penalized, const py::tuple& winners) {
+ForwardCall forward_call(Facts logits_facts, Facts target_facts, Facts mask, Facts gate,
+                         const Window& kernel_size, const Labels& labels, Facts penalized,
+                         Facts winners) {
   const Tensor logits("logits", logits_facts);
   const Tensor target("target", target_facts);
   ForwardCall call;
@@ -20,8 +19,8 @@ ForwardCall forward_call(const py::tuple& logits_facts, const py::tuple& target_
   return call;
 }
 
-ScatterCall scatter_call(const py::tuple& gradient_facts, const py::tuple& winners,
-                         const Window& kernel_size, const py::tuple& logits_gradient) {
+ScatterCall scatter_call(Facts gradient_facts, Facts winners, const Window& kernel_size,
+                         Facts logits_gradient) {
   const Tensor gradient("gradient", gradient_facts);
   ScatterCall call;
   call.geometry = geometry_of(gradient, kernel_size);
@@ -33,8 +32,7 @@ ScatterCall scatter_call(const py::tuple& gradient_facts, const py::tuple& winne
   return call;
 }
 
-GatherCall gather_call(const py::tuple& values_facts, const py::tuple& winners,
-                       const Window& kernel_size, const py::tuple& result) {
+GatherCall gather_call(Facts values_facts, Facts winners, const Window& kernel_size, Facts result) {
   const Tensor values("values", values_facts);
   GatherCall call;
   call.geometry = geometry_of(values, kernel_size);

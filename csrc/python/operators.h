@@ -5,16 +5,11 @@
 
 namespace scnp::python {
 
-ForwardCall forward_call(const py::tuple& logits, const py::tuple& target,
-                         const std::optional<py::tuple>& mask, const std::optional<py::tuple>& gate,
-                         const Window& kernel_size, const Labels& labels,
-                         const py::tuple& penalized, const py::tuple& winners);
-ScatterCall scatter_call(const py::tuple& gradient, const py::tuple& winners,
-                         const Window& kernel_size, const py::tuple& logits_gradient);
-GatherCall gather_call(const py::tuple& values, const py::tuple& winners, const Window& kernel_size,
-                       const py::tuple& result);
-
-void define_cpu_operators(py::module_& module);
-void define_cuda_operators(py::module_& module);
+ForwardCall forward_call(Facts logits, Facts target, Facts mask, Facts gate,
+                         const Window& kernel_size, const Labels& labels, Facts penalized,
+                         Facts winners);
+ScatterCall scatter_call(Facts gradient, Facts winners, const Window& kernel_size,
+                         Facts logits_gradient);
+GatherCall gather_call(Facts values, Facts winners, const Window& kernel_size, Facts result);
 
 }  // namespace scnp::python

@@ -7,7 +7,6 @@
 #include <system_error>
 
 #include "../cpu/memory/recycled_memory.h"
-#include "tensors.h"
 
 namespace scnp::python {
 namespace {
@@ -52,7 +51,7 @@ uint8_t kind_of(TargetType type) {
     case TargetType::kInt32:
       return 0;
     default:
-      throw py::type_error("results are floats, or winners");
+      throw TypeError("results are floats, or winners");
   }
 }
 
@@ -79,6 +78,13 @@ RecycledMemory& recycled_memory() {
   return *memory;
 }
 
+struct DropReference {
+  void operator()(PyObject* object) const {
+    Py_DECREF(object);
+  }
+};
+using Owned = std::unique_ptr<PyObject, DropReference>;
+
 struct Result {
   DlpackManagedTensor managed;
   RecycledMemory::Block block;
@@ -101,9 +107,13 @@ void give_back_unused(PyObject* capsule) {
 
 }  // namespace
 
-py::object recycled_result(const py::tuple& sizes, const py::tuple& strides, int dtype) {
+PyObject* recycled_result(PyObject* sizes, PyObject* strides, int dtype) {
   auto result = std::make_unique<Result>();
-  const Tensor like("result", py::make_tuple(0, dtype, sizes, strides, 0, 0));
+  const Owned facts(Py_BuildValue("(iiOOii)", 0, dtype, sizes, strides, 0, 0));
+  if (!facts) {
+    throw PythonError{};
+  }
+  const Tensor like("result", facts.get());
   uint64_t bytes = like.dtype().bytes;
   for (int axis = 0; axis < like.axes; ++axis) {
     result->sizes[axis] = like.size[axis];
@@ -120,7 +130,7 @@ py::object recycled_result(const py::tuple& sizes, const py::tuple& strides, int
       .byte_offset = 0};
   result->block = recycled_memory().take(bytes);
   if (result->block.data == nullptr) {
-    return py::none();
+    Py_RETURN_NONE;
   }
   result->managed.tensor.data = result->block.data;
   result->managed.context = result.get();
@@ -128,10 +138,10 @@ py::object recycled_result(const py::tuple& sizes, const py::tuple& strides, int
   PyObject* capsule = PyCapsule_New(&result->managed, kUnused, &give_back_unused);
   if (capsule == nullptr) {
     recycled_memory().give_back(result->block);
-    throw py::error_already_set();
+    throw PythonError{};
   }
   result.release();  // the capsule's now
-  return py::reinterpret_steal<py::object>(capsule);
+  return capsule;
 }
 
 }  // namespace scnp::python

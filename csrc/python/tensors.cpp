@@ -6,7 +6,7 @@ namespace {
 int64_t integer(PyObject* number) {
   const int64_t value = PyLong_AsLongLong(number);
   if (value == -1 && PyErr_Occurred() != nullptr) {
-    throw py::error_already_set();
+    throw PythonError{};
   }
   return value;
 }
@@ -76,28 +76,27 @@ void check_storage(const Tensor& tensor) {
   }
 }
 
-Tensor::Tensor(const char* name, const py::tuple& facts) : name(name) {
-  PyObject* const tuple = facts.ptr();
-  if (PyTuple_GET_SIZE(tuple) != 6 || !PyTuple_Check(PyTuple_GET_ITEM(tuple, 2)) ||
-      !PyTuple_Check(PyTuple_GET_ITEM(tuple, 3))) {
-    throw py::type_error("takes (address, dtype, sizes, strides, offset, bytes)");
+Tensor::Tensor(const char* name, Facts facts) : name(name) {
+  if (!PyTuple_Check(facts) || PyTuple_GET_SIZE(facts) != 6 ||
+      !PyTuple_Check(PyTuple_GET_ITEM(facts, 2)) || !PyTuple_Check(PyTuple_GET_ITEM(facts, 3))) {
+    throw TypeError("takes (address, dtype, sizes, strides, offset, bytes)");
   }
-  PyObject* const sizes = PyTuple_GET_ITEM(tuple, 2);
-  PyObject* const strides = PyTuple_GET_ITEM(tuple, 3);
-  data = static_cast<char*>(PyLong_AsVoidPtr(PyTuple_GET_ITEM(tuple, 0)));
-  const int64_t number = integer(PyTuple_GET_ITEM(tuple, 1));
+  PyObject* const sizes = PyTuple_GET_ITEM(facts, 2);
+  PyObject* const strides = PyTuple_GET_ITEM(facts, 3);
+  data = static_cast<char*>(PyLong_AsVoidPtr(PyTuple_GET_ITEM(facts, 0)));
+  const int64_t number = integer(PyTuple_GET_ITEM(facts, 1));
   axes = static_cast<int>(PyTuple_GET_SIZE(sizes));
   if (number < 0 || number >= static_cast<int64_t>(std::size(kDtypes)) || axes > kMostAxes ||
       axes != PyTuple_GET_SIZE(strides)) {
-    throw py::type_error("takes a dtype by its number, and as many strides as sizes");
+    throw TypeError("takes a dtype by its number, and as many strides as sizes");
   }
   type = static_cast<TargetType>(number);
   for (int axis = 0; axis < axes; ++axis) {
     size[axis] = integer(PyTuple_GET_ITEM(sizes, axis));
     stride[axis] = integer(PyTuple_GET_ITEM(strides, axis));
   }
-  offset = integer(PyTuple_GET_ITEM(tuple, 4));
-  storage_bytes = static_cast<uint64_t>(integer(PyTuple_GET_ITEM(tuple, 5)));
+  offset = integer(PyTuple_GET_ITEM(facts, 4));
+  storage_bytes = static_cast<uint64_t>(integer(PyTuple_GET_ITEM(facts, 5)));
 }
 
 bool Tensor::is_empty() const {
@@ -153,8 +152,8 @@ FloatType float_type(const Tensor& tensor) {
     case TargetType::kFloat64:
       return FloatType::kFloat64;
     default:
-      throw py::type_error(text(tensor.name, ": got ", tensor.dtype().name,
-                                ", takes float16, bfloat16, float32 or float64"));
+      throw TypeError(text(tensor.name, ": got ", tensor.dtype().name,
+                           ", takes float16, bfloat16, float32 or float64"));
   }
 }
 
@@ -184,8 +183,7 @@ View<char> write_winners(const Tensor& winners, const Tensor& like, WinnerType t
   return view_of(winners, winners.data);
 }
 
-Target target_of(const Tensor& logits, const Tensor& target, const std::optional<py::tuple>& mask,
-                 const Labels& labels) {
+Target target_of(const Tensor& logits, const Tensor& target, Facts mask, const Labels& labels) {
   check_shape(target, logits, labels.are_masks);
   check_storage(target);
   // Class numbers in floating maps compare as doubles, exact up to here.
@@ -204,18 +202,18 @@ Target target_of(const Tensor& logits, const Tensor& target, const std::optional
   result.has_ignore_index = labels.ignore_index.has_value();
   result.ignore_index = labels.ignore_index.value_or(0);
   result.validate = labels.validate;
-  if (mask.has_value()) {
+  if (mask != nullptr) {
     result.has_mask = true;
-    result.mask = read_pixels({"mask", *mask}, logits);
+    result.mask = read_pixels({"mask", mask}, logits);
   }
   return result;
 }
 
-Gate gate_of(const Tensor& logits, const std::optional<py::tuple>& gate) {
+Gate gate_of(const Tensor& logits, Facts gate) {
   Gate result;
-  if (gate.has_value()) {
+  if (gate != nullptr) {
     result.exists = true;
-    result.view = read_pixels({"gate", *gate}, logits);
+    result.view = read_pixels({"gate", gate}, logits);
   }
   return result;
 }

@@ -1,8 +1,12 @@
 // Tensors as Python hands them over, tuples of numbers: read, checked, and seen as the kernels see
 // them. What is wrong with one is told with its name.
+//
+// Python's own interface does here; pybind11's headers, which take seconds to compile, are left to
+// the files that define functions with it.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
 
 #include <cstdint>
 #include <optional>
@@ -15,7 +19,15 @@
 
 namespace scnp::python {
 
-namespace py = pybind11;
+// A tensor's tuple, borrowed; null where there is no such tensor.
+using Facts = PyObject*;
+
+// Becomes Python's TypeError.
+struct TypeError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+// Stands for the exception that Python has set.
+struct PythonError {};
 
 template <class... Parts>
 std::string text(const Parts&... parts) {
@@ -35,7 +47,7 @@ void check_value(bool good, const Parts&... parts) {
 template <class... Parts>
 void check_type(bool good, const Parts&... parts) {
   if (!good) {
-    throw py::type_error(text(parts...));
+    throw TypeError(text(parts...));
   }
 }
 
@@ -54,7 +66,7 @@ constexpr int kMostAxes = 64;  // torch has no more
 
 // (address, dtype, sizes, strides, storage offset, bytes of the storage); counts are of elements.
 struct Tensor {
-  Tensor(const char* name, const py::tuple& facts);
+  Tensor(const char* name, Facts facts);
 
   const Dtype& dtype() const {
     return kDtypes[static_cast<size_t>(type)];
@@ -95,8 +107,7 @@ View<const char> read(const Tensor& tensor);
 View<const char> read_winners(const Tensor& winners, const Tensor& like, WinnerType type);
 View<char> write(const Tensor& result, const Tensor& like);
 View<char> write_winners(const Tensor& winners, const Tensor& like, WinnerType type);
-Target target_of(const Tensor& logits, const Tensor& target, const std::optional<py::tuple>& mask,
-                 const Labels& labels);
-Gate gate_of(const Tensor& logits, const std::optional<py::tuple>& gate);
+Target target_of(const Tensor& logits, const Tensor& target, Facts mask, const Labels& labels);
+Gate gate_of(const Tensor& logits, Facts gate);
 
 }  // namespace scnp::python

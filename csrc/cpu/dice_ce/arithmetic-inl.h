@@ -1,5 +1,5 @@
-// Probabilities, the statistics made of them, and the gradient of these, for sixteen pixels at a
-// time: the definitions behind pixel_loss-inl.h.
+// Probabilities, the statistics made of them, and the gradient of these, for a register of pixels
+// at a time: the definitions behind pixel_loss-inl.h.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -21,19 +21,26 @@ SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
 // Calls body with the number of classes as a constant where it is a common one, so that what is
-// kept for each class stays in registers. 0 stands for any other number.
-template <class Body>
+// kept for each class stays in registers. 0 stands for any other number. Modulated double precision
+// and powers of any number do without: they cost more than memory does, and each constant costs
+// seconds of compiling.
+template <class Real, Modulation kModulation, class Body>
 inline void with_class_count(int64_t classes, const Body& body) {
-  switch (classes) {
-    case 2:
-      return body(std::integral_constant<int, 2>{});
-    case 3:
-      return body(std::integral_constant<int, 3>{});
-    case 4:
-      return body(std::integral_constant<int, 4>{});
-    default:
-      return body(std::integral_constant<int, 0>{});
+  constexpr bool kIsCheap = kModulation == Modulation::kNone ||
+                            (kModulation == Modulation::kHalves && std::is_same_v<Real, float>);
+  if constexpr (kIsCheap) {
+    switch (classes) {
+      case 2:
+        return body(std::integral_constant<int, 2>{});
+      case 3:
+        return body(std::integral_constant<int, 3>{});
+      case 4:
+        return body(std::integral_constant<int, 4>{});
+      default:
+        break;
+    }
   }
+  return body(std::integral_constant<int, 0>{});
 }
 template <int kFixed, class Body>
 inline void each_class([[maybe_unused]] int64_t classes, const Body& body) {
@@ -169,12 +176,15 @@ template <class Real>
 void DiceCEAccumulator<Real>::add(const PixelLogits<Real>& logits, const PixelCodes<Real>& codes,
                                   int64_t groups, bool softmax) {
   with_modulation(gamma_, [&](auto modulation) {
-    if (!softmax) {
-      return this->template add_sigmoid<modulation>(logits, codes, groups);
+    for (int64_t lane = 0; lane < kGroup; lane += kLanes) {
+      if (!softmax) {
+        this->template add_sigmoid<modulation>(logits, codes, groups, lane);
+        continue;
+      }
+      with_class_count<Real, modulation>(classes_, [&](auto fixed) {
+        this->template add_softmax<fixed, modulation>(logits, codes, groups, lane);
+      });
     }
-    with_class_count(classes_, [&](auto fixed) {
-      this->template add_softmax<fixed, modulation>(logits, codes, groups);
-    });
   });
 }
 
@@ -202,7 +212,7 @@ void DiceCEAccumulator<Real>::finish_chunk(double* statistics) {
 template <class Real>
 template <int kFixed, Modulation kModulation>
 void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes,
-                                          int64_t groups) {
+                                          int64_t groups, int64_t lane) {
   using L = Lanes<Real>;
   L* memory = memory_ + 2 * classes_;
   OfClasses<kFixed, L> intersection(memory);
@@ -216,7 +226,7 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
     intersection[k] = probability[k] = foreground_logit[k] = L::all(0);
     foreground_total[k] = one;
   });
-  for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+  for (int64_t i = lane; i < groups * kGroup; i += kGroup) {
     Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
     const L reciprocal = one / softmax.total;
     each_class<kFixed>(classes_, [&](auto k) {
@@ -240,13 +250,13 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
     }
   }
   each_class<kFixed>(classes_, [&](auto k) {
-    add_to(k, kI, intersection[k]);
-    add_to(k, kP, probability[k]);
+    add_to(k, kI, lane, intersection[k]);
+    add_to(k, kP, lane, probability[k]);
     if constexpr (kModulation == Modulation::kNone) {
-      add_to(k, kE, L::all(0) - foreground_logit[k]);
-      add_to(k, kE, log_of_positive(foreground_total[k]));
+      add_to(k, kE, lane, L::all(0) - foreground_logit[k]);
+      add_to(k, kE, lane, log_of_positive(foreground_total[k]));
     } else {
-      add_to(k, kE, modulated[k]);
+      add_to(k, kE, lane, modulated[k]);
     }
   });
 }
@@ -254,14 +264,14 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
 template <class Real>
 template <Modulation kModulation>
 void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes,
-                                          int64_t groups) {
+                                          int64_t groups, int64_t lane) {
   using L = Lanes<Real>;
   const L zero = L::all(0);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
   const auto none = Lanes<MaskOf<Real>>::all(0);
   for (int64_t k = 0; k < classes_; ++k) {
     L statistics[kRows] = {zero, zero, zero, zero};
-    for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+    for (int64_t i = lane; i < groups * kGroup; i += kGroup) {
       const auto code = codes.of(k, i);
       const auto is_foreground = code == codes.foreground(k);
       const auto valid = code != invalid;
@@ -287,18 +297,18 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
       }
     }
     for (int row = 0; row < kRows; ++row) {
-      add_to(k, row, statistics[row]);
+      add_to(k, row, lane, statistics[row]);
     }
   }
 }
 
 template <class Real>
-void DiceCEAccumulator<Real>::add_to(int64_t k, int row, const Lanes<Real>& lanes) {
-  double* totals = totals_ + (k * kRows + row) * kGroup;
-  Real values[kGroup];
+void DiceCEAccumulator<Real>::add_to(int64_t k, int row, int64_t lane, const Lanes<Real>& lanes) {
+  double* totals = totals_ + (k * kRows + row) * kGroup + lane;
+  Real values[kLanes];
   lanes.store(values);
   SCNP_VECTORIZE
-  for (int64_t i = 0; i < kGroup; ++i) {
+  for (int64_t i = 0; i < kLanes; ++i) {
     totals[i] += static_cast<double>(values[i]);
   }
 }
@@ -336,7 +346,7 @@ void DiceCEGradient<Real>::find(const PixelLogits<Real>& logits, const PixelCode
     if (!softmax) {
       return this->template of_sigmoid<modulation>(logits, codes, groups, result, stride);
     }
-    with_class_count(classes_, [&](auto fixed) {
+    with_class_count<Real, modulation>(classes_, [&](auto fixed) {
       this->template of_softmax<fixed, modulation>(logits, codes, groups, result, stride);
     });
   });
@@ -358,7 +368,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
     of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
     of_positive[k] = of(kForegroundEntropy, k);
   });
-  for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+  for (int64_t i = 0; i < groups * kGroup; i += kLanes) {
     Softmax<kFixed, Real> softmax(logits, i, classes_, memory_);
     const L reciprocal = L::all(1) / softmax.total;
     L shared = L::all(0);    // sum of y * dE - sum of p * a
@@ -395,7 +405,7 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
   const L zero = L::all(0);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
   for (int64_t k = 0; k < classes_; ++k) {
-    for (int64_t i = 0; i < groups * kGroup; i += kGroup) {
+    for (int64_t i = 0; i < groups * kGroup; i += kLanes) {
       const auto code = codes.of(k, i);
       const auto is_foreground = code == codes.foreground(k);
       const L z = logits.of(k, i);

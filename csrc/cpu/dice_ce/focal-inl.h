@@ -19,18 +19,15 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// How cross entropy is multiplied: by (1 - p)^2, by a power of whole or half numbers, by any.
+// How cross entropy is multiplied: not at all, by a power of a whole or a half number, by any.
 // Powers by multiplication and one root cost half of those by logarithm and exponential.
-enum class Modulation : int { kNone, kSquare, kHalves, kPower };
+enum class Modulation : int { kNone, kHalves, kPower };
 
 // Calls body with how cross entropy is modulated as a constant.
 template <class Real, class Body>
 inline void with_modulation(Real gamma, const Body& body) {
   if (gamma == 0) {
     return body(std::integral_constant<Modulation, Modulation::kNone>{});
-  }
-  if (gamma == 2) {
-    return body(std::integral_constant<Modulation, Modulation::kSquare>{});
   }
   if (gamma >= 1 && gamma <= 8 && 2 * gamma == std::floor(2 * gamma)) {
     return body(std::integral_constant<Modulation, Modulation::kHalves>{});
@@ -47,10 +44,7 @@ struct Powers {
   template <class LogOfX>
   SCNP_ALWAYS_INLINE Powers(const Lanes<Real>& x, Real gamma, const LogOfX& log_of_x) {
     using L = Lanes<Real>;
-    if constexpr (kModulation == Modulation::kSquare) {
-      lower = x;
-      power = x * x;
-    } else if constexpr (kModulation == Modulation::kHalves) {
+    if constexpr (kModulation == Modulation::kHalves) {
       const auto whole = static_cast<int>(gamma);
       lower = static_cast<Real>(whole) == gamma ? L::all(1) : root(x);
       for (int i = 1; i < whole; ++i) {

@@ -1,9 +1,12 @@
-// The statistics that Dice and cross entropy are made of, taken from rows of pixels sixteen at a
+// The statistics that Dice and cross entropy are made of, taken from rows of pixels a register at a
 // time with all their classes, and the gradient that these statistics send back to the logits.
 //
 //     pixels          0 1 2 ... 15  16 ...
-//     class 0         . . .      .          a group's logits are read once; until its statistics or
+//     class 0         . . .      .          a pixel's logits are read once; until its statistics or
 //     class 1         . . .      .          its gradient are there, everything stays in registers
+//
+// Pixels come in groups of sixteen, and are added up as these are, lane by lane: where a register
+// holds fewer, one part of every group after the other.
 //
 // A pixel's code says for each class whether it is foreground, background or invalid; invalid
 // pixels (and those behind the last one) count for nothing, whatever their logits hold.
@@ -76,11 +79,12 @@ class DiceCEAccumulator {
  private:
   enum Row { kI, kP, kE, kN, kRows };  // intersection, probability, the two entropies
 
+  // Of every group, the kLanes pixels from `lane` on.
   template <int kFixed, Modulation kModulation>
-  void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
+  void add_softmax(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, int64_t lane);
   template <Modulation kModulation>
-  void add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups);
-  void add_to(int64_t k, int row, const Lanes<Real>& lanes);
+  void add_sigmoid(PixelLogits<Real> logits, PixelCodes<Real> codes, int64_t groups, int64_t lane);
+  void add_to(int64_t k, int row, int64_t lane, const Lanes<Real>& lanes);
   void clear();
 
   int64_t classes_;

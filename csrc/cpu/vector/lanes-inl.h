@@ -1,10 +1,10 @@
-// Sixteen pixels side by side, held in registers from one operation to the next.
+// Pixels side by side, held in registers from one operation to the next.
 //
 // Plain loops over arrays write every intermediate result to memory and read it again; where a
 // pixel needs some forty operations per class, that costs more than the operations. These are the
-// compilers' own vector types, as wide as the target's registers; a group is one of them, or as
-// many as make sixteen pixels. Results are added up group by group, never register by register, so
-// every target computes the same bits.
+// compilers' own vector types, as wide as the target's registers. Sixteen pixels are a group,
+// whatever the registers' width: results are added up group by group, so every target computes the
+// same bits.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -19,6 +19,8 @@ namespace scnp::cpu::SCNP_TARGET {
 
 // Pixels per group.
 constexpr int64_t kGroup = 16;
+// Pixels side by side, of a group: one register of floats, two of doubles.
+constexpr int64_t kLanes = SCNP_VECTOR_BYTES / static_cast<int64_t>(sizeof(float));
 
 #if defined(__GNUC__)
 template <class T>
@@ -41,11 +43,11 @@ template <class T>
 struct Lanes {
   using Vector = typename VectorRegister<T>::Type;
   using Mask = Lanes<MaskOf<T>>;
-  static constexpr int kParts = static_cast<int>(kGroup * sizeof(T) / sizeof(Vector));
+  static constexpr int kParts = static_cast<int>(kLanes * sizeof(T) / sizeof(Vector));
 
   Vector part[kParts];
 
-  // Loads the bits of [16] numbers, of any type of this width, from anywhere in memory.
+  // Loads the bits of [kLanes] numbers, of any type of this width, from anywhere in memory.
   static SCNP_ALWAYS_INLINE Lanes load(const void* from) {
     return each<T>([&](auto p) {
       Vector vector;

@@ -101,10 +101,10 @@ SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
   return Lanes<float>::each<float>(
       [&](auto part) { return Lanes<float>::Vector(_mm512_sqrt_ps(__m512(x.part[part]))); });
 #else
-  float values[kGroup];
+  float values[kLanes];
   x.store(values);
 #if SCNP_X86
-  for (int64_t i = 0; i < kGroup; i += 4) {
+  for (int64_t i = 0; i < kLanes; i += 4) {
     _mm_storeu_ps(values + i, _mm_sqrt_ps(_mm_loadu_ps(values + i)));
   }
 #else
@@ -118,7 +118,7 @@ SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
 
 template <class F>
 inline Lanes<double> of_each(const Lanes<double>& x, const F& f) {
-  double values[kGroup];
+  double values[kLanes];
   x.store(values);
   for (double& value : values) {
     value = f(value);
