@@ -187,8 +187,9 @@ void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
   scatter.winners = call.winners;
   scatter.logits_gradient = call.logits_gradient;
   const int64_t classes = scatter.geometry.channels;
-  // Planes are larger than a class's share: with fewer tiles, less is read twice at their edges.
-  const Tiling tiling(scatter.geometry, classes, (classes + 1) / 2, workers.count);
+  // Planes are larger than a class's share, as in the forward pass.
+  const int64_t together = std::min<int64_t>((classes + 1) / 2, 8);
+  const Tiling tiling(scatter.geometry, classes, together, workers.count);
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       TileDiceCEBackward<T>(call, scatter, tiling.tile(number)).run();

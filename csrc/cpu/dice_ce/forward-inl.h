@@ -263,9 +263,10 @@ class TileDiceCEForward {
 template <class T>
 Fault dice_ce_forward(const DiceCEForwardCall& call, const Workers& workers) {
   const Geometry geometry = geometry_of_loss(call);
-  // Planes of up to four classes are as large as those of one: with fewer tiles, less is read twice
-  // at their edges.
-  const int64_t together = (geometry.channels + 3) / 4;
+  // Planes of up to four classes are as large as those of one, and those of many no smaller than an
+  // eighth: with fewer tiles, less is computed twice at their edges, which costs more than the
+  // second cache level saves.
+  const int64_t together = std::min<int64_t>((geometry.channels + 3) / 4, 8);
   Tiling tiling(geometry, geometry.channels, together, workers.count);
   const int64_t planes_per_chunk = tiling.cut_between_chunks();
   ChunkStatistics statistics(geometry, tiling.columns(), planes_per_chunk);
