@@ -16,6 +16,7 @@
 # make docs-test   the same, and every page opened in a headless Chromium (CHROMIUM=..., or on PATH)
 # make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
+# make aarch64-check   compile the CPU kernels for 64-bit ARM, and run them in an emulator
 # make cuda-build   build the package with its CUDA part, load it without a GPU, show what it holds
 #
 # Each makes its own .venv when there is none. Choose another torch with TORCH=torch==X.Y.Z.
@@ -25,7 +26,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
+.PHONY: demo topology test docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check aarch64-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # What setup.py builds with, as pyproject.toml states it: a list of quoted requirements.
@@ -172,6 +173,9 @@ long-life: $(VENV)/native.installed
 	$(BIN)/python -m tests.long_life --steps $(STEPS)
 
 # Built away from the checkout's own _C; what was compiled before is kept.
+aarch64-check: $(VENV)/native.installed
+	$(BIN)/python -m tests.other_machines
+
 sanitize: $(VENV)/native.installed
 	$(BIN)/python -m tests.sanitize $(PYTEST_OPTIONS)
 
