@@ -28,12 +28,12 @@ def pytest_report_header() -> str:
 
 # Files that take long, the longest first.
 LONGEST = (
-    "tests/test_packaging.py",
+    "tests/packaging/test_packaging.py",
     "tests/distributed/test_contract.py",
-    "tests/test_topology_runs.py",
-    "tests/test_fused_dice_ce.py",
-    "tests/test_compile.py",
-    "tests/test_benchmarks.py",
+    "tests/tools/test_topology_runs.py",
+    "tests/loss/test_fused_dice_ce.py",
+    "tests/contract/test_compile.py",
+    "tests/tools/test_benchmarks.py",
 )
 
 

@@ -6,7 +6,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# How many times as many as usual; set by tests/fuzz.py, which also chooses the seed.
+# How many times as many as usual; set by tests/stress/fuzz.py, which also chooses the seed.
 TIMES_VARIABLE = "SCNP_TEST_EXAMPLES_TIMES"
 PER_PROPERTY = 200
 
