@@ -6,7 +6,6 @@ A backend asked for by name runs or raises; "auto" picks the best that works.
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from scnp_kernels import scnp
 from scnp_kernels.backends import registry as backend_registry
 from scnp_kernels.backends.native import loader as native
 from scnp_kernels.backends.triton import availability as triton_availability
+from tests import fresh_process
 from tests.cases import CASES
 
 
@@ -65,7 +65,8 @@ def test_importing_the_package_imports_no_triton() -> None:
         "import sys, scnp_kernels; scnp_kernels.backends();"
         "assert not any(name.split('.')[0] == 'triton' for name in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    result = fresh_process.run(program)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ from torch.library import opcheck
 
 from scnp_kernels import SCNPDiceCELoss, scnp_dice_ce_loss
 from scnp_kernels.rules.arguments import check_arguments
+from tests import fresh_process
 from tests import generators as g
 from tests.cases import CASES, DTYPES, Case, Sample
 
@@ -151,7 +149,7 @@ from scnp_kernels.backends.native import loader as native
 digest = hashlib.sha256()
 generator = torch.Generator().manual_seed(0)
 dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-for dtype, classes, shape in itertools.product(dtypes, (2, 3, 4, 5), ((37, 200), (5, 9, 35))):
+for dtype, classes, shape in itertools.product(dtypes, (2, 3, 4, 5), ((11, 200), (3, 7, 35))):
     for activation in ("softmax", "sigmoid"):
         logits = torch.randn((2, classes, *shape), generator=generator) * 4
         logits = logits.to(dtype).requires_grad_()
@@ -177,13 +175,7 @@ def test_every_instruction_set_computes_the_same_bits() -> None:
     available = available[: available.index(best) + 1] if best in available else ["portable"]
     digests = set()
     for capability in available:
-        result = subprocess.run(
-            [sys.executable, "-c", DIGEST],
-            env={**os.environ, "SCNP_CPU_CAPABILITY": capability},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = fresh_process.run(DIGEST, SCNP_CPU_CAPABILITY=capability)
         assert result.returncode == 0, result.stderr
         used, digest = result.stdout.split()
         assert used == capability

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Callable
 from math import pi, sqrt
 from pathlib import Path
@@ -26,6 +24,7 @@ from scnp_kernels.metrics import (
     roundness_error,
 )
 from scnp_kernels.metrics.shape import roundness
+from tests.fresh_process import run
 from tests.integrations.recipes import run_recipe
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -52,16 +51,6 @@ def mask(*rows: str) -> Mask:
 
 TRUTH = mask("#####....", ".........", "..###..##")
 PREDICTION = mask("##.##....", ".......#.", "..###....")
-
-
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
 
 
 def test_the_names() -> None:

@@ -6,10 +6,9 @@ Recycled from 4 MiB on, streamed above 16 MiB: sizes that no other test of the C
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +17,8 @@ from torch import Tensor
 from scnp_kernels import scnp, scnp_dice_ce_loss
 from scnp_kernels.backends.native import loader as native
 from scnp_kernels.backends.native import operators
+from tests import fresh_process
+from tests.calls import assert_same
 
 MEBIBYTE = 1 << 20
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -56,10 +57,10 @@ def _results(
     ids=str,
 )
 @pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
-def test_same_as_the_reference(
+def test_same_as_small_ones(
     shape: tuple[int, ...], dtype: torch.dtype, window: int, channels_last: bool
 ) -> None:
-    """Bit for bit, with two threads."""
+    """Bit for bit, with two threads: slices of at most 2 MiB, and some by the reference."""
     if channels_last and len(shape) not in CHANNELS_LAST:
         shape = (*shape[:2], 1, shape[2])
     torch.set_num_threads(2)
@@ -68,14 +69,37 @@ def test_same_as_the_reference(
     if channels_last:
         logits = logits.contiguous(memory_format=CHANNELS_LAST[len(shape)])
     assert logits.nbytes > 16 * MEBIBYTE
-    wanted = _results("reference", logits, target, window, incoming)
-    for _ in range(2):  # the second time, in the memory of the first
-        for result, expected in zip(
-            _results("cpu", logits, target, window, incoming), wanted, strict=True
-        ):
-            assert result.stride() == expected.stride()
-            assert torch.equal(result.isnan(), expected.isnan())
-            assert torch.equal(result.nan_to_num(9.5), expected.nan_to_num(9.5))
+    axis = shape.index(max(shape[2:]), 2)
+    pieces = list(_slices(shape[axis], logits.nbytes // (2 * MEBIBYTE) + 1, 2 * (window // 2)))
+    for time in range(2):  # the second time, in the memory of the first
+        whole = _results("cpu", logits, target, window, incoming)
+        assert whole[0].stride() == whole[1].stride() == logits.stride()
+        for number, (begin, length, first, last) in enumerate(pieces):
+            arguments = (
+                logits.narrow(axis, begin, length),
+                target.narrow(axis - 1, begin, length),
+                window,
+                incoming.narrow(axis, begin, length),
+            )
+            backends = ("cpu", "reference") if number == 4 * time else ("cpu",)
+            for backend in backends:
+                for result, expected in zip(whole, _results(backend, *arguments), strict=True):
+                    assert_same(
+                        result.narrow(axis, first, last - first),
+                        expected.narrow(axis, first - begin, last - first),
+                    )
+
+
+def _slices(length: int, number: int, halo: int) -> Iterator[tuple[int, int, int, int]]:
+    """Begin and length of each slice, and from where to where the whole must be the same.
+
+    What a gradient depends on lies ``halo`` away at most: half a window to whom it came, and half a
+    window to what that has seen.
+    """
+    for slice_ in range(number):
+        first, last = length * slice_ // number, length * (slice_ + 1) // number
+        begin, end = max(first - halo, 0), min(last + halo, length)
+        yield begin, end - begin, first, last
 
 
 def _penalized(size: int = 1024, seed: int = 0) -> Tensor:
@@ -187,7 +211,7 @@ def test_the_loss_keeps_its_winners_apart() -> None:
 KEPT = """
 import resource, sys, torch
 from scnp_kernels import scnp
-logits = torch.randn(1, 2, 1024, 4096)  # 32 MiB, and 8 MiB of winners
+logits = torch.zeros(1, 2, 1024, 4096)  # 32 MiB, and 8 MiB of winners
 target = torch.zeros(1, 1024, 4096, dtype=torch.uint8)
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
@@ -199,27 +223,16 @@ print(resident() - before)
 """
 
 
-def _resident_afterwards(folder: Path, kept: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", KEPT],
-        cwd=folder,
-        env={**os.environ, "SCNP_KEEP_MEBIBYTES": kept},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is recycled on Linux alone")
 @pytest.mark.parametrize(
     ("kept", "least", "most"), [("64", 0, 60), ("0", -1, 40), ("512", 90, 140)]
 )
-def test_what_is_kept_is_limited(tmp_path: Path, kept: str, least: float, most: float) -> None:
+def test_what_is_kept_is_limited(kept: str, least: float, most: float) -> None:
     """MiB that a process still has after four results of 40 MiB are gone.
 
     The GNU C library keeps some by itself.
     """
-    result = _resident_afterwards(tmp_path, kept)
+    result = fresh_process.run(KEPT, SCNP_KEEP_MEBIBYTES=kept)
     assert result.returncode == 0, result.stderr
     assert least <= float(result.stdout) <= most
 
@@ -227,7 +240,7 @@ def test_what_is_kept_is_limited(tmp_path: Path, kept: str, least: float, most: 
 OFFERED = """
 import torch
 from scnp_kernels import scnp
-logits = torch.randn(1, 2, 1024, 4096)
+logits = torch.zeros(1, 2, 1024, 4096)
 target = torch.zeros(1, 1024, 4096, dtype=torch.uint8)
 def offered():
     with open("/proc/self/smaps_rollup") as file:
@@ -242,16 +255,9 @@ print(offered())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is recycled on Linux alone")
-def test_what_is_kept_is_offered_to_the_system(tmp_path: Path) -> None:
+def test_what_is_kept_is_offered_to_the_system() -> None:
     """All but the newest quarter of the limit, what one step of a training frees."""
-    result = subprocess.run(
-        [sys.executable, "-c", OFFERED],
-        cwd=tmp_path,
-        env={**os.environ, "SCNP_KEEP_MEBIBYTES": "256"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = fresh_process.run(OFFERED, SCNP_KEEP_MEBIBYTES="256")
     assert result.returncode == 0, result.stderr
     of_one, of_four = map(float, result.stdout.split())
     assert of_one == 0
@@ -260,7 +266,7 @@ def test_what_is_kept_is_offered_to_the_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "many", "64 ", "1e3"])
-def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
-    result = _resident_afterwards(tmp_path, value)
+def test_a_limit_that_is_no_number_is_refused(value: str) -> None:
+    result = fresh_process.run(KEPT, SCNP_KEEP_MEBIBYTES=value)
     assert result.returncode == 1
     assert f"ValueError: SCNP_KEEP_MEBIBYTES: got '{value}', takes" in result.stderr
