@@ -1,4 +1,4 @@
-"""Runs code in processes that have imported torch and nothing of ours.
+"""Runs code in processes that have imported torch, or more, and nothing of ours.
 
 Importing torch takes seconds. One process does it, and forks for each piece of code: it finds no
 module, no kernel and no choice of an instruction set that an earlier piece has left.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 import os
 import pickle
 import subprocess
@@ -21,15 +22,20 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def run(
-    code: str, *arguments: str, folder: Path = CHECKOUT, **variables: str
+    code: str,
+    *arguments: str,
+    folder: Path = CHECKOUT,
+    imported: str = "torch",
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Return what ``python -c code arguments`` does in this folder, with these variables beside.
 
-    As there, modules are looked for in the folder, then along PYTHONPATH if it is among them.
+    As there, modules are looked for in the folder, then along PYTHONPATH if it is among them. What
+    is ``imported``, a module or several with commas, is there from the beginning.
     """
     with tempfile.TemporaryDirectory() as files:
         request = (code, arguments, str(folder), variables, files)
-        server = _server()
+        server = _server(imported)
         assert server.stdin is not None
         assert server.stdout is not None
         pickle.dump(request, server.stdin)
@@ -42,9 +48,11 @@ def run(
 
 
 @functools.cache
-def _server() -> subprocess.Popen[bytes]:
+def _server(imported: str) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(Path(__file__)), imported],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     atexit.register(_end, server)
     return server
@@ -56,10 +64,10 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
-def _serve() -> None:
+def _serve(imported: str) -> None:
     """Answer one request after the other, until nobody is there any more."""
-    import torch  # noqa: F401  (what every piece of code finds imported)
-
+    for name in imported.split(","):
+        importlib.import_module(name)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
@@ -100,4 +108,4 @@ def _run_here(
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -133,22 +134,75 @@ def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+# A compiler that remembers: an object of the checkout's own build stands for what it was made of,
+# if every file that it was made of is the same here. Anything else is compiled.
+REMEMBERS = """
+import json, pathlib, shutil, subprocess, sys
+objects, here, words = json.load(open({known!r})), pathlib.Path({source!r}), sys.argv[1:]
+if "-c" in words:
+    unit = pathlib.Path(words[words.index("-c") + 1]).resolve()
+    made, of = objects.get(str(unit.relative_to(here)), ("", []))
+    files = [(pathlib.Path({checkout!r}, name), here / name) for name in of]
+    if files and all(b.is_file() and a.read_bytes() == b.read_bytes() for a, b in files):
+        out, dependencies = (words[words.index(option) + 1] for option in ("-o", "-MF"))
+        shutil.copy(made, out)
+        listed = " ".join(str(b) for _, b in files)
+        pathlib.Path(dependencies).write_text(out + ": " + listed + chr(10))
+        sys.exit()
+sys.exit(subprocess.call([*{compiler!r}, *words]))
+"""
+
+
+def _kernels_of_the_checkout(ninja: str) -> dict[str, tuple[str, list[str]]]:
+    """The object of every kernel's source, and the files of ``csrc`` that it was made of."""
+    folder = CHECKOUT / "build" / "native"
+    if not (folder / "build.ninja").exists():  # as where the package came as a wheel
+        return {}
+    listed = subprocess.run(
+        [ninja, "-C", str(folder), "-t", "deps"], capture_output=True, text=True, check=True
+    ).stdout
+    found = {}
+    for name, lines in re.findall(
+        r"^(cpu/\S+)\.o: .*\(VALID\)\n((?:    .*\n)*)", listed, re.MULTILINE
+    ):
+        files = [str((folder / line.strip()).resolve()) for line in lines.splitlines()]
+        root = f"{CHECKOUT}/"
+        found[f"csrc/{name}"] = (
+            str(folder / f"{name}.o"),
+            [file.removeprefix(root) for file in files if file.startswith(root)],
+        )
+    return found
+
+
 @pytest.fixture(scope="module")
 def compiled(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, compiled as installers do it, where there is no torch and no network.
 
-    A fifth of the time without the optimiser, for the same sources and link. What the optimiser
-    makes of them is the binary that all other tests run on.
+    The kernels take a minute: whatever the checkout's own build has made of the same files is not
+    compiled again (`make wheels` compiles all of it where there is no torch). The binding is, a
+    fifth of the time without the optimiser.
     """
     source = tmp_path_factory.mktemp("compiled") / "source"
     shutil.copytree(_unpacked(distributions), source)
     (source.parent / "torch.py").write_text("raise ImportError('there is no torch here')")
+    known = source.parent / "known.json"
+    known.write_text(json.dumps(_kernels_of_the_checkout(_ninja())))
+    compiler = source.parent / "remembers.py"
+    names = {"known": str(known), "source": str(source.resolve()), "checkout": str(CHECKOUT)}
+    compiler.write_text(REMEMBERS.format(**names, compiler=build.compiler()))
     assert "compiling the CPU kernels" in _build(source).stdout
     return source
 
 
+def _ninja() -> str:
+    """The same ninja as setup.py's: another version remembers commands in another way."""
+    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
+    return shutil.which("ninja", path=path) or "ninja"
+
+
 def _build(source: Path) -> subprocess.CompletedProcess[str]:
     changes = {"SCNP_BUILD": "cpu", "CXXFLAGS": "-O0", "PYTHONPATH": str(source.parent)}
+    changes["CXX"] = f"{sys.executable} -S -E {source.parent / 'remembers.py'}"
     command = (sys.executable, "setup.py", "--verbose", "bdist_wheel", "--dist-dir", "dist")
     return _run(*command, cwd=source, **changes)
 
@@ -187,25 +241,27 @@ def test_the_sdist_compiles_without_torch_and_network(compiled: Path, tmp_path: 
 def test_only_what_changed_is_compiled_anew(compiled: Path) -> None:
     assert "ninja: no work to do" in _build(compiled).stdout
     (compiled / "csrc" / "python" / "recycled_results.h").touch()
-    built = re.findall(r"-c \S+/csrc/(\S+)", _build(compiled).stdout)
-    assert set(built) == {"python/module.cpp", "python/recycled_results.cpp"}
+    assert _would_build(compiled) == {"python/module.cpp", "python/recycled_results.cpp"}
+
+
+def _would_build(compiled: Path, file: str = "build.ninja") -> set[str]:
+    """What ninja would compile, of csrc."""
+    command = (_ninja(), "-n", "-v", "-f", file)
+    output = _run(*command, cwd=compiled / "build" / "native").stdout
+    return set(re.findall(r"-c \S+/csrc/(\S+)", output))
 
 
 def test_the_kernels_objects_serve_every_python(compiled: Path) -> None:
     """For another Python's module, ninja would compile nothing but the binding."""
     folder = compiled / "build" / "native"
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("CXX", "LDFLAGS"):
-            patch.delenv(variable, raising=False)
+        patch.delenv("LDFLAGS", raising=False)
+        patch.setenv("CXX", f"{sys.executable} -S -E {compiled.parent / 'remembers.py'}")
         patch.setenv("CXXFLAGS", "-O0")
         text = build.ninja_file(compiled / "csrc", "_C.another.so", ["/another/include"])
     (folder / "another.ninja").write_text(text)
-    # The same ninja as setup.py's: another version remembers commands in another way.
-    path = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
-    command = (shutil.which("ninja", path=path) or "ninja", "-n", "-v", "-f", "another.ninja")
-    would_build = re.findall(r"-c \S+/csrc/(\S+)", _run(*command, cwd=folder).stdout)
     binding = {p.name for p in (compiled / "csrc" / "python").glob("*.cpp") if "cuda" not in p.name}
-    assert set(would_build) == {f"python/{name}" for name in binding}
+    assert _would_build(compiled, "another.ninja") == {f"python/{name}" for name in binding}
 
 
 def _read_module(option: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -807,7 +805,7 @@ def test_one_mask_without_background_among_others_is_fine() -> None:
 
 
 def test_the_share_of_foreground_is_told_once_per_split(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = write_images(tmp_path / "data")
     for split in ("train", "val", "test"):
@@ -817,14 +815,11 @@ def test_the_share_of_foreground_is_told_once_per_split(
             save(data / split / "masks" / f"{index}.png", mask)
     toy = ["--crop-size", "32", "--iterations", "1"]
     assert demo(["--data", str(data), "--out", str(tmp_path / "demo"), *toy]) == 0
-    said = capsys.readouterr().out
+    said = capfd.readouterr().out
     small = ["--features", "2x2x2x2x2x2", "--seeds", "1", "--scnp", "off", "--workers", "1"]
     run = ["run", "--data", str(data), "--out", str(tmp_path / "out"), *small, *toy]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.topology", *run],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for text in (said, done.stderr):
+    assert topology(run) == 0
+    for text in (said, capfd.readouterr().err):
         for split in ("train", "val", "test"):
             lines_ = [line for line in text.splitlines() if f"{data / split}" in line]
             assert len(lines_) == 1
