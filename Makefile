@@ -1,6 +1,7 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
 # make topology DATA=folder   the paper's comparison of losses, with and without SCNP, on your images
 # make test   the test suite, on the kernels built from this checkout
+# make coverage   the same, and which lines of the package it runs; fails below the floor of pyproject.toml
 # make bench  measure the kernels against their peers; rewrites the tables and pictures of the docs
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
@@ -25,7 +26,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
+.PHONY: demo topology test coverage docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # What setup.py builds with, as pyproject.toml states it: a list of quoted requirements.
@@ -155,12 +156,16 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 
-# A file's tests stay in one process, since they may share what is dear to make; tests/conftest.py
-# puts the longest files first. WORKERS=0 runs all in one process, as a debugger needs it.
+# A process runs its half in order, so files share what is dear to make; who has finished takes from
+# the end of the other's. WORKERS=0 runs all in one process, as a debugger needs it.
 WORKERS ?= 2
 
 test: $(VENV)/native.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+# Of this process and its workers; what runs in processes of its own is not counted.
+coverage: $(VENV)/native.installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
 
 EXAMPLES ?= 50000
 STEPS ?= 20000

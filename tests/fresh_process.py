@@ -50,7 +50,8 @@ def run(
 @functools.cache
 def _server(imported: str) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__)), imported],
+        [sys.executable, "-m", "tests.fresh_process", imported],
+        cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from scnp_kernels import scnp
 from tests import generators as g
 from tests.calls import assert_same, forward_backward
 from tests.cases import DTYPES, INTEGERS, WIDE_UNSIGNED, Case, Sample, reading
-from tests.examples import PER_PROPERTY, fuzzing
+from tests.hypothesis_profiles import QUICK
 from tests.oracle import Expected, brute_force, brute_force_gather, brute_force_gradient, listing
 
 LAYOUTS = (g.as_made, g.channels_last, g.every_second, g.reversed_axes, g.repeated(-1))
@@ -389,11 +390,12 @@ def test_large_images_equal_the_listing(
     assert_same(outcome.gradient, gradient)
 
 
-def test_examples_are_the_same_at_every_run() -> None:
+def test_examples_are_the_same_at_every_run(pytestconfig: pytest.Config) -> None:
     """A failure can be repeated; under `make fuzz`, by its seed."""
     assert settings.default is not None
-    assert settings.default.derandomize is not fuzzing()
-    assert settings.default.max_examples >= PER_PROPERTY
+    fuzzing = pytestconfig.getoption("--hypothesis-profile") == "fuzz"
+    assert settings.default.derandomize is not fuzzing
+    assert settings.default.max_examples >= QUICK
 
 
 def test_every_kind_of_logits_is_drawn() -> None:

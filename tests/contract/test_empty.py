@@ -27,7 +27,7 @@ def test_empty(backend: str, shape: tuple[int, ...], dtype: torch.dtype, target_
     if target_is == "masks":
         target = torch.zeros(shape, dtype=torch.bool)
     logits = torch.zeros(shape, dtype=dtype, requires_grad=True)
-    for kernel_size in (1, 3, 31, 201):
+    for kernel_size in (1, 3, 31, 201) if dtype == torch.float32 else (3, 201):
         penalized = scnp(logits, target, kernel_size, backend=backend)
         assert penalized.shape == shape
         assert penalized.dtype == dtype

@@ -16,7 +16,7 @@ import pytest
 from tests.stress.long_life import MOST_GROWTH, Trainer, living_tensors
 
 CHECKOUT = Path(__file__).parents[2]
-STEPS = 1200
+STEPS = 600
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")

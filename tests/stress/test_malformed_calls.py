@@ -24,7 +24,7 @@ from torch import Tensor
 from scnp_kernels import SCNP, SCNPDiceCELoss, SCNPLoss, scnp, scnp_dice_ce_loss
 from tests import generators as g
 from tests.calls import assert_same
-from tests.examples import examples
+from tests.hypothesis_profiles import times
 from tests.oracle import Reading, brute_force, brute_force_gradient, read_target
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -430,7 +430,7 @@ def judge(call: Call, function: Callable[[], Tensor]) -> bool:
     return True
 
 
-@examples(1000)
+@times(5)
 @given(call=calls())
 def test_every_call_gives_the_result_or_one_error(backend: str, call: Call) -> None:
     judge(call, lambda: scnp(
@@ -439,7 +439,6 @@ def test_every_call_gives_the_result_or_one_error(backend: str, call: Call) -> N
     ))  # fmt: skip
 
 
-@examples(100)
 @given(call=calls())
 def test_modules_judge_alike(backend: str, call: Call) -> None:
     """Whether they complain when they are made or when they are called."""
@@ -529,7 +528,6 @@ def loss_options(draw: st.DrawFn) -> tuple[dict[str, Any], set[str]]:
     return options, at_fault
 
 
-@examples(200)
 @given(made=loss_options(), as_module=st.booleans(), seed=st.integers(0, 2**16))
 def test_the_combined_loss_gives_a_number_or_one_error(
     backend: str, made: tuple[dict[str, Any], set[str]], as_module: bool, seed: int
@@ -578,7 +576,7 @@ def test_the_judge_lets_good_calls_pass() -> None:
     """A strategy that only makes bad calls, or a judge that refuses all, would prove nothing."""
     counts = {True: 0, False: 0}
 
-    @examples(300)
+    @times(3)
     @given(call=calls())
     def draw(call: Call) -> None:
         counts[not faults(call)] += 1

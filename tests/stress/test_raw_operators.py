@@ -20,7 +20,6 @@ from scnp_kernels.backends.native import loader as native
 from scnp_kernels.rules.dice_ce import STATISTICS
 from scnp_kernels.rules.window import MOST_TAPS_INT16, MOST_TAPS_UINT8
 from tests.calls import assert_same
-from tests.examples import examples
 from tests.generators import seeded
 
 LOGITS = torch.randn(2, 3, 4, 5, generator=seeded(0))
@@ -178,7 +177,6 @@ def tampered(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
     return values, winners, window
 
 
-@examples(200)
 @given(made=tampered())
 def test_tampered_winners_stay_inside(backend: str, made: tuple[Tensor, Tensor, list[int]]) -> None:
     """Nothing is read or written out of bounds, and what leads outside adds to nobody."""
