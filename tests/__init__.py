@@ -1,1 +1,1 @@
-"""Tests of the contract: one oracle and one case list, then a file per promise."""
+"""One oracle and one case list for all tests; a folder per layer, in it a file per promise."""

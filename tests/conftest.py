@@ -6,17 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import settings
 
 from scnp_kernels.backends.native import loader as native
-from tests.examples import PER_PROPERTY, examples
+from tests import hypothesis_profiles
 
 # Every backend that must run on a machine with nothing but a CPU. A test never asks whether one
 # is there: where it is missing, the tests fail and say why.
 BACKENDS = ("cpu", "reference")
 
-settings.register_profile("scnp", examples(PER_PROPERTY))
-settings.load_profile("scnp")
+hypothesis_profiles.register()
 
 
 def pytest_report_header() -> str:
@@ -24,27 +22,6 @@ def pytest_report_header() -> str:
     reason = native.load()
     build = native.build_record() or {}
     return f"scnp_kernels: cpu backend {'ok' if reason is None else reason}, {build}"
-
-
-# Files that take long, the longest first.
-LONGEST = (
-    "tests/test_packaging.py",
-    "tests/distributed/test_contract.py",
-    "tests/test_topology_runs.py",
-    "tests/test_fused_dice_ce.py",
-    "tests/test_compile.py",
-    "tests/test_benchmarks.py",
-)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the longest files where several processes share the files among them.
-
-    So that none of them waits long for the others at the end.
-    """
-    if hasattr(config, "workerinput"):
-        place = {file: number for number, file in enumerate(LONGEST)}
-        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

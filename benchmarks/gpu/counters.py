@@ -40,8 +40,8 @@ class Kernel(NamedTuple):
     name: str
     shape: tuple[int, ...]
     backward: bool
-    sectors: float  # over the least; tests/gpu_check/traffic.py
-    registers: int  # of a thread on sm_90, by triton 3.6; tests/gpu_check/ahead_of_time.py
+    sectors: float  # over the least; tests/gpu/check/traffic.py
+    registers: int  # of a thread on sm_90, by triton 3.6; tests/gpu/check/ahead_of_time.py
     occupancy: float  # theoretical, in percent; likewise
 
 

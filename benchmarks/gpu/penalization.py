@@ -38,7 +38,7 @@ def _measured(implementation: str, shared: Shared) -> Row:
         return measure.copies(shared.rotation)
     forward = built(implementation, shared.case)
     # Pooling adds gradients up by atomics on a GPU, in another order every time: values must be the
-    # same bits, gradients the same but for rounding. tests.gpu_test compares ours bit for bit.
+    # same bits, gradients the same but for rounding. tests.gpu.suite compares ours bit for bit.
     check(implementation, forward, shared.rotation.inputs[0], shared.answer, bitwise=False)
     forward_bytes, backward_bytes = least_bytes(shared.case)
     row = measure.passes(Subject(forward, shared.rotation))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -15,6 +13,7 @@ from torch.distributed.tensor.debug import CommDebugMode
 from torch.distributed.tensor.placement_types import Placement
 
 from scnp_kernels import scnp
+from tests import fresh_process
 from tests.distributed.group import Group
 from tests.distributed.pieces import assert_local, of_map, place
 from tests.generators import seeded
@@ -263,4 +262,5 @@ def test_importing_the_package_does_not_import_dtensors() -> None:
         "import scnp_kernels; scnp_kernels.scnp(torch.zeros(1, 1, 3), torch.zeros(1, 3)); "
         "assert before or 'torch.distributed.tensor' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    result = fresh_process.run(code)
+    assert result.returncode == 0, result.stderr

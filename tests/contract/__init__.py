@@ -1,0 +1,1 @@
+"""The operator against the oracle: values, winners and derivatives, of all that it takes."""

@@ -1,0 +1,1 @@
+"""The metrics against brute force and other programs."""

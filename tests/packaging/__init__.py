@@ -1,0 +1,1 @@
+"""What is built, installed and published: wheels, toolkits, headers, versions."""

@@ -1,0 +1,1 @@
+"""What nonsense, many threads, large sizes and long runs do; and the programs that run for long."""

@@ -1,0 +1,1 @@
+"""The programs around the package: benchmarks, demo, topology, their files, and the docs."""
