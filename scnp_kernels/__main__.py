@@ -1,4 +1,7 @@
-"""``python -m scnp_kernels``: what is installed, what runs here and why, and a quick self-test.
+"""``python -m scnp_kernels``: what is installed, what runs here and why, and how fast.
+
+With a quick self-test, and what to do where it is slow. It takes about two seconds beside the time
+in which Triton compiles.
 
 Exits with status 1 if the self-test fails.
 """
@@ -12,7 +15,7 @@ from importlib import metadata
 
 import torch
 
-from . import __version__, backends, scnp
+from . import __version__, backends, scnp, speed_report
 from .backends.native import loader as native
 from .backends.registry import OK
 
@@ -36,7 +39,13 @@ def main() -> int:
     _section("Variables", {name: os.environ.get(name, "not set") for name in VARIABLES})
     _section("Backends", available)
     _section("Self-test", results)
-    return 1 if any(result.startswith("FAILED") for result in results.values()) else 0
+    if any(result.startswith("FAILED") for result in results.values()):
+        return 1
+    timings, remedies = speed_report.report()
+    _section("Speed", timings)
+    numbered = {f"{number}.": remedy for number, remedy in enumerate(remedies, 1)}
+    _section("What makes it slow here", numbered or {"nothing": "that is known"})
+    return 0
 
 
 def _versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .autograd.dice_ce import dice_ce_statistics
+from .autograd.overwriting import check_overwriting, overwriting_statistics
 from .backends.registry import check_backend
 from .rules.arguments import (
     KernelSize,
@@ -172,6 +173,8 @@ def scnp_dice_ce_loss(
             ``torch.distributed`` runs with several ranks; False: never, as for a loss that not
             every rank computes. With DTensors the loss is that of the whole tensors, on every
             rank, and True is an error.
+        inplace_backward: Write the gradient over the logits, to save its memory: after the
+            backward pass they hold their gradient. Refused where somebody else needs them.
         validate: Check that the target holds permitted values only; None: on the CPU.
         backend: ``"auto"``, or one of :func:`scnp_kernels.backends` by name.
         return_terms: Return the parts of the loss too, for a log.
@@ -189,7 +192,9 @@ def scnp_dice_ce_loss(
     Raises:
         TypeError: An argument has a type or dtype that it does not take.
         ValueError: An argument has a shape or value that it does not take.
-        RuntimeError: A backend asked for by name cannot run here.
+        RuntimeError: A backend asked for by name cannot run here; or, from a backward pass with
+            ``inplace_backward``, the logits were changed or overwritten before it, or are to be
+            differentiated twice.
 
     Example:
         >>> import torch
@@ -439,8 +444,11 @@ def _loss(
         is_computed(term_weights["plain_weight"]),
         options.exponent,
     )
-    statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
-    statistics = statistics_of(arguments, wanted, options.backend)
+    if options.inplace_backward and check_overwriting(logits, arguments, options.backend):
+        statistics = overwriting_statistics(logits, arguments, wanted, options.backend)
+    else:
+        statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
+        statistics = statistics_of(arguments, wanted, options.backend)
     if per_channel:
         statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
     circumstances = Circumstances(

@@ -143,6 +143,44 @@ def _dice_ce_backward(
     return composed_dice_ce.backward(chosen, *image)
 
 
+def dice_ce_backward_in_place(
+    statistics_gradient: Tensor,
+    winners: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    kernel_size: Sequence[int],
+    reading: Reading,
+    wanted: Wanted,
+    backend: str,
+) -> None:
+    """Overwrite the logits by what ``dice_ce_backward`` returns, bit for bit.
+
+    This is no operator: what it is called for is refused wherever somebody traces. Its logits
+    passed :mod:`scnp_kernels.rules.overwriting`.
+    """
+    if logits.numel() == 0:
+        return
+    fused = registry.choose(backend, logits.device).fused_dice_ce(logits)
+    assert fused is not None  # why_not_in_place() was asked
+    target = target.resolve_neg()
+    images = (statistics_gradient, winners, logits, target, mask)
+    fused.backward_in_place(*images, kernel_size, reading, wanted)
+
+
+def why_not_in_place(logits: Tensor, backend: str) -> str | None:
+    """Return None if the chosen backend writes the gradient over such logits, or why not."""
+    chosen = registry.choose(backend, logits.device)
+    if logits.numel() == 0 or chosen.fused_dice_ce(logits) is not None:
+        return None
+    if chosen.dice_ce is None:
+        return f'on the backend "{chosen.name}", whose loss is composed of several passes'
+    return (
+        f'on the backend "{chosen.name}" with C = {logits.shape[1]} classes, which fuses at most '
+        f"{chosen.dice_ce.most_classes():g}"
+    )
+
+
 def _fake_forward(
     logits: Tensor,
     _target: Tensor,

@@ -12,10 +12,13 @@ from benchmarks.kernels.cases import (
     DICE_CE_MONAI,
     FILL,
     FUSED,
+    FUSED_FOCAL,
     FUSED_JOINT,
+    FUSED_TVERSKY,
     LISTING,
     LISTING_COMPILED,
     OURS,
+    OURS_GATED,
     SHIFTED_COMPILED,
 )
 from benchmarks.kernels.results import (
@@ -107,6 +110,13 @@ def _ours(groups: tuple[str, ...], one: dict[str, object], other: dict[str, obje
     )
 
 
+def _gate(results: Results) -> list[Ratio]:
+    gated = results.in_group("gate", OURS_GATED)
+    if not gated:
+        raise NotMeasuredError("gate")
+    return [ratio(one, results.find("gate", OURS, shape=one.shape), BOTH) for one in gated]
+
+
 def _layout(results: Results) -> list[Ratio]:
     last = [r for r in results.in_group("layout", OURS) if r.channels_last]
     if not last:
@@ -186,6 +196,16 @@ _BARS = (
         ),
     ),
     _Bar("channels_last against contiguous, 2D; 3D", 1.5, False, _layout),
+    _Bar("a gate against none, 2D; 3D", 1.1, False, _gate),
+    *(
+        _Bar(
+            f"{name} against SCNPDiceCELoss, 2D; 3D",
+            1.15,
+            False,
+            _ratios(*((_found(g, name), _found(g, FUSED), BOTH) for g in LOSS_GROUPS)),
+        )
+        for name in (FUSED_TVERSKY, FUSED_FOCAL)
+    ),
     *(
         _Bar(
             f"{dimensions}, SCNPDiceCELoss against plain Dice+CE, {which}",

@@ -18,12 +18,14 @@ COPY = "copy"  # of the logits: measured beside every case
 FILL = "fill"  # allocate and fill the three results
 OURS = "scnp cpu"
 OURS_REFERENCE = "scnp reference"
+OURS_GATED = "scnp cpu, gate"
 
 # Whole losses.
 DICE_CE, DICE_CE_COMPILED, DICE_CE_MONAI = "Dice+CE", "Dice+CE compiled", "Dice+CE of MONAI"
 LISTING_DICE_CE, LISTING_DICE_CE_COMPILED = "listing, Dice+CE", "listing, Dice+CE compiled"
 SCNP_DICE_CE = "scnp, Dice+CE"  # two steps
 FUSED, FUSED_JOINT, FUSED_PLAIN = "SCNPDiceCELoss", "SCNPDiceCELoss joint", "SCNPDiceCELoss plain"
+FUSED_TVERSKY, FUSED_FOCAL = "SCNPTverskyLoss", "SCNPFocalLoss"
 LOSSES_WITHOUT_SCNP = (DICE_CE, DICE_CE_COMPILED, DICE_CE_MONAI)
 
 
@@ -78,6 +80,8 @@ _LOSSES = (
     FUSED,
     FUSED_JOINT,
     FUSED_PLAIN,
+    FUSED_TVERSKY,
+    FUSED_FOCAL,
 )
 
 
@@ -151,6 +155,11 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
                 )
                 for count in shapes.classes_of_loss
             ),
+        ),
+        Group(
+            "gate",
+            "a gate against none",
+            tuple((case, (OURS, OURS_GATED)) for case in (paper_2d, paper_3d)),
         ),
         _ours_only(
             "targets",

@@ -22,14 +22,19 @@ class Expected:
     gradient: Tensor
 
 
-def expected(case: Case, buffer: Buffer) -> Expected:
+def expected(case: Case, buffer: Buffer, gated: bool = False) -> Expected:
     """The listing's values in the dtype of the logits; its gradient summed in float32 at least."""
+
+    def listing(logits: Tensor, masks: Tensor) -> Tensor:
+        penalized = peers.listing(logits, masks, case.kernel_size)
+        return torch.where(buffer.gate.unsqueeze(1), penalized, logits) if gated else penalized
+
     with torch.no_grad():
-        penalized = peers.listing(buffer.logits, buffer.one_hot(), case.kernel_size)
+        penalized = listing(buffer.logits, buffer.one_hot())
     wide = torch.promote_types(case.dtype, torch.float32)
     logits = buffer.logits.detach().to(wide).requires_grad_()
     (gradient,) = torch.autograd.grad(
-        peers.listing(logits, buffer.one_hot().to(wide), case.kernel_size),
+        listing(logits, buffer.one_hot().to(wide)),
         logits,
         buffer.incoming.to(wide),
     )

@@ -15,16 +15,27 @@ from benchmarks.kernels.cases import (
     DICE_CE_MONAI,
     FILL,
     FUSED,
+    FUSED_FOCAL,
     FUSED_JOINT,
     FUSED_PLAIN,
+    FUSED_TVERSKY,
     LISTING,
     LISTING_COMPILED,
     LISTING_DICE_CE,
     LISTING_DICE_CE_COMPILED,
+    OURS,
+    OURS_GATED,
     SCNP_DICE_CE,
     SHIFTED_COMPILED,
 )
-from scnp_kernels import SCNPLoss, backends, scnp, scnp_dice_ce_loss
+from scnp_kernels import (
+    SCNPFocalLoss,
+    SCNPLoss,
+    SCNPTverskyLoss,
+    backends,
+    scnp,
+    scnp_dice_ce_loss,
+)
 
 OURS_PREFIX = "scnp "  # followed by the name of a backend
 BASELINES = (COPY, FILL)  # memory traffic only: no result to check, nothing to differentiate
@@ -78,6 +89,11 @@ def build(implementation: str, case: Case) -> Forward:
     if case.of_loss:
         loss = _loss(implementation, kernel_size)
         return lambda buffer: loss(buffer.logits, buffer.labels)
+    if implementation == OURS_GATED:
+        ours = OURS.removeprefix(OURS_PREFIX)
+        return lambda buffer: scnp(
+            buffer.logits, buffer.target(case.target), kernel_size, gate=buffer.gate, backend=ours
+        )
     if implementation.startswith(OURS_PREFIX):
         backend = implementation.removeprefix(OURS_PREFIX)
         if implementation not in our_backends():
@@ -122,5 +138,7 @@ def _loss(implementation: str, kernel_size: int) -> loss_peers.Loss:
         FUSED: lambda: ours(1, 0),
         FUSED_JOINT: lambda: ours(1, 1),
         FUSED_PLAIN: lambda: ours(0, 1),
+        FUSED_TVERSKY: lambda: SCNPTverskyLoss(kernel_size, alpha=0.3, beta=0.7, backend="cpu"),
+        FUSED_FOCAL: lambda: SCNPFocalLoss(kernel_size, gamma=2.0, backend="cpu"),
     }
     return makers[implementation]()

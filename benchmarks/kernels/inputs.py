@@ -31,6 +31,7 @@ class Buffer:
         # A loss is one number.
         self.incoming = torch.ones((), device=device) if case.of_loss else normal()
         self.labels = _regions(case.shape, generator)  # [B, *spatial] int64
+        self.gate = self.labels != 0  # [B, *spatial] bool: background keeps its own logits
         self._masks: dict[torch.dtype, Tensor] = {}
 
     @functools.cached_property
@@ -50,8 +51,8 @@ class Buffer:
         return self.masks(self.case.dtype)
 
     def held(self) -> list[Tensor]:
-        """All that the caller holds anyway: logits, labels and the masks made so far."""
-        return [self.logits, self.labels, *self._masks.values()]
+        """All that the caller holds anyway: logits, labels, gate and the masks made so far."""
+        return [self.logits, self.labels, self.gate, *self._masks.values()]
 
     def target(self, kind: str) -> Tensor:
         """What scnp_kernels is given."""

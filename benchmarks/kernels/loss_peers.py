@@ -1,5 +1,7 @@
 """Dice + cross entropy as people write it, plain and on the listing's logits: the loss's peers.
 
+Tversky and focal, too, to check ours by.
+
 Shares no code with scnp_kernels. Softmax, mean over images and classes, smooth 1e-5.
 """
 
@@ -28,6 +30,28 @@ def listing_dice_ce(logits: Tensor, labels: Tensor, kernel_size: int) -> Tensor:
     """The same on the paper's listing, which needs the masks anyway."""
     masks = _masks(logits, labels)
     return _dice_ce_of_masks(peers.listing(logits, masks, kernel_size), labels, masks)
+
+
+def on_listing(logits: Tensor, labels: Tensor, loss: Loss, kernel_size: int) -> Tensor:
+    """A loss on the paper's listing."""
+    return loss(peers.listing(logits, _masks(logits, labels), kernel_size), labels)
+
+
+def tversky(logits: Tensor, labels: Tensor, alpha: float = 0.3, beta: float = 0.7) -> Tensor:
+    """Salehi et al., 2017: the mean over images and classes of 1 - index."""
+    probability, masks = logits.softmax(dim=1), _masks(logits, labels)
+    spatial = tuple(range(2, logits.dim()))
+    hit = (probability * masks).sum(spatial)
+    surplus = alpha * (probability * (1 - masks)).sum(spatial)
+    missed = beta * ((1 - probability) * masks).sum(spatial)
+    return 1 - ((hit + SMOOTH) / (hit + surplus + missed + SMOOTH)).mean()
+
+
+def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """Lin et al., 2017, with softmax: the mean over pixels and classes."""
+    logarithm = logits.log_softmax(dim=1)
+    modulated = (1 - logarithm.exp()) ** gamma * logarithm
+    return -(modulated * _masks(logits, labels)).mean()
 
 
 def monai_dice_ce() -> Loss:

@@ -18,10 +18,13 @@ from benchmarks.kernels import loss_peers
 from benchmarks.kernels.cases import (
     COPY,
     FUSED,
+    FUSED_FOCAL,
     FUSED_JOINT,
     FUSED_PLAIN,
+    FUSED_TVERSKY,
     LOSSES_WITHOUT_SCNP,
     OURS,
+    OURS_GATED,
     Group,
 )
 from benchmarks.kernels.check import check, check_loss, expected
@@ -52,7 +55,8 @@ class Kernels:
             check_loss(about, run, buffer, exact_loss(name, case), LOSS_TOLERANCE)
         else:
             ours = name.startswith(OURS_PREFIX)
-            check(about, run, buffer, expected(case, buffer), bitwise=ours)
+            answer = expected(case, buffer, gated=name == OURS_GATED)
+            check(about, run, buffer, answer, bitwise=ours)
         facts = {
             "saved_bytes": saved_for_backward(run, buffer, buffer.held()),
             "peak_bytes": peak_of_tensors(run, buffer),
@@ -80,6 +84,12 @@ class Installed:
 def exact_loss(name: str, case: Case) -> loss_peers.Loss:
     """The composition that a loss of this name has to agree with."""
     on_penalized = partial(loss_peers.listing_dice_ce, kernel_size=case.kernel_size)
+    others: dict[str, loss_peers.Loss] = {
+        FUSED_TVERSKY: loss_peers.tversky,
+        FUSED_FOCAL: loss_peers.focal,
+    }
+    if name in others:
+        return partial(loss_peers.on_listing, loss=others[name], kernel_size=case.kernel_size)
     if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
         return loss_peers.dice_ce
     if name == FUSED_JOINT:

@@ -11,8 +11,10 @@ from benchmarks.kernels.cases import (
     COPY,
     DICE_CE,
     FUSED,
+    FUSED_FOCAL,
     FUSED_JOINT,
     FUSED_PLAIN,
+    FUSED_TVERSKY,
     LISTING,
     LISTING_COMPILED,
     OURS,
@@ -149,7 +151,7 @@ def loss_table(results: Results) -> str:
     )
 
 
-OUR_LOSSES = (SCNP_DICE_CE, FUSED, FUSED_JOINT, FUSED_PLAIN)
+OUR_LOSSES = (SCNP_DICE_CE, FUSED, FUSED_JOINT, FUSED_PLAIN, FUSED_TVERSKY, FUSED_FOCAL)
 
 
 def slices_table(results: Results) -> str:

@@ -13,6 +13,7 @@ class FusedDiceCE(NamedTuple):
 
     forward: Callable[..., tuple[Tensor, Tensor]]
     backward: Callable[..., Tensor]
+    backward_in_place: Callable[..., None]  # backward, whose result takes the place of the logits
     most_classes: Callable[[], float]  # how many they take
 
 

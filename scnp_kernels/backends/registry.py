@@ -164,6 +164,7 @@ _BACKENDS = {
         FusedDiceCE(
             _triton_dice_ce("dice_ce_forward"),
             _triton_dice_ce("dice_ce_backward"),
+            _triton_dice_ce("dice_ce_backward_in_place"),
             most_classes=lambda: math.inf,  # they loop over the classes
         ),
     ),
@@ -173,6 +174,7 @@ _BACKENDS = {
         FusedDiceCE(
             native_operators.dice_ce_forward,
             native_operators.dice_ce_backward,
+            native_operators.dice_ce_backward_in_place,
             native_operators.most_classes,
         ),
     ),

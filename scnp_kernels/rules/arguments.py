@@ -127,6 +127,11 @@ def check_logits(logits: Tensor) -> None:
         )
 
 
+_ONE_PER_CHANNEL = (
+    "; a window per channel is a call per channel, scnp(logits[:, [k]], target == k, kernel_size_k)"
+)
+
+
 def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) -> tuple[int, ...]:
     """One odd positive window per spatial axis.
 
@@ -139,10 +144,14 @@ def check_kernel_size(kernel_size: KernelSize, dimensions: int | None = None) ->
     if isinstance(kernel_size, (str, bytes, bytearray, Tensor)):
         raise TypeError(f"kernel_size: got {kernel_size!r}, {takes}")
     if isinstance(kernel_size, Sequence):
+        if any(isinstance(size, Sequence) for size in kernel_size):
+            raise TypeError(f"kernel_size: got {kernel_size!r}, {takes}{_ONE_PER_CHANNEL}")
         window = tuple(_index("kernel_size", size, takes) for size in kernel_size)
         allowed_lengths = (1, 2, 3) if dimensions is None else (dimensions,)
         if len(window) not in allowed_lengths:
-            raise ValueError(f"kernel_size: got {len(window)} values {kernel_size!r}, {takes}")
+            raise ValueError(
+                f"kernel_size: got {len(window)} values {kernel_size!r}, {takes}{_ONE_PER_CHANNEL}"
+            )
     else:
         window = (_index("kernel_size", kernel_size, takes),) * (dimensions or 1)
     if any(size < 1 or size % 2 == 0 for size in window):

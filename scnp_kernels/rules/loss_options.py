@@ -46,6 +46,7 @@ class LossOptions:
     smooth: float = 1e-5
     ignore_index: int | None = None
     distributed: bool | None = None
+    inplace_backward: bool = False
     validate: bool | None = None
     backend: str = "auto"
 
@@ -113,6 +114,7 @@ class LossKeywords(TypedDict, total=False):
     smooth: float
     ignore_index: int | None
     distributed: bool | None
+    inplace_backward: bool
     validate: bool | None
     backend: str
 
@@ -156,6 +158,7 @@ def check_options(options: Options) -> Options:
     check_flag("include_background", options.include_background)
     check_flag("batch_dice", options.batch_dice)
     check_flag("distributed", options.distributed, or_none=True)
+    check_flag("inplace_backward", options.inplace_backward)
     check_flag("validate", options.validate, or_none=True)
     check_kernel_size(options.kernel_size)
     parts = {f"{part}_weight": weight for part, weight in options.part_weights.items()}

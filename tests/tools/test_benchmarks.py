@@ -230,7 +230,7 @@ def test_every_file_is_there_and_every_bar_judged(out: Path) -> None:
     assert facts["threads"] == "1"
     assert all(facts.values())
     verdicts = bars.verdicts(results.read_results(out))
-    assert len(verdicts) == 21
+    assert len(verdicts) == 24
     assert all(verdict.reached is not None for verdict in verdicts)
 
 

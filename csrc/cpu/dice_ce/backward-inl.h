@@ -9,6 +9,9 @@
 //
 //   Penalized logits and probabilities are computed again rather than kept: that costs less than
 //   memory does.
+//
+//   The gradient may be written over the logits (logits_gradient is then the same memory): tiles
+//   keep a copy of the logits around them, and are made large enough for the copies to be small.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -27,6 +30,7 @@
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"
 #include "forward-inl.h"
+#include "kept_halo-inl.h"
 #include "logits_at_winners-inl.h"
 #include "pixel_loss-inl.h"
 
@@ -38,7 +42,8 @@ class TileDiceCEBackward {
   using Real = Accumulator<T>;
 
  public:
-  TileDiceCEBackward(const DiceCEBackwardCall& call, const ScatterCall& scatter, const Tile& tile)
+  TileDiceCEBackward(const DiceCEBackwardCall& call, const ScatterCall& scatter, const Tile& tile,
+                     const KeptHalo<T>* halo = nullptr)
       : call_(call),
         geometry_(scatter.geometry),
         tile_(tile),
@@ -46,7 +51,8 @@ class TileDiceCEBackward {
         columns_(classes_.columns()) {
     const int64_t classes = geometry_.channels;
     at_winners_.emplace(scratch_, call.type, call.winner_type, geometry_, call.logits, tile_.batch,
-                        std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_});
+                        std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_},
+                        halo);
     padded_columns_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
     const int64_t code_rows = call.target.is_masks ? classes : 1;
     codes_ = scratch_.array<uint8_t>(code_rows * padded_columns_);
@@ -178,6 +184,51 @@ class TileDiceCEBackward {
   Real* row_gradient_ = nullptr;                           // [C, padded columns]
 };
 
+// Copies of logits that may be made where the gradient is written over them: a sixteenth of a byte
+// per logit, and in any case what fits a cache. Returns that in bytes.
+inline int64_t most_bytes_of_halos(const Geometry& geometry) {
+  return std::max<int64_t>(geometry.logits() / 16, 256 * 1024);
+}
+
+// The tiles of as many images at a time as may keep their halos at once. The threads meet between
+// the copies and the tiles: a neighbour may begin as soon as nothing needs its logits.
+template <class T>
+void dice_ce_backward_in_place(const DiceCEBackwardCall& call, const ScatterCall& scatter,
+                               Tiling tiling, const Workers& workers) {
+  const Geometry& geometry = scatter.geometry;
+  std::array<int64_t, kAxes> reach{};
+  for (int axis = 0; axis < kAxes; ++axis) {
+    reach[axis] = 2 * geometry.reach(axis);  // to a pixel's neighbours, and to their winners
+  }
+  const int64_t most =
+      most_bytes_of_halos(geometry) / static_cast<int64_t>(sizeof(T)) / geometry.channels;
+  const int64_t of_image = tiling.enlarge_for_halos(reach, most);
+  const int64_t images =
+      of_image == 0 ? geometry.batch : std::clamp<int64_t>(most / of_image, 1, geometry.batch);
+  const int64_t tiles_of_image = tiling.count() / geometry.batch;
+  for (int64_t image = 0; image < geometry.batch; image += images) {
+    const int64_t first = image * tiles_of_image;
+    const int64_t tiles = std::min(images, geometry.batch - image) * tiles_of_image;
+    std::vector<KeptHalo<T>> halos;
+    std::vector<T*> memory;
+    Scratch scratch;
+    for (int64_t number = first; number < first + tiles; ++number) {
+      halos.emplace_back(geometry, call.type, call.logits, tiling.tile(number), reach);
+      memory.push_back(scratch.array<T>(halos.back().count()));
+    }
+    workers.run(tiles, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        halos[i].save(memory[i]);
+      }
+    });
+    workers.run(tiles, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        TileDiceCEBackward<T>(call, scatter, tiling.tile(first + i), &halos[i]).run();
+      }
+    });
+  }
+}
+
 template <class T>
 void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
   ScatterCall scatter;
@@ -190,6 +241,9 @@ void dice_ce_backward(const DiceCEBackwardCall& call, const Workers& workers) {
   // Planes are larger than a class's share, as in the forward pass.
   const int64_t together = std::min<int64_t>((classes + 1) / 2, 8);
   const Tiling tiling(scatter.geometry, classes, together, workers.count);
+  if (call.logits_gradient.data == call.logits.data) {
+    return dice_ce_backward_in_place<T>(call, scatter, tiling, workers);
+  }
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       TileDiceCEBackward<T>(call, scatter, tiling.tile(number)).run();

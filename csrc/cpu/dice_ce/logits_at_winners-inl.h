@@ -21,6 +21,7 @@
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
+#include "kept_halo-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -30,16 +31,18 @@ class LogitsAtWinners {
   using Real = Accumulator<T>;
 
  public:
-  // pixels: those whose winners are looked up, in all classes of one image.
+  // pixels: those whose winners are looked up, in all classes of one image. halo: the logits that
+  // may be overwritten meanwhile, or nullptr.
   LogitsAtWinners(Scratch& scratch, FloatType type, WinnerType winner_type,
                   const Geometry& geometry, const View<const char>& logits, int64_t image,
-                  const std::array<Span, kAxes>& pixels)
+                  const std::array<Span, kAxes>& pixels, const KeptHalo<T>* halo)
       : type_(type),
         winner_type_(winner_type),
         geometry_(geometry),
         logits_(logits),
         image_(image),
-        pixels_(pixels) {
+        pixels_(pixels),
+        halo_(halo) {
     for (int axis = 0; axis < kAxes; ++axis) {
       reached_[axis] = pixels[axis].grown(geometry.reach(axis), geometry.size[axis]);
     }
@@ -97,9 +100,13 @@ class LogitsAtWinners {
            logits_.offset(image_, k, z, y, reached_[kInner].begin);
   }
   void copy_row(int64_t k, int64_t z, int64_t y) {
-    widen_row(
-        type_, tensor_row(k, z, y), logits_.axis[kInner], row_length_,
-        ring_ + k * class_length_ + slot(z) * plane_length_ + index(y, reached_[kInner].begin));
+    Real* row =
+        ring_ + k * class_length_ + slot(z) * plane_length_ + index(y, reached_[kInner].begin);
+    if (halo_ != nullptr) {
+      halo_->read_row(k, z, y, row);
+    } else {
+      widen_row(type_, tensor_row(k, z, y), logits_.axis[kInner], row_length_, row);
+    }
   }
 
   int64_t slot(int64_t z) const {
@@ -193,6 +200,7 @@ class LogitsAtWinners {
   const View<const char>& logits_;
   int64_t image_;
   std::array<Span, kAxes> pixels_;
+  const KeptHalo<T>* halo_;
   std::array<Span, kAxes> reached_;  // what their windows reach, inside the image
   int64_t depth_ = 0;
   int64_t row_length_ = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "../../contract/geometry.h"
@@ -74,6 +75,27 @@ class Tiling {
     tile_[kOuter] = std::min(geometry_.size[kOuter], divide_up(tile_[kOuter], planes) * planes);
     return planes;
   }
+  // Makes tiles larger until the pixels around them, `reach` in every direction, are at most `most`
+  // for all tiles of an image, or one tile holds the image. Returns how many they are.
+  int64_t enlarge_for_halos(const std::array<int64_t, kAxes>& reach, int64_t most) {
+    for (;;) {
+      const int64_t pixels = pixels_of_halos(reach);
+      // Tiles are joined along the axis on which the halo is largest beside them.
+      int thinnest = -1;
+      for (int axis = 0; axis < kAxes; ++axis) {
+        const bool is_thinner =
+            thinnest < 0 || reach[axis] * tile_[thinnest] > reach[thinnest] * tile_[axis];
+        if (parts(axis) > 1 && reach[axis] > 0 && is_thinner) {
+          thinnest = axis;
+        }
+      }
+      if (pixels <= most || thinnest < 0) {
+        return pixels;
+      }
+      const int64_t fewer = parts(thinnest) - divide_up(parts(thinnest), 4);
+      tile_[thinnest] = divide_up(geometry_.size[thinnest], fewer);
+    }
+  }
   // The number of columns of tiles, along the outer axis, that an image is cut into, and the number
   // of the column in which a tile stands.
   int64_t columns() const {
@@ -113,6 +135,21 @@ class Tiling {
   static int64_t equal_parts(int64_t size, int64_t longest, int64_t unit) {
     const int64_t part = divide_up(size, divide_up(size, longest));
     return part == size ? size : std::min(size, divide_up(part, unit) * unit);
+  }
+  // Returns how many pixels around the tiles of an image are in other tiles of it, counted for
+  // each.
+  int64_t pixels_of_halos(const std::array<int64_t, kAxes>& reach) const {
+    int64_t grown = 1;  // the sum, over the tiles, of what they are with their halo
+    for (int axis = 0; axis < kAxes; ++axis) {
+      int64_t along = 0;
+      for (int64_t part = 0; part < parts(axis); ++part) {
+        const Span span{part * tile_[axis],
+                        std::min(geometry_.size[axis], (part + 1) * tile_[axis])};
+        along += span.grown(reach[axis], geometry_.size[axis]).length();
+      }
+      grown *= along;
+    }
+    return grown - geometry_.pixels();
   }
   int64_t parts(int axis) const {
     return divide_up(geometry_.size[axis], tile_[axis]);

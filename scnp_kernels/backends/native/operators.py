@@ -178,8 +178,40 @@ def dice_ce_backward(
     wanted: Wanted,
 ) -> Tensor:
     """Return the gradient of the logits. Half types add up in float32 and are rounded once."""
-    device = logits.device
     result = _result_like(logits, logits.dtype)
+    images = (statistics_gradient, winners, logits, target, mask)
+    _dice_ce_backward_into(result, *images, kernel_size, reading, wanted)
+    return result
+
+
+def dice_ce_backward_in_place(
+    statistics_gradient: Tensor,
+    winners: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    kernel_size: Sequence[int],
+    reading: Reading,
+    wanted: Wanted,
+) -> None:
+    """Overwrite the logits by the gradient that :func:`dice_ce_backward` returns, bit for bit."""
+    images = (statistics_gradient, winners, logits, target, mask)
+    _dice_ce_backward_into(logits, *images, kernel_size, reading, wanted)
+
+
+def _dice_ce_backward_into(
+    result: Tensor,
+    statistics_gradient: Tensor,
+    winners: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    kernel_size: Sequence[int],
+    reading: Reading,
+    wanted: Wanted,
+) -> None:
+    """Write the gradient to ``result``, which may be the logits: the kernels see that it is."""
+    device = logits.device
     statistics_gradient = statistics_gradient.to(torch.float64).contiguous()
     loader.kernels.dice_ce_backward(
         _facts(statistics_gradient, "statistics_gradient", device),
@@ -193,7 +225,6 @@ def dice_ce_backward(
         _facts(result, "logits_gradient", device),
         torch.get_num_threads(),
     )
-    return result
 
 
 def _facts(tensor: Tensor, name: str, device: torch.device) -> tuple[Any, ...]:

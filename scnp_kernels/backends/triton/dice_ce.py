@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...rules.dice_ce import STATISTICS, Wanted, new_winners, statistics_dtype
 from ...rules.target import Reading, check_values
+from .. import in_slabs
 from . import launch_table, launching
 from .images import (
     Strides,
@@ -114,6 +115,25 @@ def dice_ce_backward(
         backward = _backward_any_window
     backward(result, gradient, winners, common, logits, view, kernel_size, terms)
     return result
+
+
+def dice_ce_backward_in_place(
+    statistics_gradient: Tensor,
+    winners: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    kernel_size: Sequence[int],
+    reading: Reading,
+    wanted: Wanted,
+) -> None:
+    """Overwrite the logits by the gradient that :func:`dice_ce_backward` returns, bit for bit."""
+    softmax, of_penalized, of_plain, gamma = wanted
+    per_pixel = logits.shape[1] * logits.dtype.itemsize
+    if softmax and of_penalized:  # what _backward_common returns
+        per_pixel += (1 + of_plain) * common_parts(gamma) * _wide(logits).itemsize
+    images = (statistics_gradient, winners, logits, target, mask)
+    in_slabs.backward(dice_ce_backward, per_pixel, *images, kernel_size, reading, wanted)
 
 
 def _statistics_march(
