@@ -28,11 +28,11 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from benchmarks.common.errors import UsageError
 from benchmarks.common.memory import peak_mebibytes
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import RUN, gather, write_run
 from benchmarks.topology.scoring import Score, score_image
 from benchmarks.topology.training import TrainingError, segment, train
