@@ -8,18 +8,7 @@ from pathlib import Path
 
 from benchmarks.common.tables import Row, between, markdown, markdown_of, number, times
 from benchmarks.kernels.bars import verdicts
-from benchmarks.kernels.cases import (
-    COPY,
-    DICE_CE,
-    FUSED,
-    FUSED_JOINT,
-    FUSED_PLAIN,
-    LISTING,
-    LISTING_COMPILED,
-    OURS,
-    SCNP_DICE_CE,
-    SHIFTED_COMPILED,
-)
+from benchmarks.kernels.cases import COPY, DICE_CE, OUR_LOSSES, OURS, PEERS
 from benchmarks.kernels.headline import headline
 from benchmarks.kernels.pictures import PICTURES
 from benchmarks.kernels.results import (
@@ -34,8 +23,6 @@ from benchmarks.kernels.results import (
     ratio,
 )
 
-PEERS = (LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
-ALL_OURS = (OURS, SCNP_DICE_CE, FUSED, FUSED_JOINT, FUSED_PLAIN)
 _NOTHING = "-"
 _RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
 _SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "layout", "threads")
@@ -240,4 +227,4 @@ def _speed(record: Record) -> str:
 def _name(record: Record) -> str:
     """The implementation, in bold if it is one of ours that users call."""
     name = "copy of the logits" if record.implementation == COPY else record.implementation
-    return f"**{name}**" if record.implementation in ALL_OURS else name
+    return f"**{name}**" if record.implementation in (OURS, *OUR_LOSSES) else name

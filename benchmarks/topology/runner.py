@@ -29,13 +29,21 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.memory import peak_mebibytes
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.records import RUN, gather, write_run
 from benchmarks.topology.scoring import Score, score_image
 from benchmarks.topology.training import TrainingError, segment, train
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+try:
+    import psutil
+except ImportError:  # on Unix it asks for the module `resource`, which not every Python has
+    psutil = None
 
 CHECKPOINT = "checkpoint.pt"
 PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iteration
@@ -219,10 +227,19 @@ def _run(key: RunKey) -> str:
 
 
 def _peak_mebibytes(device: torch.device) -> float | None:
-    """The most memory so far: of the GPU, or of this process; None where nothing tells it."""
+    """The most memory so far: of the GPU, or of this process with data and libraries.
+
+    None where nothing tells it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return peak_mebibytes()
+    if resource is not None:
+        unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    if psutil is None:
+        return None
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # of Windows alone
+    return None if peak is None else float(peak) / 2**20
 
 
 @contextmanager
