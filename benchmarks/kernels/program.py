@@ -25,7 +25,7 @@ from benchmarks.common.readme import update_file
 from benchmarks.harness.subject import SubjectError
 from benchmarks.harness.turns import Effort
 from benchmarks.kernels.bars import verdicts
-from benchmarks.kernels.cases import FULL, QUICK, Group, groups
+from benchmarks.kernels.cases import FULL, QUICK, groups
 from benchmarks.kernels.machine import load_average, machine_facts, past_cache_bytes
 from benchmarks.kernels.measure import measure_group
 from benchmarks.kernels.pictures import draw_pictures
@@ -80,9 +80,10 @@ def _measure(options: argparse.Namespace) -> Results:
     say = partial(print, flush=True)
     facts = machine_facts(options.threads)
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
-    chosen = _chosen(options)
     records = []
-    for group in chosen:
+    for group in groups(QUICK if options.quick else FULL):
+        if options.groups is not None and group.name not in options.groups:
+            continue
         say(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]")
         records += measure_group(
             group, effort, options.threads, past_cache_bytes(), say, not options.one_process
@@ -90,11 +91,6 @@ def _measure(options: argparse.Namespace) -> Results:
     facts["load after"] = load_average()
     facts["minutes"] = f"{(time.perf_counter() - start) / 60:.1f}"
     return Results(facts, records)
-
-
-def _chosen(options: argparse.Namespace) -> list[Group]:
-    everything = groups(QUICK if options.quick else FULL)
-    return [g for g in everything if options.groups is None or g.name in options.groups]
 
 
 def _parser() -> argparse.ArgumentParser:

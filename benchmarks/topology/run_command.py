@@ -21,6 +21,8 @@ from benchmarks.kernels.machine import machine_facts
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import (
     DEFAULTS,
+    LEVELS,
+    SIDE_MULTIPLE,
     Configuration,
     grid,
     read_configuration,
@@ -34,7 +36,6 @@ from benchmarks.topology.datasets import (
     is_volumetric,
     read_data_set,
 )
-from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
 from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
 from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
 from benchmarks.topology.runner import Job, run_all

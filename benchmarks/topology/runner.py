@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from filelock import FileLock, Timeout
@@ -33,7 +32,7 @@ from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.records import RUN, gather, write_run
-from benchmarks.topology.scoring import Score, score_image
+from benchmarks.topology.scoring import Score, mean_of, score_image
 from benchmarks.topology.training import TrainingError, segment, train
 
 try:
@@ -125,7 +124,8 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
             pending = {pool.submit(_run, key): key for key in todo}
             while pending:
                 done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                _drain(advances, bar)
+                while not advances.empty():
+                    bar.update(advances.get())
                 for future in done:
                     key = pending.pop(future)
                     problem = _problem(future)
@@ -151,11 +151,6 @@ def _problem(future: Future[str]) -> str | None:
     except Exception as error:  # one run that fails must not take the others with it
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return None
-
-
-def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
-    while not advances.empty():
-        bar.update(advances.get())
 
 
 @contextmanager
@@ -220,8 +215,7 @@ def _run(key: RunKey) -> str:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     first = scores[job.configuration.tests[0]]
     measured = ", ".join(
-        f"{name} {sum(float(row[name]) for row in first) / len(first):.4g}"
-        for name in job.configuration.measures
+        f"{name} {mean_of(first, name):.4g}" for name in job.configuration.measures
     )
     return f"{measured} after {time.perf_counter() - start:.0f} s"
 
@@ -246,14 +240,11 @@ def _peak_mebibytes(device: torch.device) -> float | None:
 def only_one(file: Path) -> Iterator[None]:
     """Hold the file's lock; the system gives it back even if this process is killed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
     try:
-        lock.acquire(timeout=PATIENCE)
+        held = FileLock(file).acquire(timeout=PATIENCE)
     except Timeout:
         raise UsageError(
             f"{file.parent}: another process is at work here; give another --out"
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()

@@ -108,10 +108,8 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
     ):
         found = [m for m, of_m in errors.items() if verdict(of_m, "betti0_error") == kind]
         if found:
-            changes = ", ".join(
-                f"{m.loss_title} ({_change(errors[m])}{_seeds(results, m)})" for m in found
-            )
-            clauses.append(f"{words} with {changes}")
+            changes = [f"{m.loss_title} ({_change(results, m, errors[m])})" for m in found]
+            clauses.append(f"{words} with {', '.join(changes)}")
     if "dice" in results.measures:
         changes_of_dice = {m: of_method["dice"].difference for m, of_method in cells.items()}
         lost = [
@@ -129,14 +127,10 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
     return "; ".join(clauses) + "."
 
 
-def _change(of_method: Cell) -> str:
-    if of_method.difference is None:
-        return "no common seed"
-    before = of_method.mean - of_method.difference
-    percent = f", {100 * of_method.difference / before:+.0f} %" if before > 0 else ""
-    return f"{of_method.difference:+.2f}{percent}"
-
-
-def _seeds(results: Results, method: Method) -> str:
-    count = len(results.seeds(method, method.plain))
-    return f", {count} seed{'s' if count > 1 else ''}"
+def _change(results: Results, method: Method, error: Cell) -> str:
+    """The difference from the plain loss, in percent too, and over how many seeds."""
+    seeds = len(results.seeds(method, method.plain))
+    difference = error.difference or 0.0
+    before = error.mean - difference
+    percent = f", {100 * difference / before:+.0f} %" if before > 0 else ""
+    return f"{difference:+.2f}{percent}, {seeds} seed{'s' if seeds > 1 else ''}"
