@@ -86,11 +86,7 @@ def closed_versions(
     seeds = results.seeds(method)
     plain = {m: results.values(method, split, m, seeds) for m in results.measures}
     versions = [Closed(method, None, plain)]
-    truth = {
-        key: label_map
-        for key, label_map in sorted(truths(results.folder).items())
-        if key.startswith(f"{split}/")
-    }
+    truth = truths(results.folder, split)
     predictions = [results.runs[method][seed].predictions(truth) for seed in seeds]
     for window in windows:
         of_seeds = [

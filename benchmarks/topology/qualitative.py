@@ -91,12 +91,8 @@ def draw(
     split = results.split
     connectivity = results.configuration.connectivity
     connectivity = SECTION_CONNECTIVITY.get(connectivity, connectivity)
-    label_maps = truths(results.folder)
-    truths_of = {
-        key.split("/", 1)[1]: label_map != 0
-        for key, label_map in label_maps.items()
-        if key.startswith(f"{split}/")
-    }
+    label_maps = truths(results.folder, split)
+    truths_of = {key.split("/", 1)[1]: label_map != 0 for key, label_map in label_maps.items()}
     if image is not None and image not in truths_of:
         raise UsageError(f"--image: got {image}, takes one of {', '.join(truths_of)}")
     predicted = {method: results.runs[method][seed].predictions(label_maps) for method in methods}

@@ -148,15 +148,18 @@ def spacing_of(folder: Path) -> Spacing | None:
         return None if spacing is None else known_spacing(spacing)
 
 
-def truths(folder: Path) -> dict[str, Labels]:
-    """The truth of every scored image, keys "split/image". Raises UsageError."""
+def truths(folder: Path, split: str = "") -> dict[str, Labels]:
+    """The truth of every scored image, or of one split's; keys "split/image", sorted.
+
+    Raises UsageError.
+    """
     file = folder / TRUTH
     tests = set(configuration_of(folder).tests)
     with blaming(file, "delete it and give the same `run` again, which writes it anew"):
         maps = _read_label_maps(file)
         if {key.split("/")[0] for key in maps} != tests:
             raise ValueError(f"holds {', '.join(maps) or 'nothing'}")
-    return maps
+    return {key: maps[key] for key in sorted(maps) if key.split("/")[0] == split or not split}
 
 
 def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:

@@ -72,8 +72,7 @@ def measured_thickness(results: Results) -> float | None:
         return None
     measured = [
         structure_thickness(truth != 0, spacing)
-        for key, truth in truths(results.folder).items()
-        if key.startswith(f"{results.split}/")
+        for truth in truths(results.folder, results.split).values()
     ]
     return float(np.nanmedian(measured))
 
