@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -48,6 +49,7 @@ class Cell:
 
 
 Cells = dict[str, Cell]  # by measure
+Scores = npt.NDArray[np.float64]  # [seeds, images]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -85,15 +87,22 @@ def cells_of(results: Results, method: Method, split: str) -> Cells:
 
 def cell(results: Results, method: Method, split: str, measure: str) -> Cell:
     """Mean and deviation over seeds, and the comparison with the same loss without SCNP."""
-    summary = statistics.over_seeds(results.values(method, split, measure))
+    scores = results.values(method, split, measure)
     seeds = results.seeds(method, method.plain) if method.mode != "off" else []
     if not seeds:
-        return Cell(summary.mean, summary.deviation, None, None)
-    with_scnp, without = (
-        results.values(m, split, measure, seeds).mean() for m in (method, method.plain)
-    )
-    p_value = results.p_value(method, method.plain, split, measure)
-    return Cell(summary.mean, summary.deviation, p_value, float(with_scnp - without))
+        return cell_of(scores)
+    pair = (results.values(m, split, measure, seeds) for m in (method, method.plain))
+    return cell_of(scores, *pair)
+
+
+def cell_of(scores: Scores, paired: Scores | None = None, plain: Scores | None = None) -> Cell:
+    """Of scores [seeds, images]; the test is between ``paired`` and ``plain``, of equal seeds."""
+    mean, deviation = statistics.over_seeds(scores)
+    if paired is None or plain is None:
+        return Cell(mean, deviation, None, None)
+    over_images = statistics.over_images
+    p_value = statistics.permutation_test(over_images(paired), over_images(plain))
+    return Cell(mean, deviation, p_value, float(paired.mean() - plain.mean()))
 
 
 def verdict(cell_: Cell, measure: str) -> str:

@@ -15,7 +15,7 @@ from benchmarks.common.errors import UsageError
 from benchmarks.common.pictures import panels
 from benchmarks.common.tables import by, write_table
 from benchmarks.topology import statistics
-from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, better_is, columns
+from benchmarks.topology.benchmark import COLOURS, MARKERS, Cells, better_is, cell_of, columns
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.options import kernel_size, reports
@@ -145,7 +145,7 @@ def write_closing(
                 "SCNP": version.method.mode_title,
                 "closing": version.side,
                 "seeds": len(results.seeds(version.method)),
-                **columns({m: _cell(version, plain[version.method], m) for m in results.measures}),
+                **columns(_cells(version, plain[version.method])),
             }
             for version in versions
         ],
@@ -186,13 +186,11 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
         )
 
 
-def _cell(version: Closed, plain: Closed, measure: str) -> Cell:
-    """Of one measure, compared with the same predictions as they are."""
-    scores, before = version.scores[measure], plain.scores[measure]
-    mean, deviation = statistics.over_seeds(scores)
+def _cells(version: Closed, plain: Closed) -> Cells:
+    """Every measure, compared with the same predictions as they are."""
     if version is plain:
-        return Cell(mean, deviation, None, None)
-    p_value = statistics.permutation_test(
-        statistics.over_images(scores), statistics.over_images(before)
-    )
-    return Cell(mean, deviation, p_value, float(scores.mean() - before.mean()))
+        return {measure: cell_of(scores) for measure, scores in version.scores.items()}
+    return {
+        measure: cell_of(scores, scores, plain.scores[measure])
+        for measure, scores in version.scores.items()
+    }

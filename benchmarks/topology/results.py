@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmarks.common.errors import UsageError
 from benchmarks.common.tables import by
-from benchmarks.topology import losses, statistics
+from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.records import (
     SCORES,
@@ -130,19 +130,6 @@ class Results:
     def images(self, method: Method, split: str) -> list[str]:
         """The names of the scored images, in the order of ``values``."""
         return sorted(self._scores(method, self.seeds(method)[0], split))
-
-    def p_value(self, method: Method, other: Method, split: str, measure: str) -> float | None:
-        """Of the paired permutation test over images, each averaged over the common seeds first.
-
-        None where the two have no seed in common.
-        """
-        seeds = self.seeds(method, other)
-        if not seeds:
-            return None
-        first, second = (
-            self.values(m, split, measure, seeds).mean(axis=0) for m in (method, other)
-        )
-        return float(statistics.permutation_test(first, second))
 
     def _scores(self, method: Method, seed: int, split: str) -> dict[str, dict[str, float]]:
         """Of one run: by image, then by measure."""

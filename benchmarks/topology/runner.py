@@ -102,24 +102,23 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
     advances: Queue[int] = context.Queue()
     stopping = context.Event()
     failures: list[str] = []
-    terminal = sys.stderr.isatty()
-    with (
-        tqdm(
-            total=len(todo) * job.configuration.iterations,
-            unit="it",
-            smoothing=0,
-            mininterval=0.5 if terminal else 60,
-            desc=job.out.name,
-        ) as bar,
-        _this_process(job, advances, stopping)
-        if one_process
-        else ProcessPoolExecutor(
-            min(workers, len(todo)),
-            context,
-            initializer=_start_worker,
-            initargs=(job, advances, stopping, os.getpid()),
-        ) as pool,
-    ):
+    pool: Executor
+    if one_process:  # in a thread, so that the bar moves on meanwhile
+        arguments = (job, advances, stopping, os.getppid())
+        pool = ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments)
+    else:
+        arguments = (job, advances, stopping, os.getpid())
+        count = min(workers, len(todo))
+        pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=arguments)
+    threads = torch.get_num_threads()  # which a run in this process sets
+    bar = tqdm(
+        total=len(todo) * job.configuration.iterations,
+        unit="it",
+        smoothing=0,
+        mininterval=0.5 if sys.stderr.isatty() else 60,
+        desc=job.out.name,
+    )
+    with bar, pool:
         try:
             pending = {pool.submit(_run, key): key for key in todo}
             while pending:
@@ -138,6 +137,8 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
             stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
+        finally:
+            torch.set_num_threads(threads)
     return failures
 
 
@@ -151,18 +152,6 @@ def _problem(future: Future[str]) -> str | None:
     except Exception as error:  # one run that fails must not take the others with it
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return None
-
-
-@contextmanager
-def _this_process(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
-    """A thread of this process, so that the bar moves on meanwhile."""
-    threads = torch.get_num_threads()
-    arguments = (job, advances, stopping, os.getppid())
-    try:
-        with ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
