@@ -3,6 +3,7 @@
 # make test   the test suite, on the kernels built from this checkout
 # make coverage   the same, and which lines of the package it runs; fails below the floor of pyproject.toml
 # make bench  measure the kernels against their peers; rewrites the tables and pictures of the docs
+#             SCNP_CPU_CAPABILITY=avx2 make bench: the same of a lower instruction set, beside it
 # make test-integrations   the frameworks' tests, in an environment with a CUDA build of torch
 # make gpu-check   what can be proved of the GPU kernels without a GPU
 # make gpu-day     everything a GPU has to say about the kernels, in 8 minutes; docs/gpu_day.md
@@ -218,12 +219,15 @@ test-integrations: $(CUDA_VENV)/integrations.installed
 		$(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
 
+# Kernels of a lower instruction set are measured against peers that are held to it, too.
+PEERS_CAPABILITY := $(if $(SCNP_CPU_CAPABILITY),ATEN_CPU_CAPABILITY=$(SCNP_CPU_CAPABILITY:portable=default))
+
 ifeq ($(DEVICE),cuda)
 bench: $(GPU_ENVIRONMENT)
 	$(GPU_PYTHON) -m tests.gpu.day --report $(GPU_REPORT) --stages e --patience 10
 else
 bench: $(VENV)/native.installed
-	$(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
+	$(PEERS_CAPABILITY) $(BIN)/python -m benchmarks.kernels $(BENCH_OPTIONS)
 endif
 
 # The variable keeps a notice about other programs out of the output.

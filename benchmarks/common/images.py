@@ -137,8 +137,11 @@ def _files_by_identifier(folder: Path) -> dict[str, Path]:
             f"{folder}: no such folder; --data takes a folder with {LAYOUT}; of volumes {LAYOUT_3D}"
         )
     files: dict[str, Path] = {}
+    formats = Image.registered_extensions()
+    of_images = {extension for extension, name in formats.items() if name in Image.OPEN}
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or not _has_readable_name(file):
+        is_known = file.suffix.lower() in of_images or is_readable(file)
+        if file.name.startswith(".") or not is_known:
             continue
         name = identifier(file)
         if name in files:
@@ -150,12 +153,3 @@ def _files_by_identifier(folder: Path) -> dict[str, Path]:
             "(.nii.gz, .mha, .nrrd, .tif, .mrc, .h5, .zarr; or npz files, see the README)"
         )
     return files
-
-
-def _has_readable_name(file: Path) -> bool:
-    return file.suffix.lower() in _readable_extensions() or is_readable(file)
-
-
-def _readable_extensions() -> set[str]:
-    formats = Image.registered_extensions()
-    return {extension for extension, name in formats.items() if name in Image.OPEN}

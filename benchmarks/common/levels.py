@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
 from benchmarks.common.errors import DataError
@@ -105,16 +106,10 @@ def neighbourhoods(plane: Values, places: npt.NDArray[np.intp]) -> Values:
 
     ``plane`` is [*spatial]; of volumes the neighbours within the slice.
     """
-    *_, height, width = plane.shape
-    flat = plane.reshape(-1)
-    row, column = places // width % height, places % width
-    around = []
-    for rows in (-1, 0, 1):
-        down = np.clip(row + rows, 0, height - 1) - row
-        for columns in (-1, 0, 1):
-            right = np.clip(column + columns, 0, width - 1) - column
-            around.append(flat[places + down * width + right])
-    return np.stack(around, axis=1)
+    border = [(0, 0)] * (plane.ndim - 2) + [(1, 1), (1, 1)]
+    windows = sliding_window_view(np.pad(plane, border, mode="edge"), (3, 3), axis=(-2, -1))
+    around: Values = windows[np.unravel_index(places, plane.shape)]
+    return around.reshape(-1, 9)
 
 
 def _has_shades(brightest: Values) -> bool:

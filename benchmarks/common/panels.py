@@ -9,6 +9,7 @@ from statistics import mean
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -83,7 +84,7 @@ def painted(layers: Mapping[str, BoolMask], shape: tuple[int, ...]) -> ColourIma
     """White, with every mask painted in its colour; later ones lie on top. [height, width, 3]"""
     colours = np.ones((*shape, 3))
     for colour, mask in layers.items():
-        colours[mask] = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        colours[mask] = to_rgb(colour)
     return colours
 
 

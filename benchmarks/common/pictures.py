@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.common.files import written_whole
@@ -21,3 +22,12 @@ def picture(
     yield figure
     with written_whole(file) as temporary:
         figure.savefig(temporary, dpi=dpi)
+
+
+@contextmanager
+def panels(
+    file: Path, width: float, height: float, count: int, sharey: bool = False
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """The same, with so many panels beside each other."""
+    with picture(file, width, height) as figure:
+        yield figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])

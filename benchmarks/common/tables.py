@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.common.files import write_csv, written_whole
+from benchmarks.common.files import write_csv, write_text
+
+Row = Mapping[str, object]  # cells by the name of their column
 
 
 def write_table(
-    folder: Path,
-    name: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    before: str = "",
-    after: str = "",
+    folder: Path, name: str, rows: Sequence[Row], before: str = "", after: str = ""
 ) -> None:
     """``name.md`` and ``name.csv`` in ``folder``; the Markdown has text before and after."""
-    write_csv(folder / f"{name}.csv", header, rows)
-    parts = [before, markdown(header, rows), after]
-    with written_whole(folder / f"{name}.md") as temporary:
-        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_csv(folder / f"{name}.csv", rows)
+    parts = [before, markdown_of(rows), after]
+    write_text(folder / f"{name}.md", "\n\n".join(part for part in parts if part))
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table.
+def markdown_of(rows: Sequence[Row]) -> str:
+    """A Markdown table of rows that all have the same columns.
 
-    >>> print(markdown(("loss", "Dice"), [("ce", 0.9)]))
+    >>> print(markdown_of([{"loss": "ce", "Dice": 0.9}]))
     | loss | Dice |
     |---|---|
     | ce | 0.9 |
     """
+    if not rows:
+        return "Nothing was measured."
+    return markdown(list(rows[0]), (list(row.values()) for row in rows))
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table whose columns may have one name twice, or that may have no row yet."""
     lines = [_line(header), "|" + "---|" * len(header)]
     return "\n".join(lines + [_line(row) for row in rows])
 
@@ -56,3 +59,12 @@ def times(value: float) -> str:
 def between(middle: float, low: float, high: float) -> str:
     """A median with the quartiles around it."""
     return f"{number(middle)} ({number(low)} to {number(high)})"
+
+
+def by(sides: Iterable[float], sign: str = "x") -> str:
+    """Sides as people write them.
+
+    >>> by((2, 2, 1280, 1024)), by((5.0, 0.5, 0.5), " x ")
+    ('2x2x1280x1024', '5 x 0.5 x 0.5')
+    """
+    return sign.join(f"{side:g}" if isinstance(side, float) else str(side) for side in sides)

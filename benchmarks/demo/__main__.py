@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 
-from benchmarks.common.images import LAYOUT, DataError, image_pairs, read_colour
+from benchmarks.common.errors import DataError, UsageError
+from benchmarks.common.images import LAYOUT, image_pairs, read_colour
 from benchmarks.demo.report import summarise, table, verdict, write_summaries
 from benchmarks.demo.vessels import synthetic_data_set
 from benchmarks.topology import qualitative
@@ -38,7 +39,6 @@ from benchmarks.topology.datasets import (
     read_data_set,
     read_pixels_to_show,
 )
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.options import positive
 from benchmarks.topology.records import SCORES

@@ -8,15 +8,14 @@ rewrites the block ``demo-topomortar256`` of docs/evidence.md.
 
 from __future__ import annotations
 
-import csv
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.files import read_csv, written_whole
 from benchmarks.common.readme import update_file
-from benchmarks.common.tables import markdown
+from benchmarks.common.tables import markdown_of
 from benchmarks.demo.report import MEAN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,21 +42,23 @@ def publish(folder: Path, name: str, results: Path, page: Path) -> None:
     for file, suffix in FILES.items():
         with written_whole(results / f"{name}{suffix}") as temporary:
             shutil.copyfile(folder / file, temporary)
-    with (folder / "summary.csv").open(encoding="utf-8", newline="") as summary:
-        rows = list(csv.DictReader(summary))
-    update_file(page, {f"demo-{name}": markdown_table(rows)})
+    update_file(page, {f"demo-{name}": markdown_table(read_csv(folder / "summary.csv"))})
 
 
 def markdown_table(rows: Sequence[dict[str, str]]) -> str:
     """The rows of ``summary.csv``, every seed and the mean over seeds."""
-    lines = []
+    shown = []
     for row in rows:
-        dice, error, cldice = (float(row[m]) for m in ("dice", "betti0_error", "cldice"))
-        cells = (row["method"], row["seed"], f"{dice:.4f}", f"{error:.2f}", f"{cldice:.4f}")
+        cells = {
+            "method": row["method"],
+            "seed": row["seed"],
+            "Dice": f"{float(row['dice']):.4f}",
+            "Betti-0 error (8-connectivity)": f"{float(row['betti0_error']):.2f}",
+            "clDice": f"{float(row['cldice']):.4f}",
+        }
         strong = "**" if row["seed"] == MEAN else ""
-        lines.append([f"{strong}{cell}{strong}" for cell in cells])
-    header = ("method", "seed", "Dice", "Betti-0 error (8-connectivity)", "clDice")
-    return markdown(header, lines)
+        shown.append({title: f"{strong}{cell}{strong}" for title, cell in cells.items()})
+    return markdown_of(shown)
 
 
 if __name__ == "__main__":

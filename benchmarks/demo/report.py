@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -69,15 +69,7 @@ def verdict(summaries: list[Summary]) -> str:
 
 def write_summaries(path: Path, summaries: list[Summary]) -> None:
     """One row for every line of the table."""
-    header = [field.name for field in fields(Summary)]
-    write_csv(
-        path,
-        header,
-        (
-            [f"{value:.6f}" if isinstance(value, float) else value for value in astuple(s)]
-            for s in summaries
-        ),
-    )
+    write_csv(path, [asdict(summary) for summary in summaries])
 
 
 def _percent(value: float, reference: float) -> str:

@@ -20,26 +20,14 @@ from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
 from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.subject import Forward, Subject
-from benchmarks.kernels import peers
+from benchmarks.kernels import loss_peers, peers
 from benchmarks.kernels.check import check_loss
 from benchmarks.kernels.inputs import Buffer
+from benchmarks.kernels.loss_peers import SMOOTH, dice_ce
 from scnp_kernels import scnp, scnp_dice_ce_loss
 
 TABLE = "losses"
-SMOOTH = 1e-5
-
-Function = Callable[[Tensor, Tensor], Tensor]  # of logits and labels
-
-
-def dice_ce(logits: Tensor, labels: Tensor) -> Tensor:
-    """Dice + cross entropy as it is written without kernels: per image, with the background."""
-    pixels = tuple(range(2, logits.dim()))
-    probability = logits.softmax(dim=1)
-    one_hot = torch.zeros_like(probability).scatter_(1, labels.unsqueeze(1), 1)
-    intersection = (probability * one_hot).sum(pixels)
-    cardinality = probability.sum(pixels) + one_hot.sum(pixels)
-    dice = (2 * intersection + SMOOTH) / (cardinality + SMOOTH)
-    return F.cross_entropy(logits, labels) + 1 - dice.mean()
+Function = loss_peers.Loss  # of logits and labels
 
 
 def nnunet_dice_ce(logits: Tensor, labels: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def sections(rows: Sequence[Row]) -> list[str]:
     def by_table(name: str) -> list[Row]:
         return [row for row in found if row["table"] == name]
 
-    alone, losses = by_table("scnp alone"), by_table("losses")
+    alone, losses = _measured(by_table("scnp alone")), _measured(by_table("losses"))
     return [
         "## Goals", "", *goals(alone, losses),
         "## scnp alone", "", *_alone(alone),
@@ -50,61 +50,50 @@ def sections(rows: Sequence[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def _copies(alone: Sequence[Row]) -> dict[str, float]:
-    """Bytes in a millisecond that a copy of a case's logits moves."""
-    return {
-        row["case"]: row["bytes_per_ms"]
-        for row in alone
-        if row["implementation"] == COPY and row["state"] == "measured"
-    }
+def _measured(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["state"] == "measured"]
 
 
-def _over_floor(row: Row, copies: dict[str, float], way: str) -> float | None:
-    """The time of the forward or backward pass over that of its least bytes at a copy's rate."""
-    rate = copies.get(row["case"])
-    if rate is None or f"least_{way}" not in row:
+def _over_floor(row: Row, alone: Sequence[Row], way: str) -> float | None:
+    """The time of the forward or backward pass over that of its least bytes at a copy's rate.
+
+    That of the copy of the same logits, in bytes in a millisecond.
+    """
+    rates = {copy["case"]: copy["bytes_per_ms"] for copy in alone if copy["implementation"] == COPY}
+    if row["case"] not in rates or f"least_{way}" not in row:
         return None
-    return float(row[f"{way}_ms"] * rate / row[f"least_{way}"])
+    return float(row[f"{way}_ms"] * rates[row["case"]] / row[f"least_{way}"])
+
+
+def _against_plain(row: Row, losses: Sequence[Row]) -> float | None:
+    """The time of a loss over that of the faster plain one on the same case."""
+    of_case = [other for other in losses if other["case"] == row["case"]]
+    plain = [other["both_ms"] for other in of_case if other["implementation"] in PLAIN]
+    return float(row["both_ms"] / min(plain)) if plain else None
 
 
 def goals(alone: Sequence[Row], losses: Sequence[Row]) -> list[str]:
     """Return each goal with what was found, and whether it is reached."""
-    copies = _copies(alone)
     lines = []
-    for row in alone:
-        if row["implementation"] != OURS or row["state"] != "measured":
-            continue
+    for row in (row for row in alone if row["implementation"] == OURS):
         for way in ("forward", "backward"):
-            over = _over_floor(row, copies, way)
+            over = _over_floor(row, alone, way)
             if over is not None:
                 reached = "yes" if over <= MOST_OVER_FLOOR else "**no**"
                 goal = f"within {MOST_OVER_FLOOR}x of the floor of bytes"
                 lines.append([f"{_short(row['case'])}, {way}", goal, f"{over:.2f}x", reached])
-    for case in dict.fromkeys(row["case"] for row in losses):
-        times = _times_of_losses(losses, case)
-        plain = [times[name] for name in PLAIN if name in times]
-        if "fused" in times and plain:
-            ratio = times["fused"] / min(plain)
+    for row in (row for row in losses if row["implementation"] == "fused"):
+        ratio = _against_plain(row, losses)
+        if ratio is not None:
             reached = "yes" if ratio < 1 else "**no**"
             goal = "the fused loss below plain Dice + cross entropy, the faster of two"
-            lines.append([_short(case), goal, f"{ratio:.2f}x", reached])
+            lines.append([_short(row["case"]), goal, f"{ratio:.2f}x", reached])
     return table(["", "goal", "found", "reached"], lines)
 
 
-def _times_of_losses(losses: Sequence[Row], case: str) -> dict[str, float]:
-    return {
-        row["implementation"]: row["both_ms"]
-        for row in losses
-        if row["case"] == case and row["state"] == "measured"
-    }
-
-
 def _alone(rows: Sequence[Row]) -> list[str]:
-    copies = _copies(rows)
     lines = []
     for row in rows:
-        if row["state"] != "measured":
-            continue
         name = row["implementation"]
         if name == COPY:
             rate = row["bytes_per_ms"] / 1e6
@@ -113,7 +102,7 @@ def _alone(rows: Sequence[Row]) -> list[str]:
             continue
         cells = [_short(row["case"]), f"**{name} {row['backend']}**" if name == OURS else name]
         for way in ("forward", "backward"):
-            over = _over_floor(row, copies, way)
+            over = _over_floor(row, rows, way)
             rate = row[f"least_{way}"] / row[f"{way}_ms"] / 1e6
             share = "" if over is None else f"{over:.2f}x"
             cells += [_range(row, f"{way}_ms"), f"{rate:.0f}", share]
@@ -135,14 +124,9 @@ def _alone(rows: Sequence[Row]) -> list[str]:
 def _losses(rows: Sequence[Row]) -> list[str]:
     lines = []
     for row in rows:
-        if row["state"] != "measured":
-            continue
-        times = _times_of_losses(rows, row["case"])
-        plain = [times[name] for name in PLAIN if name in times]
-        ratio = f"{row['both_ms'] / min(plain):.2f}x" if plain else ""
-        ours = row["implementation"].startswith("fused")
-        name = f"**{row['implementation']}**" if ours else row["implementation"]
-        cells = [_short(row["case"]), name, _range(row, "both_ms"), ratio]
+        name, ratio = row["implementation"], _against_plain(row, rows)
+        cells = [_short(row["case"]), f"**{name}**" if name.startswith("fused") else name]
+        cells += [_range(row, "both_ms"), "" if ratio is None else f"{ratio:.2f}x"]
         cells += [f"{row['forward_ms']:.3f}", f"{row['backward_ms']:.3f}", f"{row['host_ms']:.3f}"]
         cells += [_mebibytes(row[key]) for key in ("forward_peak", "kept", "backward_peak")]
         lines.append(cells)

@@ -15,7 +15,7 @@ from benchmarks.gpu import device, losses, penalization
 from benchmarks.gpu.cases import COPY, IMPLEMENTATIONS, SHAPES, cases, loss_cases, why_not
 from benchmarks.gpu.inputs import make
 from benchmarks.harness.case import Case
-from benchmarks.harness.subject import gradient
+from benchmarks.harness.subject import Forward, gradient
 from benchmarks.kernels.cases import LISTING
 
 Compile = Callable[[], None]
@@ -44,24 +44,20 @@ def _in_order(share: int, shares: int) -> Iterator[tuple[str, Compile]]:
 
 def _penalizations() -> Iterator[tuple[str, Compile]]:
     for case in cases(SHAPES):
-        for implementation in IMPLEMENTATIONS:
-            if implementation not in (COPY, LISTING) and why_not(implementation, case) is None:
-                once = functools.partial(_penalize, case, implementation)
-                yield f"{case.name}, {implementation}", once
-
-
-def _penalize(case: Case, implementation: str) -> None:
-    buffer = make(case, 0)
-    gradient(penalization.built(implementation, case)(buffer), buffer)
+        for name in IMPLEMENTATIONS:
+            if name not in (COPY, LISTING) and why_not(name, case) is None:
+                build = functools.partial(penalization.built, name, case)
+                yield f"{case.name}, {name}", functools.partial(_once, case, build)
 
 
 def _losses() -> Iterator[tuple[str, Compile]]:
     for case in loss_cases(SHAPES):
         for loss in losses.LOSSES:
             if loss.compiles:
-                yield f"{case.name}, {loss.name}", functools.partial(_lose, case, loss)
+                build = functools.partial(losses.built, loss, case)
+                yield f"{case.name}, {loss.name}", functools.partial(_once, case, build)
 
 
-def _lose(case: Case, loss: losses.Loss) -> None:
+def _once(case: Case, build: Callable[[], Forward]) -> None:
     buffer = make(case, 0)
-    gradient(losses.built(loss, case)(buffer), buffer)
+    gradient(build()(buffer), buffer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.harness.case import Case
-from benchmarks.harness.processes import Place
-from benchmarks.harness.worker import Prepared, Sample
+from benchmarks.harness.processes import Elsewhere, Here, Place
+from benchmarks.harness.worker import Prepare, Prepared, Sample, Worker
 
 SHORTEST_SAMPLE = 2e-3  # seconds: shorter calls are repeated within a sample
 # After its turn, a subject's threads look for more work for some milliseconds before they sleep.
@@ -50,31 +51,42 @@ class Measured:
 
 def measure(
     members: Sequence[tuple[Case, str]],
-    start: Callable[[str], Place],
+    begin: Callable[[], Prepare],
     effort: Effort,
-    process_of: Callable[[Case, str], Hashable],
+    threads: int,
     say: Callable[[Measured], None],
+    process_of: Callable[[Case, str], Hashable] = lambda _, name: name,
+    python_of: Callable[[str], str | None] = lambda _: sys.executable,
 ) -> list[Measured]:
     """Check everything, then measure it in turns.
 
     Args:
         members: Cases, each with the name of a subject.
-        start: Starts a worker of a subject, by its name.
+        begin: Is called once by each worker, and tells how to prepare its subject.
         effort: How long to measure.
-        process_of: Members with equal keys share a worker.
+        threads: Of each subject, on cases that do not say.
         say: Is called with each as soon as it is found to be right.
+        process_of: Members with equal keys share a worker.
+        python_of: The interpreter of a subject's processes, by its name; None: this process.
     """
     workers: dict[Hashable, Place] = {}
+
+    def started(name: str) -> Place:
+        python = python_of(name)
+        if python is None:
+            return Here(Worker, begin, name, threads)
+        return Elsewhere(name, Worker, begin, name, threads, python=python)
+
     try:
         for case, name in members:
             key = process_of(case, name)
             if key not in workers:
-                workers[key] = start(name)
+                workers[key] = started(name)
         all_measured = []
         for case, name in members:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             prepared = workers[process_of(case, name)].ask("prepare", case)
-            all_measured.append(Measured(case, name, prepared, time.perf_counter() - begin))
+            all_measured.append(Measured(case, name, prepared, time.perf_counter() - start))
             say(all_measured[-1])
         shares = [measured.affordable(effort) for measured in all_measured]
         for index, place in turns(shares):

@@ -19,12 +19,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.files import write_text
 from benchmarks.common.tables import markdown
 from benchmarks.harness.case import Case
-from benchmarks.harness.processes import Elsewhere
 from benchmarks.harness.turns import Effort, Measured, measure
-from benchmarks.harness.worker import Worker
 from benchmarks.kernels.cases import FULL, FUSED, OURS, QUICK, Shapes, groups
 from benchmarks.kernels.machine import machine_facts, past_cache_bytes
 from benchmarks.kernels.measure import Installed
@@ -46,10 +44,6 @@ def compare(before: str, after: str, case: Case, seconds: float) -> dict[str, li
     begin = partial(Installed, past_cache_bytes())
     digests: set[str] = set()
 
-    def start(name: str) -> Elsewhere:
-        python = {"before": before, "after": after}[name]
-        return Elsewhere(python, Worker, begin, name, THREADS, python=python)
-
     def told(measured: Measured) -> None:
         digests.add(measured.prepared.facts["digest"])
         if len(digests) > 1:
@@ -57,7 +51,8 @@ def compare(before: str, after: str, case: Case, seconds: float) -> dict[str, li
 
     members = [(case, "before"), (case, "after")]
     effort = Effort(seconds / 2, least_rounds=7, most_rounds=61)
-    first, second = measure(members, start, effort, lambda _, name: name, told)
+    pythons = {"before": before, "after": after}
+    first, second = measure(members, begin, effort, THREADS, told, python_of=pythons.get)
     ratios: dict[str, list[float]] = {"forward": [], "both": []}
     for index in sorted(set(first.rounds) & set(second.rounds)):
         pair = [one.samples[one.rounds.index(index)] for one in (first, second)]
@@ -103,8 +98,7 @@ def main() -> int:
         lines.append(markdown(HEADER, [row]).splitlines()[-1])
         print(lines[-1], flush=True)
     if options.out is not None:
-        with written_whole(options.out) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(options.out, "\n".join(lines))
     return 0
 
 

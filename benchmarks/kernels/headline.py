@@ -1,10 +1,11 @@
-"""The few figures that the README begins with."""
+"""The few figures that the README begins with, of every stored run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from benchmarks.common.tables import number
+from benchmarks.common.tables import markdown_of, number
 from benchmarks.kernels.cases import (
     DICE_CE,
     DICE_CE_COMPILED,
@@ -16,62 +17,67 @@ from benchmarks.kernels.cases import (
 from benchmarks.kernels.results import BOTH, NotMeasuredError, Record, Results
 
 
-def headline(results: Results) -> str:
-    """Return time and memory against the listing and the plain loss; then the machine."""
-    facts = results.facts
-    lines = [
-        "| forward + backward, float32 | this package | without it |",
-        "|---|---|---|",
-        *_rows(results),
-        "",
-        f"<sub>{facts['CPU']}, {facts['CPU capability of the kernels'].upper()}, "
-        f"{facts['threads']} threads, torch {facts['torch']}, {facts['date'][:10]}.</sub>",
-    ]
-    return "\n".join(lines)
+class Figure(NamedTuple):
+    """One row: ours in a group, and what it is compared with, by what that is called."""
+
+    title: str
+    group: str
+    ours: str
+    peers: dict[str, str]
+    text_of: Callable[[Record], str]
 
 
-def _rows(results: Results) -> Iterable[str]:
-    """The rows of what was measured."""
-    for group in ("2D", "3D"):
-        ours, listing, compiled = _found(results, group, OURS, LISTING, LISTING_COMPILED)
-        if ours and listing and compiled:
-            yield (
-                f"| SCNP, {ours.shape_name} | {_time(ours)} | the paper's listing: "
-                f"{_time(listing)}; compiled: {_time(compiled)} |"
-            )
-    for group in ("loss 2D", "loss 3D"):
-        ours, plain, compiled = _found(results, group, FUSED, DICE_CE, DICE_CE_COMPILED)
-        if ours and plain and compiled:
-            yield (
-                f"| Dice + cross entropy on SCNP, {ours.shape_name} | {_time(ours)} | the same "
-                f"without SCNP: {_time(plain)}; compiled: {_time(compiled)} |"
-            )
-    ours, listing, compiled = _found(results, "2D", OURS, LISTING, LISTING_COMPILED)
-    if ours and listing and compiled:
-        yield (
-            f"| kept for the backward pass, per logit | {_kept(ours)} | the paper's listing: "
-            f"{_kept(listing)}; compiled: {_kept(compiled)} |"
-        )
-
-
-def _found(results: Results, group: str, *implementations: str) -> list[Record | None]:
-    """The group's records of the implementations; None for what a run of some groups left out."""
-    found: list[Record | None] = []
-    for implementation in implementations:
+def headline(runs: Sequence[Results]) -> str:
+    """Time and memory against the listing and the plain loss by run; then the machines."""
+    several = len(runs) > 1
+    rows = []
+    for figure in _FIGURES:
         try:
-            found.append(results.find(group, implementation))
-        except NotMeasuredError:
-            found.append(None)
-    return found
+            found = [[run.find(figure.group, name) for name in _names(figure)] for run in runs]
+        except NotMeasuredError:  # a run of some groups
+            continue
+        row = {"forward + backward, float32": figure.title.format(shape=found[0][0].shape_name)}
+        for run, (ours, *peers) in zip(runs, found, strict=True):
+            kernels = f", {run.capability.upper()}" if several else ""
+            texts = [
+                f"{called}: {figure.text_of(peer)}"
+                for called, peer in zip(figure.peers, peers, strict=True)
+            ]
+            row[f"this package{kernels}"] = f"**{figure.text_of(ours)}**"
+            row[f"without it{kernels}"] = "; ".join(texts)
+        rows.append(row)
+    machines = " ".join(f"{_machine(run, several)}." for run in runs)
+    return f"{markdown_of(rows)}\n\n<sub>{machines}</sub>"
+
+
+def _names(figure: Figure) -> Iterable[str]:
+    return figure.ours, *figure.peers.values()
+
+
+def _machine(run: Results, several: bool) -> str:
+    facts = run.facts
+    kernels, torch = run.capability.upper(), facts["CPU capability of torch"].upper()
+    where = f"{kernels}: {facts['CPU']}" if several else f"{facts['CPU']}, {kernels}"
+    if kernels != torch:  # a lower instruction set than the machine's was asked for
+        where += f" (torch with {torch})"
+    return f"{where}, {facts['threads']} threads, torch {facts['torch']}, {facts['date'][:10]}"
 
 
 def _time(record: Record) -> str:
-    return _bold(record, f"{number(record.milliseconds(BOTH))} ms")
+    return f"{number(record.milliseconds(BOTH))} ms"
 
 
 def _kept(record: Record) -> str:
-    return _bold(record, f"{number(record.saved_per_logit)} B")
+    return f"{number(record.saved_per_logit)} B"
 
 
-def _bold(record: Record, text: str) -> str:
-    return f"**{text}**" if record.implementation in (OURS, FUSED) else text
+_ALONE = {"the paper's listing": LISTING, "compiled": LISTING_COMPILED}
+_LOSSES = {"the same without SCNP": DICE_CE, "compiled": DICE_CE_COMPILED}
+_ON_SCNP = "Dice + cross entropy on SCNP, {shape}"
+_FIGURES = (
+    Figure("SCNP, {shape}", "2D", OURS, _ALONE, _time),
+    Figure("SCNP, {shape}", "3D", OURS, _ALONE, _time),
+    Figure(_ON_SCNP, "loss 2D", FUSED, _LOSSES, _time),
+    Figure(_ON_SCNP, "loss 3D", FUSED, _LOSSES, _time),
+    Figure("kept for the backward pass, per logit", "2D", OURS, _ALONE, _kept),
+)

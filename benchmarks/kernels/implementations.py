@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.harness.case import Case
 from benchmarks.harness.subject import Forward, SubjectError
@@ -117,10 +117,9 @@ def build_peer(implementation: str, kernel_size: int, compiler: str = peers.INDU
 
 def _loss(implementation: str, kernel_size: int) -> loss_peers.Loss:
     def ours(scnp_weight: float, plain_weight: float) -> loss_peers.Loss:
-        return lambda logits, labels: scnp_dice_ce_loss(
-            logits,
-            labels,
-            kernel_size,
+        return partial(
+            scnp_dice_ce_loss,
+            kernel_size=kernel_size,
             scnp_weight=scnp_weight,
             plain_weight=plain_weight,
             backend="cpu",
@@ -128,12 +127,12 @@ def _loss(implementation: str, kernel_size: int) -> loss_peers.Loss:
 
     makers: dict[str, Callable[[], loss_peers.Loss]] = {
         DICE_CE: lambda: loss_peers.dice_ce,
-        DICE_CE_COMPILED: loss_peers.compiled_dice_ce,
+        DICE_CE_COMPILED: lambda: peers.compiled(loss_peers.dice_ce),
         DICE_CE_MONAI: loss_peers.monai_dice_ce,
-        LISTING_DICE_CE: lambda: functools.partial(
-            loss_peers.listing_dice_ce, kernel_size=kernel_size
+        LISTING_DICE_CE: lambda: partial(loss_peers.listing_dice_ce, kernel_size=kernel_size),
+        LISTING_DICE_CE_COMPILED: lambda: partial(
+            peers.compiled(loss_peers.listing_dice_ce), kernel_size=kernel_size
         ),
-        LISTING_DICE_CE_COMPILED: lambda: loss_peers.compiled_listing_dice_ce(kernel_size),
         SCNP_DICE_CE: lambda: SCNPLoss(loss_peers.dice_ce, kernel_size, backend="cpu"),
         FUSED: lambda: ours(1, 0),
         FUSED_JOINT: lambda: ours(1, 1),

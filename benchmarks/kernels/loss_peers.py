@@ -7,7 +7,6 @@ Shares no code with scnp_kernels. Softmax, mean over images and classes, smooth 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -67,26 +66,17 @@ def monai_dice_ce() -> Loss:
     return loss
 
 
-def compiled_dice_ce() -> Loss:
-    """Under torch.compile."""
-    compiled: Loss = peers.compiled(dice_ce)
-    return compiled
-
-
-def compiled_listing_dice_ce(kernel_size: int) -> Loss:
-    """Under torch.compile, as a whole."""
-    compiled = peers.compiled(listing_dice_ce)
-    return functools.partial(compiled, kernel_size=kernel_size)
-
-
 def _masks(logits: Tensor, labels: Tensor) -> Tensor:
     """[B, C, *spatial], in the dtype of the logits."""
-    classes = torch.arange(logits.shape[1]).view(-1, *(1,) * (logits.dim() - 2))
+    classes = torch.arange(logits.shape[1], device=logits.device).view(
+        -1, *(1,) * (logits.dim() - 2)
+    )
     return (labels.unsqueeze(1) == classes).to(logits.dtype)
 
 
 def _dice_ce_of_masks(logits: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
     probability = logits.softmax(dim=1)
+    masks = masks.to(probability.dtype)  # wider than the logits' in mixed precision
     spatial = tuple(range(2, logits.dim()))
     intersection = (probability * masks).sum(spatial)
     cardinality = probability.sum(spatial) + masks.sum(spatial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,10 +11,8 @@ import torch
 
 from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.memory import peak_of_tensors, saved_for_backward
-from benchmarks.harness.processes import Elsewhere, Here
 from benchmarks.harness.subject import Subject, gradient
 from benchmarks.harness.turns import Effort, Measured, measure
-from benchmarks.harness.worker import Worker
 from benchmarks.kernels import loss_peers
 from benchmarks.kernels.cases import (
     COPY,
@@ -106,11 +105,7 @@ def measure_group(
     own_processes: bool = True,
 ) -> list[Record]:
     """Check, then measure everything in the group; raises SubjectError."""
-    begin = partial(Kernels, past_cache)
-
-    def start(name: str) -> Here | Elsewhere:
-        arguments = (Worker, begin, name, threads)
-        return Elsewhere(name, *arguments) if own_processes else Here(*arguments)
+    python = sys.executable if own_processes else None
 
     def told(measured: Measured) -> None:
         if measured.name not in BASELINES:
@@ -121,8 +116,15 @@ def measure_group(
                 f"({measured.preparing:.1f} s with compilation)"
             )
 
-    members = members_and_copies(group)
-    found = measure(members, start, effort, _process_of, told)
+    found = measure(
+        members_and_copies(group),
+        partial(Kernels, past_cache),
+        effort,
+        threads,
+        told,
+        process_of=_process_of,
+        python_of=lambda _: python,
+    )
     return [Record.of(group.name, measured) for measured in found]
 
 

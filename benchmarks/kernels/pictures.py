@@ -20,6 +20,7 @@ from benchmarks.kernels.cases import (
     LISTING_COMPILED,
     OURS,
     OURS_REFERENCE,
+    PEERS,
     SHIFTED_COMPILED,
 )
 from benchmarks.kernels.results import BOTH, Record, Results, ratio
@@ -34,7 +35,6 @@ STYLES = {
     COPY: ("#555555", ":", "x"),
 }
 NAMES = {COPY: "copy of the logits (once)"}
-PEERS = (LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
 WIDTH = 10  # inches
 MOST_BARS = 12  # cases in one picture
 
@@ -43,7 +43,7 @@ Draw = Callable[[Figure, Results], None]
 
 def draw_pictures(folder: Path, results: Results) -> list[Path]:
     """Write all four; every file whole or not at all."""
-    for name, draw in _DRAWN_BY.items():
+    for name, (_, draw) in _DRAWN_BY.items():
         # An opaque light ground with an edge: readable on a light page and on a dark one.
         ground: dict[str, Any] = {"facecolor": "white", "edgecolor": "#BBBBBB", "linewidth": 2}
         with picture(folder / name, WIDTH, WIDTH / 2, dpi=120, **ground) as figure:
@@ -53,9 +53,7 @@ def draw_pictures(folder: Path, results: Results) -> list[Path]:
 
 def latency_by_window(figure: Figure, results: Results) -> None:
     """Time against the window's side."""
-    figure.set_size_inches(WIDTH, 4.6)
-    axes_2d, axes_3d = figure.subplots(1, 2)
-    for axes, group in ((axes_2d, "2D windows"), (axes_3d, "3D windows, smaller image")):
+    for axes, group in _pair(figure, "2D windows", "3D windows, smaller image"):
         records = results.in_group(group)
         copies = [record for record in records if record.implementation == COPY]
         for copy in copies:  # the window is all the same to it
@@ -66,15 +64,13 @@ def latency_by_window(figure: Figure, results: Results) -> None:
         axes.set_title(records[0].shape_name if records else group)
         axes.set_xticks(sorted({record.kernel_size for record in records}))
         axes.set_xlabel("kernel size w")
-    _finish_lines(figure, axes_2d, axes_3d)
+    _finish_lines(figure)
     figure.suptitle("SCNP forward + backward by window")
 
 
 def latency_by_size(figure: Figure, results: Results) -> None:
     """Time against the number of logits."""
-    figure.set_size_inches(WIDTH, 4.6)
-    axes_2d, axes_3d = figure.subplots(1, 2)
-    for axes, group in ((axes_2d, "2D"), (axes_3d, "3D")):
+    for axes, group in _pair(figure, "2D", "3D"):
         records = results.in_group(group)
         if records:
             dimensions = len(records[0].shape)
@@ -86,7 +82,7 @@ def latency_by_size(figure: Figure, results: Results) -> None:
         axes.xaxis.set_major_formatter("{x:.3g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("million logits")
-    _finish_lines(figure, axes_2d, axes_3d)
+    _finish_lines(figure)
     figure.suptitle("SCNP forward + backward by size")
 
 
@@ -191,9 +187,15 @@ def _lines(axes: Axes, records: Sequence[Record], position: Callable[[Record], f
         )
 
 
-def _finish_lines(figure: Figure, *all_axes: Axes) -> None:
+def _pair(figure: Figure, *groups: str) -> list[tuple[Axes, str]]:
+    """Two panels beside each other, one for each group."""
+    figure.set_size_inches(WIDTH, 4.6)
+    return list(zip(figure.subplots(1, 2), groups, strict=True))
+
+
+def _finish_lines(figure: Figure) -> None:
     handles: dict[str, Artist] = {}
-    for axes in all_axes:
+    for axes in figure.axes:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -203,15 +205,10 @@ def _finish_lines(figure: Figure, *all_axes: Axes) -> None:
     figure.legend(handles.values(), list(handles), loc="outside lower center", ncols=6)
 
 
-_DRAWN_BY: dict[str, Draw] = {
-    "latency_by_window.png": latency_by_window,
-    "latency_by_size.png": latency_by_size,
-    "memory.png": memory,
-    "speedup_by_shape.png": speedup_by_shape,
+_DRAWN_BY: dict[str, tuple[str, Draw]] = {
+    "latency_by_window.png": ("Latency by window", latency_by_window),
+    "latency_by_size.png": ("Latency by size", latency_by_size),
+    "memory.png": ("Memory", memory),
+    "speedup_by_shape.png": ("Speed-up by shape", speedup_by_shape),
 }
-PICTURES = {
-    "latency_by_window.png": "Latency by window",
-    "latency_by_size.png": "Latency by size",
-    "memory.png": "Memory",
-    "speedup_by_shape.png": "Speed-up by shape",
-}
+PICTURES = {name: title for name, (title, _) in _DRAWN_BY.items()}

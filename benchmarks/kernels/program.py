@@ -1,7 +1,8 @@
 """Measure the kernels against their peers, and rewrite every table and picture from the result.
 
-    python -m benchmarks.kernels                  everything, into benchmarks/results/kernels
-    python -m benchmarks.kernels --report-only    tables and pictures anew, from stored results
+    python -m benchmarks.kernels                  everything; its results are stored in
+                                                  benchmarks/results/kernels/INSTRUCTION_SET
+    python -m benchmarks.kernels --report-only    tables and pictures anew, of all stored results
     python -m benchmarks.kernels --groups 2D 3D   some groups of cases, into build/benchmarks_part
     python -m benchmarks.kernels --quick          does it work? Tiny shapes, likewise
 
@@ -13,23 +14,23 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.files import write_text
 from benchmarks.common.readme import update_file
 from benchmarks.harness.subject import SubjectError
 from benchmarks.harness.turns import Effort
 from benchmarks.kernels.bars import verdicts
-from benchmarks.kernels.cases import FULL, QUICK, Group, groups
+from benchmarks.kernels.cases import FULL, QUICK, groups
 from benchmarks.kernels.machine import load_average, machine_facts, past_cache_bytes
 from benchmarks.kernels.measure import measure_group
 from benchmarks.kernels.pictures import draw_pictures
-from benchmarks.kernels.results import Results, read_results, write_results
-from benchmarks.kernels.tables import tables
+from benchmarks.kernels.results import Results, stored_runs, write_results
+from benchmarks.kernels.tables import blocks, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "kernels"
@@ -48,52 +49,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if readmes is None:
         readmes = [path for path in PAGES if path.exists()] if whole else []
     try:
-        results = read_results(out) if options.report_only else _measure(options, out)
+        if not options.report_only:
+            results = _measure(options)
+            write_results(out / results.capability if out == RESULTS else out, results)
+        runs = stored_runs(out)
     except (SubjectError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(results, out, readmes)
+    report(runs, readmes)
     return 0
 
 
-def report(results: Results, out: Path, readmes: Sequence[Path]) -> None:
+def report(runs: Mapping[Path, Results], readmes: Sequence[Path]) -> None:
     """Rewrite everything that is made from the results, and say how the bars stand."""
-    draw_pictures(out, results)
-    blocks = tables(results, out, out)
-    with written_whole(out / TABLES_NAME) as temporary:
-        text = "\n\n".join(f"## {name}\n\n{block}" for name, block in blocks.items())
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-    changed = [path for path in readmes if update_file(path, tables(results, out, path.parent))]
-    for verdict in verdicts(results):
-        mark = {True: "reached", False: "MISSED", None: "-"}[verdict.reached]
-        print(f"{mark:>8}  {verdict.bar}: {verdict.measured}, bar {verdict.limit}")
-    print(f"Wrote {out}" + "".join(f", {path}" for path in changed))
+    for out, results in runs.items():
+        draw_pictures(out, results)
+        of_run = tables(results, out, out).items()
+        write_text(out / TABLES_NAME, "\n\n".join(f"## {name}\n\n{text}" for name, text in of_run))
+        for verdict in verdicts(results):
+            mark = {True: "reached", False: "MISSED", None: "-"}[verdict.reached]
+            print(f"{mark:>8}  {verdict.bar}: {verdict.measured}, bar {verdict.limit}")
+    changed = [path for path in readmes if update_file(path, blocks(runs, path.parent))]
+    print(f"Wrote {', '.join(map(str, [*runs, *changed]))}")
 
 
-def _measure(options: argparse.Namespace, out: Path) -> Results:
+def _measure(options: argparse.Namespace) -> Results:
     start = time.perf_counter()
     torch.set_num_threads(options.threads)
     effort = Effort(options.seconds, options.least_rounds, options.most_rounds)
     say = partial(print, flush=True)
     facts = machine_facts(options.threads)
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
-    chosen = _chosen(options)
     records = []
-    for group in chosen:
+    for group in groups(QUICK if options.quick else FULL):
+        if options.groups is not None and group.name not in options.groups:
+            continue
         say(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]")
         records += measure_group(
             group, effort, options.threads, past_cache_bytes(), say, not options.one_process
         )
     facts["load after"] = load_average()
     facts["minutes"] = f"{(time.perf_counter() - start) / 60:.1f}"
-    results = Results(facts, records)
-    write_results(out, results)
-    return results
-
-
-def _chosen(options: argparse.Namespace) -> list[Group]:
-    everything = groups(QUICK if options.quick else FULL)
-    return [g for g in everything if options.groups is None or g.name in options.groups]
+    return Results(facts, records)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.common.files import write_csv, written_whole
+from benchmarks.common.files import write_csv, write_text
+from benchmarks.common.tables import by
 from benchmarks.harness.case import LABELS
 from benchmarks.harness.turns import Measured
 from benchmarks.kernels.cases import COPY
@@ -21,6 +22,7 @@ PHASES = {
     BOTH: "recording forward and backward",
 }
 JSON_NAME, CSV_NAME = "results.json", "results.csv"
+CAPABILITIES = ("avx512", "avx2", "portable")  # of the kernels, the fastest first
 
 
 class NotMeasuredError(LookupError):
@@ -45,37 +47,31 @@ class Record:
     peak_bytes: int | None = None  # of tensors, beyond inputs and results
     least_bytes: tuple[int, int] | None = None  # forward, backward
     rounds: list[int] = field(default_factory=list)  # in which it was measured
-    times: dict[str, list[float]] = field(
-        default_factory=lambda: {phase: [] for phase in (FORWARD, RECORDING, BOTH)}
-    )
+    times: dict[str, list[float]] = field(default_factory=dict)  # by phase
 
     @classmethod
     def of(cls, group: str, measured: Measured) -> Record:
         """What was measured in a group."""
-        case = measured.case
-        record = cls(
+        case, samples = measured.case, measured.samples
+        asked = ("shape", "kernel_size", "target", "channels_last", "threads", "logits")
+        return cls(
             group=group,
             case=case.name,
             implementation=measured.name,
-            shape=case.shape,
-            kernel_size=case.kernel_size,
             dtype=case.dtype_name,
-            target=case.target,
-            channels_last=case.channels_last,
-            threads=case.threads,
-            logits=case.logits,
+            **{name: getattr(case, name) for name in asked},
             **measured.prepared.facts,
             rounds=measured.rounds,
+            times={
+                phase: [round(sample[place] * 1e6, 2) for sample in samples]
+                for place, phase in enumerate((FORWARD, RECORDING, BOTH))
+            },
         )
-        for sample in measured.samples:
-            for phase, seconds in zip((FORWARD, RECORDING, BOTH), sample, strict=True):
-                record.times[phase].append(round(seconds * 1e6, 2))
-        return record
 
     @property
     def shape_name(self) -> str:
         """``2x2x1280x1024``."""
-        return "x".join(map(str, self.shape))
+        return by(self.shape)
 
     @property
     def case_name(self) -> str:
@@ -146,6 +142,11 @@ class Results:
     facts: dict[str, str]
     records: list[Record]
 
+    @property
+    def capability(self) -> str:
+        """The instruction set that the kernels used."""
+        return self.facts.get("CPU capability of the kernels", "unknown")
+
     def find(self, group: str, implementation: str, **wanted: object) -> Record:
         """The one record of a group that fits.
 
@@ -159,8 +160,8 @@ class Results:
 
     def in_group(self, group: str, implementation: str | None = None) -> list[Record]:
         """The records of a group, in order; of one implementation, or of all."""
-        wanted = (implementation,) if implementation else {r.implementation for r in self.records}
-        return [r for r in self.records if r.group == group and r.implementation in wanted]
+        of_group = [record for record in self.records if record.group == group]
+        return [r for r in of_group if implementation in (None, r.implementation)]
 
     def copy_beside(self, record: Record) -> Record:
         """The copy of the same kind of logits, measured in the same rounds."""
@@ -193,9 +194,8 @@ def write_results(folder: Path, results: Results) -> None:
     # One line for each record, so that a difference between two runs can be read.
     lines = ",\n".join(f"  {json.dumps(asdict(record))}" for record in results.records)
     facts = json.dumps(results.facts, indent=1)
-    with written_whole(folder / JSON_NAME) as temporary:
-        temporary.write_text(f'{{"facts": {facts},\n"records": [\n{lines}\n]}}\n', encoding="utf-8")
-    write_csv(folder / CSV_NAME, _COLUMNS, _csv_rows(results))
+    write_text(folder / JSON_NAME, f'{{"facts": {facts},\n"records": [\n{lines}\n]}}')
+    write_csv(folder / CSV_NAME, list(_csv_rows(results)))
 
 
 def read_results(folder: Path) -> Results:
@@ -213,39 +213,44 @@ def read_results(folder: Path) -> Results:
     return Results(document["facts"], records)
 
 
-_COLUMNS = (
-    *("group", "shape", "kernel_size", "dtype", "target", "layout", "threads", "implementation"),
-    *("phase", "rounds", "median_ms", "quartile1_ms", "quartile3_ms"),
-    *("bytes_moved_at_least", "gb_per_s", "ratio_to_copy", "ratio_to_copy_median_of_rounds"),
-    *("saved_bytes_per_logit", "peak_bytes_per_logit"),
-)
+def stored_runs(folder: Path) -> dict[Path, Results]:
+    """The runs in a folder and in those within it, by folder; the fastest kernels come first.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    folders = [folder, *(folder / capability for capability in CAPABILITIES)]
+    runs = {place: read_results(place) for place in folders if (place / JSON_NAME).exists()}
+    if not runs:
+        raise FileNotFoundError(f"{folder}: holds no {JSON_NAME}, nor a folder with one")
+    return runs
 
 
-def _csv_rows(results: Results) -> Iterable[tuple[object, ...]]:
+def _csv_rows(results: Results) -> Iterable[dict[str, object]]:
     for record in results.records:
         measured = record.least_bytes is not None  # the baselines have one phase, and no memory
         for phase in PHASES if measured else (FORWARD,):
             speed = record.gigabytes_per_second(phase)
             to_copy = ratio(record, results.copy_beside(record), phase, FORWARD)
             low, high = record.quartiles(phase)
-            yield (
-                record.group,
-                record.shape_name,
-                record.kernel_size,
-                record.dtype,
-                record.target,
-                "channels_last" if record.channels_last else "contiguous",
-                record.threads or results.facts["threads"],
-                record.implementation,
-                phase,
-                len(record.rounds),
-                f"{record.milliseconds(phase):.5g}",
-                f"{low:.5g}",
-                f"{high:.5g}",
-                record.bytes_moved(phase),
-                None if speed is None else f"{speed:.4g}",
-                f"{to_copy.of_medians:.4g}",
-                f"{to_copy.median_of_rounds:.4g}",
-                f"{record.saved_per_logit:.4g}" if measured else None,
-                f"{record.peak_per_logit:.4g}" if measured else None,
-            )
+            yield {
+                "group": record.group,
+                "shape": record.shape_name,
+                "kernel_size": record.kernel_size,
+                "dtype": record.dtype,
+                "target": record.target,
+                "layout": "channels_last" if record.channels_last else "contiguous",
+                "threads": record.threads or results.facts["threads"],
+                "implementation": record.implementation,
+                "phase": phase,
+                "rounds": len(record.rounds),
+                "median_ms": f"{record.milliseconds(phase):.5g}",
+                "quartile1_ms": f"{low:.5g}",
+                "quartile3_ms": f"{high:.5g}",
+                "bytes_moved_at_least": record.bytes_moved(phase),
+                "gb_per_s": None if speed is None else f"{speed:.4g}",
+                "ratio_to_copy": f"{to_copy.of_medians:.4g}",
+                "ratio_to_copy_median_of_rounds": f"{to_copy.median_of_rounds:.4g}",
+                "saved_bytes_per_logit": f"{record.saved_per_logit:.4g}" if measured else None,
+                "peak_bytes_per_logit": f"{record.peak_per_logit:.4g}" if measured else None,
+            }

@@ -1,31 +1,20 @@
-"""The tables of a run, as Markdown."""
+"""The tables of runs, as Markdown."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.common.tables import between, markdown, number, times
+from benchmarks.common.tables import Row, between, markdown, markdown_of, number, times
 from benchmarks.kernels.bars import verdicts
-from benchmarks.kernels.cases import (
-    COPY,
-    DICE_CE,
-    FUSED,
-    FUSED_FOCAL,
-    FUSED_JOINT,
-    FUSED_PLAIN,
-    FUSED_TVERSKY,
-    LISTING,
-    LISTING_COMPILED,
-    OURS,
-    SCNP_DICE_CE,
-    SHIFTED_COMPILED,
-)
+from benchmarks.kernels.cases import COPY, DICE_CE, OUR_LOSSES, OURS, PEERS
 from benchmarks.kernels.headline import headline
 from benchmarks.kernels.pictures import PICTURES
 from benchmarks.kernels.results import (
     BACKWARD,
     BOTH,
+    CAPABILITIES,
     FORWARD,
     RECORDING,
     NotMeasuredError,
@@ -34,21 +23,39 @@ from benchmarks.kernels.results import (
     ratio,
 )
 
-PEERS = (LISTING, LISTING_COMPILED, SHIFTED_COMPILED)
 _NOTHING = "-"
+_RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
+_SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "layout", "threads")
+
+
+def blocks(runs: Mapping[Path, Results], beside: Path) -> dict[str, str]:
+    """Every block by name, for a page in the folder ``beside``; runs by their folder.
+
+    The tables of the first run, and under NAME-CAPABILITY those of the run whose kernels used that
+    instruction set.
+    """
+    of_runs = {run.capability: tables(run, folder, beside) for folder, run in runs.items()}
+    first = next(iter(of_runs.values()))
+    every = list(runs.values())
+    found = {**first, "headline": headline(every), "machine": machine_table(every)}
+    for capability in CAPABILITIES:
+        missing = f"No whole run of the kernels for {capability.upper()} is stored yet."
+        of_run = of_runs.get(capability, dict.fromkeys(first, missing))
+        found |= {f"{name}-{capability}": table for name, table in of_run.items()}
+    return found
 
 
 def tables(results: Results, folder: Path, beside: Path) -> dict[str, str]:
-    """Every block by name. Links lead from the folder `beside` to the results in `folder`."""
+    """Every table of one run by name. Links lead from ``beside`` to the results in ``folder``."""
     return {
-        "headline": headline(results),
+        "headline": headline([results]),
         "bars": bars_table(results),
         "latency": latency_table(results),
         "speedup": speedup_table(results),
         "memory": memory_table(results),
         "loss": loss_table(results),
         "slices": slices_table(results),
-        "machine": machine_table(results),
+        "machine": machine_table([results]),
         "pictures": picture_links(folder, beside),
     }
 
@@ -64,34 +71,28 @@ def bars_table(results: Results) -> str:
 
 def latency_table(results: Results) -> str:
     """The two shapes of the paper, and a small one: every phase of everything."""
-    rows = []
+    rows: list[Row] = []
     for group in ("2D", "3D", "small"):
         for record in sorted(results.in_group(group), key=lambda r: r.milliseconds(BOTH)):
             measured = record.least_bytes is not None
-            phases = (FORWARD, RECORDING, BACKWARD, BOTH) if measured else (BOTH,)
-            cells = {phase: _time(record, phase) for phase in phases}
-            speed = record.gigabytes_per_second(BOTH)
             rows.append(
-                [
-                    record.shape_name,
-                    _bold(record, "copy of the logits" if _is_copy(record) else None),
-                    *(cells.get(phase, "") for phase in (FORWARD, RECORDING, BACKWARD, BOTH)),
-                    times(ratio(record, results.copy_beside(record), BOTH, FORWARD).of_medians),
-                    _NOTHING if speed is None else number(speed),
-                ]
+                {
+                    "shape": record.shape_name,
+                    "implementation": _name(record),
+                    "forward, no gradient wanted": _time(record, FORWARD) if measured else "",
+                    "forward, remembering": _time(record, RECORDING) if measured else "",
+                    "backward": _time(record, BACKWARD) if measured else "",
+                    "forward + backward, ms": _time(record, BOTH),
+                    "copies": _in_copies(record, results),
+                    "GB/s": _speed(record),
+                }
             )
-    return markdown(
-        (
-            *("shape", "implementation", "forward, no gradient wanted", "forward, remembering"),
-            *("backward", "forward + backward, ms", "copies", "GB/s"),
-        ),
-        rows,
-    )
+    return markdown_of(rows)
 
 
 def speedup_table(results: Results) -> str:
     """Every case that a peer was measured on: how many times longer the peer takes."""
-    rows = []
+    rows: list[Row] = []
     for ours in _everywhere(results, OURS):
         peers = [r for r in results.in_group(ours.group) if r.case == ours.case]
         ratios = {
@@ -101,92 +102,82 @@ def speedup_table(results: Results) -> str:
         }
         if ratios:
             nothing = [_NOTHING] * len(_RATIO_PHASES)
-            cells = [" / ".join(ratios.get(peer, nothing)) for peer in PEERS]
-            rows.append([ours.case_name, _time(ours, BOTH), *cells])
-    return markdown(("case", "scnp, forward + backward, ms", *PEERS), rows)
-
-
-_RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
+            rows.append(
+                {
+                    "case": ours.case_name,
+                    "scnp, forward + backward, ms": _time(ours, BOTH),
+                    **{peer: " / ".join(ratios.get(peer, nothing)) for peer in PEERS},
+                }
+            )
+    return markdown_of(rows)
 
 
 def memory_table(results: Results) -> str:
     """Bytes per logit on the two shapes of the paper."""
-    rows = [
-        [r.shape_name, _bold(r), f"{r.saved_per_logit:.2f}", f"{r.peak_per_logit:.2f}"]
-        for group in ("2D", "3D")
-        for r in sorted(results.in_group(group), key=lambda r: r.peak_per_logit)
-        if r.saved_bytes is not None
-    ]
-    return markdown(
-        ("shape", "implementation", "saved for backward, B per logit", "peak, B per logit"), rows
+    return markdown_of(
+        [
+            {
+                "shape": record.shape_name,
+                "implementation": _name(record),
+                "saved for backward, B per logit": f"{record.saved_per_logit:.2f}",
+                "peak, B per logit": f"{record.peak_per_logit:.2f}",
+            }
+            for group in ("2D", "3D")
+            for record in sorted(results.in_group(group), key=lambda r: r.peak_per_logit)
+            if record.saved_bytes is not None
+        ]
     )
 
 
 def loss_table(results: Results) -> str:
     """Dice + cross entropy: time and memory, plain, on SCNP in two steps, and fused."""
-    rows = []
+    rows: list[Row] = []
     for group in ("loss 2D", "loss 3D", "loss classes"):
         records = [r for r in results.in_group(group) if r.saved_bytes is not None]
         for record in sorted(records, key=lambda r: (r.shape, r.milliseconds(BOTH))):
             plain = results.find(group, DICE_CE, shape=record.shape)
             rows.append(
-                [
-                    record.shape_name,
-                    f"**{record.implementation}**"
-                    if record.implementation in OUR_LOSSES
-                    else record.implementation,
-                    _time(record, FORWARD),
-                    _time(record, BOTH),
-                    times(ratio(record, plain, BOTH).of_medians),
-                    f"{record.saved_per_logit:.2f}",
-                    f"{record.peak_per_logit:.2f}",
-                ]
+                {
+                    "shape": record.shape_name,
+                    "loss": _name(record),
+                    "forward, no gradient wanted": _time(record, FORWARD),
+                    "forward + backward, ms": _time(record, BOTH),
+                    "against Dice+CE": times(ratio(record, plain, BOTH).of_medians),
+                    "saved for backward, B per logit": f"{record.saved_per_logit:.2f}",
+                    "peak, B per logit": f"{record.peak_per_logit:.2f}",
+                }
             )
-    return markdown(
-        (
-            *("shape", "loss", "forward, no gradient wanted", "forward + backward, ms"),
-            *("against Dice+CE", "saved for backward, B per logit", "peak, B per logit"),
-        ),
-        rows,
-    )
-
-
-OUR_LOSSES = (SCNP_DICE_CE, FUSED, FUSED_JOINT, FUSED_PLAIN, FUSED_TVERSKY, FUSED_FOCAL)
+    return markdown_of(rows)
 
 
 def slices_table(results: Results) -> str:
     """How ours changes with one thing at a time."""
-    rows = []
+    rows: list[Row] = []
     for group in _SLICES:
         first: dict[tuple[int, ...], Record] = {}  # of every shape
         for record in results.in_group(group, OURS):
-            base = first.setdefault(record.shape, record)
-            speed = record.gigabytes_per_second(BOTH)
             rows.append(
-                [
-                    group,
-                    record.case_name,
-                    *(_time(record, phase) for phase in (FORWARD, BACKWARD, BOTH)),
-                    _relative(record, base),
-                    times(ratio(record, results.copy_beside(record), BOTH, FORWARD).of_medians),
-                    _NOTHING if speed is None else number(speed),
-                ]
+                {
+                    "question": group,
+                    "case": record.case_name,
+                    "forward": _time(record, FORWARD),
+                    "backward": _time(record, BACKWARD),
+                    "forward + backward, ms": _time(record, BOTH),
+                    "against the first": _relative(record, first.setdefault(record.shape, record)),
+                    "of a copy": _in_copies(record, results),
+                    "GB/s": _speed(record),
+                }
             )
+    return markdown_of(rows)
+
+
+def machine_table(runs: Sequence[Results]) -> str:
+    """Where it was measured, a column for each run."""
+    titles = [run.capability.upper() for run in runs] if len(runs) > 1 else [""]
+    names = dict.fromkeys(name for run in runs for name in run.facts)
     return markdown(
-        (
-            *("question", "case", "forward", "backward", "forward + backward, ms"),
-            *("against the first", "of a copy", "GB/s"),
-        ),
-        rows,
+        ("", *titles), ([name, *(run.facts.get(name, "") for run in runs)] for name in names)
     )
-
-
-_SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "layout", "threads")
-
-
-def machine_table(results: Results) -> str:
-    """Where it was measured."""
-    return markdown(("", ""), ([name, value] for name, value in results.facts.items()))
 
 
 def picture_links(folder: Path, beside: Path) -> str:
@@ -223,10 +214,17 @@ def _time(record: Record, phase: str) -> str:
     return between(record.milliseconds(phase), *record.quartiles(phase))
 
 
-def _is_copy(record: Record) -> bool:
-    return record.implementation == COPY
+def _in_copies(record: Record, results: Results) -> str:
+    """The time in copies of the logits."""
+    return times(ratio(record, results.copy_beside(record), BOTH, FORWARD).of_medians)
 
 
-def _bold(record: Record, name: str | None = None) -> str:
-    name = name or record.implementation
-    return f"**{name}**" if record.implementation == OURS else name
+def _speed(record: Record) -> str:
+    speed = record.gigabytes_per_second(BOTH)
+    return _NOTHING if speed is None else number(speed)
+
+
+def _name(record: Record) -> str:
+    """The implementation, in bold if it is one of ours that users call."""
+    name = "copy of the logits" if record.implementation == COPY else record.implementation
+    return f"**{name}**" if record.implementation in (OURS, *OUR_LOSSES) else name

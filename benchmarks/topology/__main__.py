@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks.common.images import DataError
+from benchmarks.common.errors import DataError, UsageError
 from benchmarks.topology import (
     ablation,
     benchmark,
@@ -26,7 +26,7 @@ from benchmarks.topology import (
     summary,
     thickness,
 )
-from benchmarks.topology.errors import UsageError
+from benchmarks.topology.options import add_results_arguments
 
 COMMANDS: dict[str, ModuleType] = {
     "run": run_command,
@@ -40,6 +40,7 @@ COMMANDS: dict[str, ModuleType] = {
     "thickness": thickness,
     "summary": summary,
 }
+OF_DATA = (run_command, cost, thickness)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").strip().split("\n")[0]
         sub = commands.add_parser(name, help=summary, description=summary)
-        module.add_arguments(sub)
+        if module not in OF_DATA:
+            add_results_arguments(sub)
+        if hasattr(module, "add_arguments"):  # options of its own
+            module.add_arguments(sub)
     options = parser.parse_args(arguments)
     try:
         COMMANDS[options.command].run(options)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.common.pictures import picture
-from benchmarks.common.tables import write_table
-from benchmarks.topology import losses, statistics
-from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.common.pictures import panels
+from benchmarks.common.tables import by, write_table
+from benchmarks.topology import statistics
+from benchmarks.topology.options import reports
 from benchmarks.topology.results import (
-    LOSS_TITLES,
     LOWER_IS_BETTER,
     MODE_TITLES,
     TITLES,
@@ -23,7 +24,6 @@ from benchmarks.topology.results import (
     Results,
     common_window,
     comparable,
-    plain,
 )
 
 SIGNIFICANT = 0.05
@@ -48,9 +48,8 @@ class Cell:
     difference: float | None  # from the plain loss, over the common seeds
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `benchmark`."""
-    add_results_arguments(parser)
+Cells = dict[str, Cell]  # by measure
+Scores = npt.NDArray[np.float64]  # [seeds, images]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -62,43 +61,48 @@ def run(options: argparse.Namespace) -> None:
 
 def write_benchmark(results: Results, split: str, folder: Path) -> None:
     """The table and the picture of one split."""
-    methods = comparable(results)
-    measures = results.configuration.measures
-    cells = {
-        (method, measure): cell(results, method, split, measure)
-        for method in methods
-        for measure in measures
-    }
+    cells = {method: cells_of(results, method, split) for method in comparable(results)}
     write_table(
         folder,
         f"benchmark-{split}",
-        columns("loss", measures=measures),
         [
-            [
-                LOSS_TITLES[method.loss],
-                MODE_TITLES[method.mode],
-                len(results.seeds(method)),
-                *(text for m in measures for text in texts(cells[method, m], m)),
-            ]
-            for method in methods
+            {
+                "loss": method.loss_title,
+                "SCNP": method.mode_title,
+                "seeds": len(results.seeds(method)),
+                **columns(of_method),
+            }
+            for method, of_method in cells.items()
         ],
-        before=_headline(results, methods[0], split),
-        after=NOTES + _weakness(results, methods[0], split),
+        before=_headline(results, split),
+        after=NOTES + _weakness(results, split),
     )
     draw(results, split, cells, folder / f"benchmark-{split}.png")
 
 
+def cells_of(results: Results, method: Method, split: str) -> Cells:
+    """Every measure of a method."""
+    return {measure: cell(results, method, split, measure) for measure in results.measures}
+
+
 def cell(results: Results, method: Method, split: str, measure: str) -> Cell:
     """Mean and deviation over seeds, and the comparison with the same loss without SCNP."""
-    summary = statistics.over_seeds(results.values(method, split, measure))
-    seeds = results.seeds(method, plain(method)) if method.mode != "off" else []
+    scores = results.values(method, split, measure)
+    seeds = results.seeds(method, method.plain) if method.mode != "off" else []
     if not seeds:
-        return Cell(summary.mean, summary.deviation, None, None)
-    with_scnp, without = (
-        results.values(m, split, measure, seeds).mean() for m in (method, plain(method))
-    )
-    p_value = results.p_value(method, plain(method), split, measure)
-    return Cell(summary.mean, summary.deviation, p_value, float(with_scnp - without))
+        return cell_of(scores)
+    pair = (results.values(m, split, measure, seeds) for m in (method, method.plain))
+    return cell_of(scores, *pair)
+
+
+def cell_of(scores: Scores, paired: Scores | None = None, plain: Scores | None = None) -> Cell:
+    """Of scores [seeds, images]; the test is between ``paired`` and ``plain``, of equal seeds."""
+    mean, deviation = statistics.over_seeds(scores)
+    if paired is None or plain is None:
+        return Cell(mean, deviation, None, None)
+    over_images = statistics.over_images
+    p_value = statistics.permutation_test(over_images(paired), over_images(plain))
+    return Cell(mean, deviation, p_value, float(paired.mean() - plain.mean()))
 
 
 def verdict(cell_: Cell, measure: str) -> str:
@@ -109,20 +113,18 @@ def verdict(cell_: Cell, measure: str) -> str:
     return "better" if lower == (measure in LOWER_IS_BETTER) else "worse"
 
 
-def columns(*first: str, measures: tuple[str, ...]) -> list[str]:
-    """The header of a table with a value and a p-value for every measure."""
-    pairs = [(TITLES[measure], f"p ({TITLES[measure]})") for measure in measures]
-    return [*first, "SCNP", "seeds", *(name for pair in pairs for name in pair)]
-
-
-def texts(cell_: Cell, measure: str) -> tuple[str, str]:
-    """The mean with its deviation, marked where it differs from the plain loss; the p-value."""
-    digits = digits_of(measure)
-    value = f"{cell_.mean:.{digits}f}"
-    if np.isfinite(cell_.deviation):
-        value += f" ± {cell_.deviation:.{digits}f}"
-    p_value = "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
-    return marked(value, cell_, measure), p_value
+def columns(cells: Cells) -> dict[str, str]:
+    """A table's columns: each mean with its deviation, marked where it differs, and its p-value."""
+    texts = {}
+    for measure, cell_ in cells.items():
+        digits = digits_of(measure)
+        value = f"{cell_.mean:.{digits}f}"
+        if np.isfinite(cell_.deviation):
+            value += f" ± {cell_.deviation:.{digits}f}"
+        texts[TITLES[measure]] = marked(value, cell_, measure)
+        p_value = "" if cell_.p_value is None else f"{cell_.p_value:.4f}"
+        texts[f"p ({TITLES[measure]})"] = p_value
+    return texts
 
 
 def marked(text: str, cell_: Cell, measure: str) -> str:
@@ -136,25 +138,28 @@ def digits_of(measure: str) -> int:
     return 2 if measure == "betti0_error" else 4
 
 
-def _headline(results: Results, method: Method, split: str) -> str:
+def better_is(measure: str) -> str:
+    """Which way is better, as pictures say it."""
+    return "lower is better" if measure in LOWER_IS_BETTER else "higher is better"
+
+
+def _headline(results: Results, split: str) -> str:
     configuration = results.configuration
-    images = len(results.images(method, split))
-    window = "x".join(map(str, common_window(results)))
-    what = "images" if configuration.spatial_dimensions == 2 or not configuration.tile else "cubes"
+    images = len(results.images(comparable(results)[0], split))
     return (
-        f"{results.name}, {split}: {images} {what}, w = {window}, {configuration.iterations} "
-        f"iterations, Betti-0 with {configuration.connectivity} neighbours."
+        f"{results.name}, {split}: {images} {'cubes' if results.tiled else 'images'}, "
+        f"w = {by(common_window(results))}, {configuration.iterations} iterations, Betti-0 with "
+        f"{configuration.connectivity} neighbours."
     )
 
 
-def _weakness(results: Results, method: Method, split: str) -> str:
-    images = len(results.images(method, split))
+def _weakness(results: Results, split: str) -> str:
+    images = len(results.images(comparable(results)[0], split))
+    least = statistics.least_p_value(images)
     text = ""
-    if 2.0 / 2**images >= SIGNIFICANT:
-        text += (
-            f" With {images} images no paired test can give a p-value below {2 / 2**images:.3g}."
-        )
-    if results.configuration.spatial_dimensions == 3 and results.configuration.tile:
+    if least >= SIGNIFICANT:
+        text += f" With {images} images no paired test can give a p-value below {least:.3g}."
+    if results.tiled:
         text += (
             " The cubes overlap and come from few volumes: they are not independent, and p is "
             "smaller than it should be."
@@ -162,43 +167,36 @@ def _weakness(results: Results, method: Method, split: str) -> str:
     return text
 
 
-def draw(results: Results, split: str, cells: dict[tuple[Method, str], Cell], file: Path) -> None:
+def draw(results: Results, split: str, cells: Mapping[Method, Cells], file: Path) -> None:
     """One panel per measure, one row per loss, one point per mode with its deviation."""
-    measures = results.configuration.measures
-    names = [name for name in losses.LOSSES if any(m.loss == name for m, _ in cells)]
-    with picture(file, 1 + 4.2 * len(measures), 1.6 + 0.55 * len(names)) as figure:
-        panels = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-        for axes, measure in zip(panels, measures, strict=True):
-            _draw_panel(axes, names, measure, cells)
-        panels[0].set_yticks(range(len(names)), [LOSS_TITLES[name] for name in names])
-        panels[0].set_ylim(len(names) - 0.5, -0.5)  # the first loss on top
-        handles, labels = panels[0].get_legend_handles_labels()
+    count = len(results.measures)
+    titles = list(dict.fromkeys(method.loss_title for method in cells))
+    height = 1.6 + 0.55 * len(titles)
+    with panels(file, 1 + 4.2 * count, height, count, sharey=True) as (figure, all_axes):
+        for axes, measure in zip(all_axes, results.measures, strict=True):
+            _draw_panel(axes, titles, measure, cells)
+        all_axes[0].set_yticks(range(len(titles)), titles)
+        all_axes[0].set_ylim(len(titles) - 0.5, -0.5)  # the first loss on top
+        handles, labels = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", fontsize=9)
         figure.suptitle(
             f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11
         )
 
 
-def _draw_panel(
-    axes: Axes, names: list[str], measure: str, cells: dict[tuple[Method, str], Cell]
-) -> None:
+def _draw_panel(axes: Axes, titles: list[str], measure: str, cells: Mapping[Method, Cells]) -> None:
     for offset, mode in ((-0.2, "off"), (0.0, "on"), (0.2, "joint")):
-        shown = [
-            (names.index(method.loss), cell_)
-            for (method, its_measure), cell_ in cells.items()
-            if method.mode == mode and its_measure == measure
-        ]
+        shown = {m.loss_title: of[measure] for m, of in cells.items() if m.mode == mode}
         if shown:
             axes.errorbar(
-                [cell_.mean for _, cell_ in shown],
-                [row + offset for row, _ in shown],
-                xerr=[np.nan_to_num(cell_.deviation) for _, cell_ in shown],
+                [cell_.mean for cell_ in shown.values()],
+                [titles.index(title) + offset for title in shown],
+                xerr=[np.nan_to_num(cell_.deviation) for cell_ in shown.values()],
                 fmt=MARKERS[mode],
                 color=COLOURS[mode],
                 capsize=2,
                 label=MODE_TITLES[mode],
             )
-    better = "lower" if measure in LOWER_IS_BETTER else "higher"
-    axes.set_xlabel(f"{TITLES[measure]} ({better} is better)")
+    axes.set_xlabel(f"{TITLES[measure]} ({better_is(measure)})")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(alpha=0.3)

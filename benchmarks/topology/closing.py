@@ -11,19 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_closing
 
-from benchmarks.common.pictures import picture
-from benchmarks.common.tables import write_table
+from benchmarks.common.errors import UsageError
+from benchmarks.common.pictures import panels
+from benchmarks.common.tables import by, write_table
 from benchmarks.topology import statistics
-from benchmarks.topology.benchmark import COLOURS, MARKERS, Cell, texts
+from benchmarks.topology.benchmark import COLOURS, MARKERS, Cells, better_is, cell_of, columns
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
-from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, kernel_size, reports
+from benchmarks.topology.options import kernel_size, reports
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
-    LOWER_IS_BETTER,
-    MODE_TITLES,
     TITLES,
     Method,
     Results,
@@ -50,10 +48,14 @@ class Closed:
     window: tuple[int, ...] | None
     scores: Scores
 
+    @property
+    def side(self) -> str:
+        """Of the window, as text."""
+        return by(self.window) if self.window else "none"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `closing`."""
-    add_results_arguments(parser)
     parser.add_argument("--loss", default="ce_dice", help="whose predictions to close (ce_dice)")
     parser.add_argument(
         "--windows", type=kernel_size, default=WINDOWS, help="of the closing (3,5,7)"
@@ -82,20 +84,15 @@ def closed_versions(
 ) -> list[Closed]:
     """The method's predictions as they are, then closed with every window."""
     seeds = results.seeds(method)
-    measures = results.configuration.measures
-    plain = {measure: results.values(method, split, measure, seeds) for measure in measures}
+    plain = {m: results.values(method, split, m, seeds) for m in results.measures}
     versions = [Closed(method, None, plain)]
-    truth = {
-        key: label_map
-        for key, label_map in sorted(truths(results.folder).items())
-        if key.startswith(f"{split}/")
-    }
+    truth = truths(results.folder, split)
     predictions = [results.runs[method][seed].predictions(truth) for seed in seeds]
     for window in windows:
         of_seeds = [
             _scores_closed(of_seed, truth, window, results.configuration) for of_seed in predictions
         ]
-        scores = {measure: np.array([s[measure] for s in of_seeds]) for measure in measures}
+        scores = {measure: np.array([s[measure] for s in of_seeds]) for measure in results.measures}
         versions.append(Closed(method, window, scores))
     return versions
 
@@ -139,22 +136,19 @@ def write_closing(
     results: Results, split: str, loss: str, versions: Sequence[Closed], folder: Path
 ) -> None:
     """The table and the picture of one split."""
-    measures = results.configuration.measures
     plain = {version.method: version for version in versions if version.window is None}
-    header = ["SCNP", "closing", "seeds"]
-    header += [name for m in measures for name in (TITLES[m], f"p ({TITLES[m]})")]
-    rows: list[list[object]] = []
-    for version in versions:
-        row: list[object] = [MODE_TITLES[version.method.mode], _side(version.window)]
-        row.append(len(results.seeds(version.method)))
-        for measure in measures:
-            row += texts(_cell(version, plain[version.method], measure), measure)
-        rows.append(row)
     write_table(
         folder,
         f"closing-{loss}-{split}",
-        header,
-        rows,
+        [
+            {
+                "SCNP": version.method.mode_title,
+                "closing": version.side,
+                "seeds": len(results.seeds(version.method)),
+                **columns(_cells(version, plain[version.method])),
+            }
+            for version in versions
+        ],
         before=f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions as they are, and after "
         "binary closing with a box of this side.",
         after=NOTES,
@@ -164,47 +158,39 @@ def write_closing(
 
 def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], file: Path) -> None:
     """One panel per measure: every method over the side of the closing, with its deviation."""
-    measures = results.configuration.measures
-    windows = list(dict.fromkeys(version.window for version in versions))
-    with picture(file, 1 + 3.8 * len(measures), 3.8) as figure:
-        panels = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axes, measure in zip(panels, measures, strict=True):
+    count = len(results.measures)
+    sides = list(dict.fromkeys(version.side for version in versions))
+    with panels(file, 1 + 3.8 * count, 3.8, count) as (figure, all_axes):
+        for axes, measure in zip(all_axes, results.measures, strict=True):
             for method in dict.fromkeys(version.method for version in versions):
                 of_method = [version for version in versions if version.method == method]
                 summaries = [
                     statistics.over_seeds(version.scores[measure]) for version in of_method
                 ]
                 axes.errorbar(
-                    [windows.index(version.window) for version in of_method],
+                    [sides.index(version.side) for version in of_method],
                     [summary.mean for summary in summaries],
                     yerr=np.nan_to_num([summary.deviation for summary in summaries]),
                     marker=MARKERS[method.mode],
                     color=COLOURS[method.mode],
                     capsize=2,
-                    label=MODE_TITLES[method.mode],
+                    label=method.mode_title,
                 )
-            axes.set_xticks(range(len(windows)), [_side(window) for window in windows])
+            axes.set_xticks(range(len(sides)), sides)
             axes.set_xlabel("side of the closing, pixels")
-            better = "lower" if measure in LOWER_IS_BETTER else "higher"
-            axes.set_title(f"{TITLES[measure]} ({better} is better)", fontsize=11)
+            axes.set_title(f"{TITLES[measure]} ({better_is(measure)})", fontsize=11)
             axes.grid(alpha=0.3)
-        panels[0].legend(fontsize=9)
+        all_axes[0].legend(fontsize=9)
         figure.suptitle(
             f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards"
         )
 
 
-def _side(window: tuple[int, ...] | None) -> str:
-    return "x".join(map(str, window)) if window else "none"
-
-
-def _cell(version: Closed, plain: Closed, measure: str) -> Cell:
-    """Of one measure, compared with the same predictions as they are."""
-    scores, before = version.scores[measure], plain.scores[measure]
-    mean, deviation = statistics.over_seeds(scores)
+def _cells(version: Closed, plain: Closed) -> Cells:
+    """Every measure, compared with the same predictions as they are."""
     if version is plain:
-        return Cell(mean, deviation, None, None)
-    p_value = statistics.permutation_test(
-        statistics.over_images(scores), statistics.over_images(before)
-    )
-    return Cell(mean, deviation, p_value, float(scores.mean() - before.mean()))
+        return {measure: cell_of(scores) for measure, scores in version.scores.items()}
+    return {
+        measure: cell_of(scores, scores, plain.scores[measure])
+        for measure, scores in version.scores.items()
+    }

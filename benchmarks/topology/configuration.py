@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.files import written_whole
-from benchmarks.topology.errors import UsageError
+from benchmarks.common.errors import UsageError
+from benchmarks.common.files import write_text
+from benchmarks.common.tables import by
 
 LEVELS = 5  # of the network
 # Every level but one halves the image, so sides must be a multiple of this.
@@ -106,7 +107,7 @@ class RunKey:
     @property
     def window(self) -> str:
         """The window as text: 3, or 1x3x3; nothing when the mode is off."""
-        return "" if self.mode == "off" else "x".join(map(str, self.kernel_size))
+        return "" if self.mode == "off" else by(self.kernel_size)
 
 
 def grid(
@@ -186,5 +187,4 @@ TAKEN: dict[str, _Taken] = {
 
 def write_json(file: Path, content: dict[str, object]) -> None:
     """A JSON file, written whole."""
-    with written_whole(file) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(content, indent=2))

@@ -10,20 +10,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
-from benchmarks.common.pictures import picture
+from benchmarks.common.errors import UsageError
+from benchmarks.common.pictures import panels
 from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS
-from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.options import reports
 from benchmarks.topology.records import CURVE, blaming, train_anew
-from benchmarks.topology.results import (
-    LOSS_TITLES,
-    MODE_TITLES,
-    TITLES,
-    Method,
-    Results,
-    comparable,
-)
+from benchmarks.topology.results import TITLES, Method, Results, comparable
 
 WIDE = 4  # times the lowest error: from there on a logarithm shows more, and has enough numbers
 NEARLY = 0.99  # of the last Dice: where a training is as good as done
@@ -31,7 +24,6 @@ NEARLY = 0.99  # of the last Dice: where a training is as good as done
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `convergence`."""
-    add_results_arguments(parser)
     parser.add_argument("--loss", default="ce_dice", help="whose curves to show (ce_dice)")
 
 
@@ -48,32 +40,27 @@ def run(options: argparse.Namespace) -> None:
 
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
     """The table and the picture of one loss."""
-    measures: list[str] = [
-        m for m in ("dice", "betti0_error") if m in results.configuration.measures
-    ]
-    rows: list[list[object]] = []
+    measures: list[str] = [m for m in ("dice", "betti0_error") if m in results.measures]
+    rows: list[dict[str, object]] = []
     for method in methods:
         iterations, dice = curve(results, method, "dice")
         near = int(np.argmax(dice >= NEARLY * dice[-1]))
-        row: list[object] = [
-            MODE_TITLES[method.mode],
-            len(results.seeds(method)),
-            int(iterations[near]),
-        ]
+        row: dict[str, object] = {
+            "SCNP": method.mode_title,
+            "seeds": len(results.seeds(method)),
+            f"iterations to {NEARLY:.0%} of the last Dice": int(iterations[near]),
+        }
         for measure in measures:
             _, values = curve(results, method, measure)
-            row += [f"{values[near]:.4g}", f"{values[-1]:.4g}"]
+            row[f"{TITLES[measure]} there"] = f"{values[near]:.4g}"
+            row[f"{TITLES[measure]} at the end"] = f"{values[-1]:.4g}"
         rows.append(row)
     name = f"convergence-{methods[0].loss}"
-    columns = [
-        f"{TITLES[measure]} {when}" for measure in measures for when in ("there", "at the end")
-    ]
     write_table(
         folder,
         name,
-        ["SCNP", "seeds", f"iterations to {NEARLY:.0%} of the last Dice", *columns],
         rows,
-        before=f"{results.name}, {LOSS_TITLES[methods[0].loss]}: validation images (the middle "
+        before=f"{results.name}, {methods[0].loss_title}: validation images (the middle "
         "256 pixels of at most ten), mean over the seeds, plain network output.",
     )
     draw(results, methods, measures, folder / f"{name}.png")
@@ -98,12 +85,11 @@ def curve(
 
 def draw(results: Results, methods: list[Method], measures: list[str], file: Path) -> None:
     """One panel per measure, one line per mode."""
-    with picture(file, 5 * len(measures), 3.6) as figure:
-        panels = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axes, measure in zip(panels, measures, strict=True):
+    with panels(file, 5 * len(measures), 3.6, len(measures)) as (figure, all_axes):
+        for axes, measure in zip(all_axes, measures, strict=True):
             draw_curves(axes, results, methods, measure)
-        panels[0].legend()
-        figure.suptitle(f"{results.name}, {LOSS_TITLES[methods[0].loss]}")
+        all_axes[0].legend()
+        figure.suptitle(f"{results.name}, {methods[0].loss_title}")
 
 
 def draw_curves(axes: Axes, results: Results, methods: list[Method], measure: str) -> None:
@@ -114,7 +100,7 @@ def draw_curves(axes: Axes, results: Results, methods: list[Method], measure: st
             *points,
             color=COLOURS[method.mode],
             marker=MARKERS[method.mode],
-            label=MODE_TITLES[method.mode],
+            label=method.mode_title,
         )
     axes.set_xlabel("iteration")
     axes.set_title(f"validation {TITLES[measure]}")

@@ -9,11 +9,11 @@ from statistics import median, quantiles
 
 from matplotlib.axes import Axes
 
-from benchmarks.common.pictures import picture
-from benchmarks.common.tables import between, number, times, write_table
+from benchmarks.common.errors import UsageError
+from benchmarks.common.pictures import panels
+from benchmarks.common.tables import between, by, number, times, write_table
 from benchmarks.harness.turns import Measured
 from benchmarks.kernels.machine import load_average, machine_facts
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.iteration_cost import SCNP_FORMS, SUBJECTS, Shape, measure
 from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.options import one_of, positive, sides
@@ -60,8 +60,9 @@ def run(options: argparse.Namespace) -> None:
     """Write cost-SHAPE.md, .csv and .png, and cost-scnp-SHAPE.md and .csv."""
     for shape in options.shapes:
         if len(shape) not in (4, 5) or shape[1] < 2:
-            got = "x".join(map(str, shape))
-            raise UsageError(f"--shapes: got {got}, takes BxCxHxW or BxCxDxHxW with C of 2 or more")
+            raise UsageError(
+                f"--shapes: got {by(shape)}, takes BxCxHxW or BxCxDxHxW with C of 2 or more"
+            )
     if options.kernel_size % 2 == 0:
         raise UsageError(f"--kernel-size: got {options.kernel_size}, takes an odd number")
     subjects = [s for s in SUBJECTS if s in (*options.losses, REFERENCE, *SCNP_FORMS)]
@@ -87,19 +88,19 @@ def write_costs(
     folder: Path, shape: Shape, costs: dict[str, Measured], kernel_size: int, machine: str
 ) -> None:
     """The tables and the picture of one shape; ``costs`` by subject."""
-    name = "x".join(map(str, shape))
+    name = by(shape)
     reference = costs[REFERENCE]
     write_table(
         folder,
         f"cost-{name}",
-        ("loss", "ms", "of CE+Dice", "tensors, MiB", "arrays, MiB"),
         [
-            [
-                LOSS_TITLES[loss],
-                _time(costs[loss]),
-                times(_milliseconds(costs[loss]) / _milliseconds(reference)),
-                *(number(_mebibytes(costs[loss], of)) for of in ("tensors", "arrays")),
-            ]
+            {
+                "loss": LOSS_TITLES[loss],
+                "ms": _time(costs[loss]),
+                "of CE+Dice": times(_milliseconds(costs[loss]) / _milliseconds(reference)),
+                "tensors, MiB": number(_mebibytes(costs[loss], "tensors")),
+                "arrays, MiB": number(_mebibytes(costs[loss], "arrays")),
+            }
             for loss in LOSSES
             if loss in costs
         ],
@@ -109,9 +110,10 @@ def write_costs(
     write_table(
         folder,
         f"cost-scnp-{name}",
-        ("CE+Dice", "ms", "added ms", "tensors, MiB", "added MiB"),
-        [["plain", _time(reference), "", number(_mebibytes(reference, "tensors")), ""]]
-        + [[FORM_TITLES[form], *_added(costs[form], reference)] for form in SCNP_FORMS],
+        [
+            _added("plain", reference, None),
+            *(_added(FORM_TITLES[form], costs[form], reference) for form in SCNP_FORMS),
+        ],
         before=f"Logits {name}, float32, w = {kernel_size}: what SCNP adds to CE+Dice.",
         after=f"{NOTES} {LISTING_NOTE}\n\n{machine}.",
     )
@@ -133,19 +135,27 @@ def _time(cost: Measured) -> str:
     return between(middle, low, high)
 
 
-def _added(cost: Measured, reference: Measured) -> list[str]:
+def _added(title: str, cost: Measured, reference: Measured | None) -> dict[str, str]:
     """Time, what it is above the reference's, and likewise for tensors."""
     tensors = _mebibytes(cost, "tensors")
-    added = tensors - _mebibytes(reference, "tensors")
-    milliseconds = _milliseconds(cost) - _milliseconds(reference)
-    return [_time(cost), number(milliseconds), number(tensors), number(added)]
+    milliseconds = mebibytes = ""
+    if reference is not None:
+        milliseconds = number(_milliseconds(cost) - _milliseconds(reference))
+        mebibytes = number(tensors - _mebibytes(reference, "tensors"))
+    return {
+        "CE+Dice": title,
+        "ms": _time(cost),
+        "added ms": milliseconds,
+        "tensors, MiB": number(tensors),
+        "added MiB": mebibytes,
+    }
 
 
 def draw(file: Path, title: str, costs: dict[str, Measured]) -> None:
     """Time and memory of every loss and form of SCNP, on logarithmic axes."""
     subjects = [subject for subject in SUBJECTS if subject in costs]
-    with picture(file, 9, 1.2 + 0.35 * len(subjects)) as figure:
-        left, right = figure.subplots(1, 2, sharey=True)
+    height = 1.2 + 0.35 * len(subjects)
+    with panels(file, 9, height, 2, sharey=True) as (figure, (left, right)):
         _bars(left, [_milliseconds(costs[s]) for s in subjects], subjects, "ms per iteration")
         memory = [sum(_mebibytes(costs[s], of) for of in ("tensors", "arrays")) for s in subjects]
         _bars(right, memory, subjects, "MiB at most (tensors and arrays)")

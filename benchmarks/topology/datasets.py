@@ -24,6 +24,7 @@ from benchmarks.common.images import (
 )
 from benchmarks.common.levels import foreground
 from benchmarks.common.masks import as_labels
+from benchmarks.common.tables import by
 from benchmarks.common.volumes import (
     Spacing,
     Volume,
@@ -37,6 +38,7 @@ from benchmarks.topology.configuration import SIDE_MULTIPLE
 MASK_KEYS = ("mask", "interior", "label")
 SPACING_KEY = "spacing"  # depth, height, width
 SAME_SPACING = 0.01  # relative, between an image and its mask
+X = " x "  # between sides, in sentences
 
 Labels = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
@@ -239,8 +241,8 @@ def _read_pair(image_file: Path, mask_file: Path) -> tuple[Volume, Volume]:
     sides = image.array.shape[-3:]
     if mask.array.shape != sides:
         raise DataError(
-            f"{mask_file}: has the size {_by(mask.array.shape)} (depth x height x width), but its "
-            f"image {image_file} is {_by(sides)}"
+            f"{mask_file}: has the size {by(mask.array.shape, X)} (depth x height x width), but "
+            f"its image {image_file} is {by(sides, X)}"
         )
     if (
         image.spacing is not None
@@ -249,8 +251,8 @@ def _read_pair(image_file: Path, mask_file: Path) -> tuple[Volume, Volume]:
         and not np.allclose(image.spacing, mask.spacing, rtol=SAME_SPACING)
     ):
         raise DataError(
-            f"{mask_file}: has the spacing {_by(mask.spacing)}, but its image {image_file} "
-            f"{_by(image.spacing)} (depth x height x width)"
+            f"{mask_file}: has the spacing {by(mask.spacing, X)}, but its image {image_file} "
+            f"{by(image.spacing, X)} (depth x height x width)"
         )
     return image, mask
 
@@ -338,18 +340,14 @@ def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> 
             for own, side in zip(shape, smallest, strict=False)
         ]
         hint = (
-            f"--crop-size {'x'.join(map(str, fitting))} fits"
+            f"--crop-size {by(fitting)} fits"
             if padded or min(shape) >= SIDE_MULTIPLE
             else f"takes images of {SIDE_MULTIPLE} pixels and more each way"
         )
         raise DataError(
-            f"{file}: has the size {_by(shape)}, smaller than the training crops of "
-            f"{_by(smallest)}; {hint}"
+            f"{file}: has the size {by(shape, X)}, smaller than the training crops of "
+            f"{by(smallest, X)}; {hint}"
         )
-
-
-def _by(sides: Sequence[float]) -> str:
-    return " x ".join(f"{side:g}" for side in sides)
 
 
 def standardise(image: Planes) -> Planes:

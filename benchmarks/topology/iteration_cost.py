@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.harness import turns
 from benchmarks.harness.case import Case
 from benchmarks.harness.memory import peak_of
-from benchmarks.harness.processes import Elsewhere, Here
 from benchmarks.harness.subject import Forward, Rotation, Subject, gradient
 from benchmarks.harness.turns import Effort, Measured
-from benchmarks.harness.worker import Worker
 from benchmarks.kernels.peers import listing
 from benchmarks.topology.losses import LOSSES, penalized
 from benchmarks.topology.losses.segmentation_loss import one_hot
@@ -116,20 +115,15 @@ def measure(
 
     Each has a process of its own, and they take turns.
     """
-
-    def start(name: str) -> Here | Elsewhere:
-        arguments = (Worker, partial(Losses, kernel_size), name, threads)
-        return Elsewhere(name, *arguments) if own_processes else Here(*arguments)
-
+    python = sys.executable if own_processes else None
     case = Case(shape, kernel_size, of_loss=True)
-    members = [(case, subject) for subject in subjects]
-    effort = Effort(seconds, LEAST_ROUNDS, MOST_ROUNDS)
     return turns.measure(
-        members,
-        start,
-        effort,
-        lambda _, name: name,
+        [(case, subject) for subject in subjects],
+        partial(Losses, kernel_size),
+        Effort(seconds, LEAST_ROUNDS, MOST_ROUNDS),
+        threads,
         lambda one: say(f"  {case.name}, {one.name}: prepared in {one.preparing:.2f} s"),
+        python_of=lambda _: python,
     )
 
 

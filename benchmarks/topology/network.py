@@ -8,10 +8,6 @@ import torch
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import nn
 
-from benchmarks.topology.configuration import LEVELS, SIDE_MULTIPLE
-
-__all__ = ["LEVELS", "SIDE_MULTIPLE", "build_network"]
-
 
 def build_network(
     seed: int, spatial_dimensions: int, channels: int, classes: int, features: Sequence[int]

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from benchmarks.common.errors import UsageError
 from benchmarks.common.masks import MOST_CLASSES
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import data_set_folders
 from benchmarks.topology.results import Results, read_results
 

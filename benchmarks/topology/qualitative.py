@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from benchmarks.common.errors import UsageError
 from benchmarks.common.images import BoolMask
 from benchmarks.common.marks import find_marks
 from benchmarks.common.panels import (
@@ -25,17 +26,10 @@ from benchmarks.common.panels import (
 )
 from benchmarks.common.pictures import picture
 from benchmarks.topology.datasets import Planes, read_pixels_to_show
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import betti0_error, dice
-from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.options import reports
 from benchmarks.topology.records import truths
-from benchmarks.topology.results import (
-    LOSS_TITLES,
-    MODE_TITLES,
-    Method,
-    Results,
-    common_window,
-)
+from benchmarks.topology.results import Method, Results, common_window
 
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
 SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
@@ -43,7 +37,6 @@ SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `qualitative`."""
-    add_results_arguments(parser)
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="the data set's images")
     add("--loss", default="ce_dice", help="(ce_dice)")
@@ -95,15 +88,11 @@ def draw(
     ``pixels_of`` a split's image are what is shown of it; ``beside`` draws on the third panel of
     the first row, which holds the legend otherwise.
     """
-    configuration = results.configuration
-    split = configuration.tests[0]
-    connectivity = SECTION_CONNECTIVITY.get(configuration.connectivity, configuration.connectivity)
-    label_maps = truths(results.folder)
-    truths_of = {
-        key.split("/", 1)[1]: label_map != 0
-        for key, label_map in label_maps.items()
-        if key.startswith(f"{split}/")
-    }
+    split = results.split
+    connectivity = results.configuration.connectivity
+    connectivity = SECTION_CONNECTIVITY.get(connectivity, connectivity)
+    label_maps = truths(results.folder, split)
+    truths_of = {key.split("/", 1)[1]: label_map != 0 for key, label_map in label_maps.items()}
     if image is not None and image not in truths_of:
         raise UsageError(f"--image: got {image}, takes one of {', '.join(truths_of)}")
     predicted = {method: results.runs[method][seed].predictions(label_maps) for method in methods}
@@ -145,7 +134,7 @@ def draw(
         for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=True):
             error = betti0_error(prediction, truth, connectivity)
             title = (
-                f"{LOSS_TITLES[method.loss]}, {MODE_TITLES[method.mode]}: Betti-0 error {error}, "
+                f"{method.loss_title}, {method.mode_title}: Betti-0 error {error}, "
                 f"Dice {dice(prediction, truth):.3f}"
             )
             show_segmentation(axes, title, prediction, truth, marks[method.mode], window)
@@ -163,16 +152,15 @@ def draw(
 
 
 def _means(results: Results, method: Method, split: str) -> str:
-    configuration = results.configuration
     means = ", ".join(
         f"{title} {results.values(method, split, measure).mean():.{digits}f}"
         for measure, title, digits in (("betti0_error", "Betti-0 error", 2), ("dice", "Dice", 3))
-        if measure in configuration.measures
+        if measure in results.measures
     )
     seeds = len(results.seeds(method))
     images = len(results.images(method, split))
-    whole = configuration.spatial_dimensions == 2 or not configuration.tile
-    scored = f"{images} {'images' if whole else 'cubes'}, {seeds} seed{'' if seeds == 1 else 's'}"
+    scored = f"{images} {'cubes' if results.tiled else 'images'}"
+    scored += f", {seeds} seed{'' if seeds == 1 else 's'}"
     return f"mean of {scored}:\n{means}"
 
 

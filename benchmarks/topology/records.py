@@ -11,16 +11,16 @@ OUT/DATA_SET/configuration.json    recipe, versions, data, cores
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common.files import write_csv, written_whole
+from benchmarks.common.errors import UsageError
+from benchmarks.common.files import read_csv, write_csv, written_whole
 from benchmarks.common.volumes.volume import Spacing, known_spacing
 from benchmarks.topology.configuration import (
     Configuration,
@@ -29,14 +29,11 @@ from benchmarks.topology.configuration import (
     write_json,
 )
 from benchmarks.topology.datasets import Labels
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.scoring import Score
 
 CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
 PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
-KEY_COLUMNS = ("loss", "scnp", "kernel_size", "seed")
-
 Row = dict[str, str]
 
 
@@ -90,7 +87,7 @@ class RunRecord:
         """A table's rows, whose columns hold numbers except those of ``words``."""
         file = self.folder / name
         with blaming(file, train_anew(self.folder)):
-            rows = read_rows(file)
+            rows = read_csv(file)
             if not rows:
                 raise ValueError("holds no row")
             for row in rows:
@@ -151,15 +148,18 @@ def spacing_of(folder: Path) -> Spacing | None:
         return None if spacing is None else known_spacing(spacing)
 
 
-def truths(folder: Path) -> dict[str, Labels]:
-    """The truth of every scored image, keys "split/image". Raises UsageError."""
+def truths(folder: Path, split: str = "") -> dict[str, Labels]:
+    """The truth of every scored image, or of one split's; keys "split/image", sorted.
+
+    Raises UsageError.
+    """
     file = folder / TRUTH
     tests = set(configuration_of(folder).tests)
     with blaming(file, "delete it and give the same `run` again, which writes it anew"):
         maps = _read_label_maps(file)
         if {key.split("/")[0] for key in maps} != tests:
             raise ValueError(f"holds {', '.join(maps) or 'nothing'}")
-    return maps
+    return {key: maps[key] for key in sorted(maps) if key.split("/")[0] == split or not split}
 
 
 def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
@@ -188,8 +188,8 @@ def write_run(
     """
     write_label_maps(folder / PREDICTIONS, predictions)
     rows = [{"split": split, **score} for split, of_split in scores.items() for score in of_split]
-    _write_rows(folder / SCORES, rows)
-    _write_rows(folder / CURVE, curve)
+    write_csv(folder / SCORES, rows)
+    write_csv(folder / CURVE, curve)
     write_json(folder / RUN, {**asdict(key), **facts})
 
 
@@ -197,30 +197,10 @@ def gather(folder: Path) -> None:
     """Make scores.csv and curves.csv anew from the finished runs, each whole."""
     records = finished_runs(folder)
     for name, rows_of in ((SCORES, RunRecord.scores), (CURVES, RunRecord.curve)):
-        _write_rows(
-            folder / name,
-            [{**_key_columns(record.key), **row} for record in records for row in rows_of(record)],
-        )
-
-
-def _key_columns(key: RunKey) -> Row:
-    values = (key.loss, key.mode, key.window, str(key.seed))
-    return dict(zip(KEY_COLUMNS, values, strict=True))
-
-
-def read_rows(file: Path) -> list[Row]:
-    """A CSV file's rows by column name."""
-    with file.open(encoding="utf-8", newline="") as text:
-        return list(csv.DictReader(text))
-
-
-def _write_rows(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    rows = list(rows)
-    if not rows:
-        return
-    header = tuple(rows[0])
-    write_csv(file, header, ([_as_text(row[name]) for name in header] for row in rows))
-
-
-def _as_text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        rows = [
+            {"loss": key.loss, "scnp": key.mode, "kernel_size": key.window, "seed": key.seed, **row}
+            for key, record in ((record.key, record) for record in records)
+            for row in rows_of(record)
+        ]
+        if rows:
+            write_csv(folder / name, rows)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.topology import losses, statistics
+from benchmarks.common.errors import UsageError
+from benchmarks.common.tables import by
+from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import (
     SCORES,
     RunRecord,
@@ -51,10 +53,25 @@ class Method:
     window: Window  # (1,) when the mode is off
 
     @property
+    def plain(self) -> Method:
+        """The same loss without SCNP."""
+        return Method(self.loss, "off", (1,))
+
+    @property
+    def loss_title(self) -> str:
+        """The loss as tables name it."""
+        return LOSS_TITLES.get(self.loss, self.loss)
+
+    @property
+    def mode_title(self) -> str:
+        """plain, SCNP or joint."""
+        return MODE_TITLES[self.mode]
+
+    @property
     def title(self) -> str:
-        """As tables name it."""
-        window = "" if self.mode == "off" else f", w = {'x'.join(map(str, self.window))}"
-        return f"{LOSS_TITLES.get(self.loss, self.loss)}, {MODE_TITLES[self.mode]}{window}"
+        """All of it, as tables name it."""
+        window = "" if self.mode == "off" else f", w = {by(self.window)}"
+        return f"{self.loss_title}, {self.mode_title}{window}"
 
 
 @dataclass
@@ -74,6 +91,21 @@ class Results:
         """The data set's."""
         return self.folder.name
 
+    @property
+    def split(self) -> str:
+        """The first scored one, which is shown where there is room for one."""
+        return self.configuration.tests[0]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What every image was scored by."""
+        return self.configuration.measures
+
+    @property
+    def tiled(self) -> bool:
+        """Whether what was scored are overlapping cubes of volumes, not whole images."""
+        return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
+
     def methods(self) -> list[Method]:
         """Those with at least one finished run: losses in the paper's order, off before on."""
         loss_order, mode_order = list(losses.LOSSES), list(losses.MODES)
@@ -92,38 +124,21 @@ class Results:
     ) -> npt.NDArray[np.float64]:
         """[seeds, images] of one measure; images in the order of their names."""
         chosen = self.seeds(method) if seeds is None else seeds
-        return np.array([self._of_run(method, seed, split, measure) for seed in chosen])
+        scores = [self._scores(method, seed, split) for seed in chosen]
+        return np.array([[of[image][measure] for image in sorted(of)] for of in scores])
 
     def images(self, method: Method, split: str) -> list[str]:
         """The names of the scored images, in the order of ``values``."""
         return sorted(self._scores(method, self.seeds(method)[0], split))
 
-    def p_value(self, method: Method, other: Method, split: str, measure: str) -> float | None:
-        """Of the paired permutation test over images, each averaged over the common seeds first.
-
-        None where the two have no seed in common.
-        """
-        seeds = self.seeds(method, other)
-        if not seeds:
-            return None
-        first, second = (
-            self.values(m, split, measure, seeds).mean(axis=0) for m in (method, other)
-        )
-        return float(statistics.permutation_test(first, second))
-
-    def _of_run(self, method: Method, seed: int, split: str, measure: str) -> list[float]:
-        scores = self._scores(method, seed, split)
-        return [scores[image][measure] for image in sorted(scores)]
-
     def _scores(self, method: Method, seed: int, split: str) -> dict[str, dict[str, float]]:
+        """Of one run: by image, then by measure."""
         key = (method, seed, split)
         if key not in self._values:
             record = self.runs[method][seed]
             with blaming(record.folder / SCORES, train_anew(record.folder)):
                 self._values[key] = {
-                    row["image"]: {
-                        measure: float(row[measure]) for measure in self.configuration.measures
-                    }
+                    row["image"]: {measure: float(row[measure]) for measure in self.measures}
                     for row in record.scores()
                     if row["split"] == split
                 }
@@ -155,10 +170,10 @@ def read_results(folder: Path) -> Results:
 
 def common_window(results: Results) -> Window:
     """The window that most runs with SCNP used: the one that comparisons between losses show."""
-    counts: dict[Window, int] = {}
+    counts: Counter[Window] = Counter()
     for method, by_seed in results.runs.items():
         if method.mode != "off":
-            counts[method.window] = counts.get(method.window, 0) + len(by_seed)
+            counts[method.window] += len(by_seed)
     return max(counts, key=lambda window: (counts[window], -window[0]), default=(3,))
 
 
@@ -168,6 +183,7 @@ def comparable(results: Results) -> list[Method]:
     return [m for m in results.methods() if m.mode == "off" or m.window == window]
 
 
-def plain(method: Method) -> Method:
-    """The same loss without SCNP."""
-    return Method(method.loss, "off", (1,))
+def compared(results: Results) -> list[Method]:
+    """Those on SCNP that have a seed in common with the same loss without it."""
+    methods = comparable(results)
+    return [m for m in methods if m.mode != "off" and results.seeds(m, m.plain)]

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common.images import DataError
+from benchmarks.common.errors import DataError, UsageError
+from benchmarks.common.tables import by
 from benchmarks.kernels.machine import machine_facts
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import (
     DEFAULTS,
+    LEVELS,
+    SIDE_MULTIPLE,
     Configuration,
     grid,
     read_configuration,
@@ -33,8 +36,6 @@ from benchmarks.topology.datasets import (
     is_volumetric,
     read_data_set,
 )
-from benchmarks.topology.errors import UsageError
-from benchmarks.topology.network import LEVELS, SIDE_MULTIPLE
 from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
 from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
 from benchmarks.topology.runner import Job, run_all
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> None:
     for window in options.kernel_size:
         if len(window) not in (1, dimensions):
             raise UsageError(
-                f"--kernel-size: got {'x'.join(map(str, window))}, takes one odd number, or "
+                f"--kernel-size: got {by(window)}, takes one odd number, or "
                 f"{dimensions} of them for this data"
             )
     folder = options.out / data.name
@@ -166,7 +167,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         crop = crop * dimensions
     if len(crop) != dimensions or any(side % SIDE_MULTIPLE for side in crop):
         raise UsageError(
-            f"--crop-size: got {_by(crop)}, takes one side or {dimensions}, each a "
+            f"--crop-size: got {by(crop)}, takes one side or {dimensions}, each a "
             f"multiple of {SIDE_MULTIPLE}"
         )
     if len(configuration.features) != LEVELS + 1:
@@ -194,8 +195,8 @@ def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
     )
     if crop != configuration.crop:
         print(
-            f"{data.name}: training crops of {_by(crop)} instead of {_by(configuration.crop)}, "
-            f"since not all training images are that large (the smallest sides: {_by(smallest)})",
+            f"{data.name}: training crops of {by(crop)} instead of {by(configuration.crop)}, "
+            f"since not all training images are that large (the smallest sides: {by(smallest)})",
             file=sys.stderr,
         )
     return dataclasses.replace(configuration, crop=crop)
@@ -213,7 +214,7 @@ def _say_of_volumes(
     if short:
         print(
             f"{data.name}: {len(short)} of {len(data.train)} training volumes are smaller than the "
-            f"crops of {_by(configuration.crop)} (as {_by(short[0])}): their border slices are "
+            f"crops of {by(configuration.crop)} (as {by(short[0])}): their border slices are "
             "repeated",
             file=sys.stderr,
         )
@@ -222,9 +223,9 @@ def _say_of_volumes(
         adapted = window_per_axis(side, spacing or ())
         if len(set(adapted)) > 1:
             print(
-                f"{data.name}: voxels of {' x '.join(f'{s:g}' for s in spacing or ())}: "
+                f"{data.name}: voxels of {by(spacing or (), ' x ')}: "
                 f"--kernel-size {side} reaches further across slices than within them; "
-                f"{_by(adapted)} does not",
+                f"{by(adapted)} does not",
                 file=sys.stderr,
             )
 
@@ -234,14 +235,10 @@ def _check_crop(configuration: Configuration) -> None:
     values = configuration.batch_size * prod(side // SIDE_MULTIPLE for side in configuration.crop)
     if values < 2:
         raise UsageError(
-            f"--crop-size: got {_by(configuration.crop)} with --batch-size "
+            f"--crop-size: got {by(configuration.crop)} with --batch-size "
             f"{configuration.batch_size}, takes a larger crop or batch: the network's lowest "
             "level would be a single pixel"
         )
-
-
-def _by(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))
 
 
 def _device(name: str) -> torch.device:

@@ -22,20 +22,27 @@ from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from benchmarks.common.memory import peak_mebibytes
+from benchmarks.common.errors import UsageError
 from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.records import RUN, gather, write_run
-from benchmarks.topology.scoring import Score, score_image
+from benchmarks.topology.scoring import Score, mean_of, score_image
 from benchmarks.topology.training import TrainingError, segment, train
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+try:
+    import psutil
+except ImportError:  # on Unix it asks for the module `resource`, which not every Python has
+    psutil = None
 
 CHECKPOINT = "checkpoint.pt"
 PATIENCE = 10  # seconds: a worker whose parent was killed ends within an iteration
@@ -95,29 +102,29 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
     advances: Queue[int] = context.Queue()
     stopping = context.Event()
     failures: list[str] = []
-    terminal = sys.stderr.isatty()
-    with (
-        tqdm(
-            total=len(todo) * job.configuration.iterations,
-            unit="it",
-            smoothing=0,
-            mininterval=0.5 if terminal else 60,
-            desc=job.out.name,
-        ) as bar,
-        _this_process(job, advances, stopping)
-        if one_process
-        else ProcessPoolExecutor(
-            min(workers, len(todo)),
-            context,
-            initializer=_start_worker,
-            initargs=(job, advances, stopping, os.getpid()),
-        ) as pool,
-    ):
+    pool: Executor
+    if one_process:  # in a thread, so that the bar moves on meanwhile
+        arguments = (job, advances, stopping, os.getppid())
+        pool = ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments)
+    else:
+        arguments = (job, advances, stopping, os.getpid())
+        count = min(workers, len(todo))
+        pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=arguments)
+    threads = torch.get_num_threads()  # which a run in this process sets
+    bar = tqdm(
+        total=len(todo) * job.configuration.iterations,
+        unit="it",
+        smoothing=0,
+        mininterval=0.5 if sys.stderr.isatty() else 60,
+        desc=job.out.name,
+    )
+    with bar, pool:
         try:
             pending = {pool.submit(_run, key): key for key in todo}
             while pending:
                 done, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                _drain(advances, bar)
+                while not advances.empty():
+                    bar.update(advances.get())
                 for future in done:
                     key = pending.pop(future)
                     problem = _problem(future)
@@ -130,6 +137,8 @@ def _run_pool(job: Job, todo: Sequence[RunKey], workers: int, one_process: bool)
             stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
+        finally:
+            torch.set_num_threads(threads)
     return failures
 
 
@@ -143,23 +152,6 @@ def _problem(future: Future[str]) -> str | None:
     except Exception as error:  # one run that fails must not take the others with it
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return None
-
-
-def _drain(advances: Queue[int], bar: tqdm[NoReturn]) -> None:
-    while not advances.empty():
-        bar.update(advances.get())
-
-
-@contextmanager
-def _this_process(job: Job, advances: Queue[int], stopping: Event) -> Iterator[Executor]:
-    """A thread of this process, so that the bar moves on meanwhile."""
-    threads = torch.get_num_threads()
-    arguments = (job, advances, stopping, os.getppid())
-    try:
-        with ThreadPoolExecutor(1, initializer=_prepare, initargs=arguments) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _start_worker(job: Job, advances: Queue[int], stopping: Event, parent: int) -> None:
@@ -212,31 +204,36 @@ def _run(key: RunKey) -> str:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     first = scores[job.configuration.tests[0]]
     measured = ", ".join(
-        f"{name} {sum(float(row[name]) for row in first) / len(first):.4g}"
-        for name in job.configuration.measures
+        f"{name} {mean_of(first, name):.4g}" for name in job.configuration.measures
     )
     return f"{measured} after {time.perf_counter() - start:.0f} s"
 
 
 def _peak_mebibytes(device: torch.device) -> float | None:
-    """The most memory so far: of the GPU, or of this process; None where nothing tells it."""
+    """The most memory so far: of the GPU, or of this process with data and libraries.
+
+    None where nothing tells it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return peak_mebibytes()
+    if resource is not None:
+        unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    if psutil is None:
+        return None
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # of Windows alone
+    return None if peak is None else float(peak) / 2**20
 
 
 @contextmanager
 def only_one(file: Path) -> Iterator[None]:
     """Hold the file's lock; the system gives it back even if this process is killed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
     try:
-        lock.acquire(timeout=PATIENCE)
+        held = FileLock(file).acquire(timeout=PATIENCE)
     except Timeout:
         raise UsageError(
             f"{file.parent}: another process is at work here; give another --out"
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()

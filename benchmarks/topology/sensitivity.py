@@ -5,29 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.common.pictures import picture
-from benchmarks.common.tables import write_table
-from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cell, columns, texts
-from benchmarks.topology.errors import UsageError
-from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.common.errors import UsageError
+from benchmarks.common.pictures import panels
+from benchmarks.common.tables import by, write_table
+from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cells_of, columns
+from benchmarks.topology.options import reports
 from benchmarks.topology.records import spacing_of, truths
-from benchmarks.topology.results import (
-    LOSS_TITLES,
-    MODE_TITLES,
-    TITLES,
-    Method,
-    Results,
-)
+from benchmarks.topology.results import MODE_TITLES, TITLES, Method, Results
 from benchmarks.topology.thickness import structure_thickness
 from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sensitivity`."""
-    add_results_arguments(parser)
     parser.add_argument("--loss", default="ce_dice", help="whose windows to compare (ce_dice)")
 
 
@@ -48,24 +42,20 @@ def run(options: argparse.Namespace) -> None:
 
 def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> None:
     """The table and the picture of one data set."""
-    split = results.configuration.tests[0]
-    measures = results.configuration.measures
     thickness = measured_thickness(results)
-    rows: list[list[object]] = [
-        [
-            _window(method),
-            MODE_TITLES[method.mode],
-            len(results.seeds(method)),
-            *(text for m in measures for text in texts(cell(results, method, split, m), m)),
-        ]
-        for method in methods
-    ]
     write_table(
         folder,
         f"sensitivity-{methods[0].loss}",
-        columns("w", measures=measures),
-        rows,
-        before=f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}. "
+        [
+            {
+                "w": "" if method.mode == "off" else by(method.window),
+                "SCNP": method.mode_title,
+                "seeds": len(results.seeds(method)),
+                **columns(cells_of(results, method, results.split)),
+            }
+            for method in methods
+        ],
+        before=f"{results.name}, {results.split}, {methods[0].loss_title}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
         after=NOTES,
     )
@@ -77,14 +67,12 @@ def measured_thickness(results: Results) -> float | None:
 
     Of volumes in the smallest sides of their voxels; None where their spacing is unknown.
     """
-    split = results.configuration.tests[0]
     spacing = spacing_of(results.folder)
     if results.configuration.spatial_dimensions == 3 and spacing is None:
         return None
     measured = [
         structure_thickness(truth != 0, spacing)
-        for key, truth in truths(results.folder).items()
-        if key.startswith(f"{split}/")
+        for truth in truths(results.folder, results.split).values()
     ]
     return float(np.nanmedian(measured))
 
@@ -102,15 +90,13 @@ def _thickness_sentence(thickness: float | None, spacing: Sequence[float] | None
 
 def draw(results: Results, methods: list[Method], thickness: float | None, file: Path) -> None:
     """Every measure over the window; the plain loss as a level, the thickness as a line."""
-    split = results.configuration.tests[0]
-    measures = results.configuration.measures
-    with picture(file, 4.2 * len(measures), 3.6) as figure:
-        panels = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axes, measure in zip(panels, measures, strict=True):
+    count = len(results.measures)
+    with panels(file, 4.2 * count, 3.6, count) as (figure, all_axes):
+        for axes, measure in zip(all_axes, results.measures, strict=True):
             for mode in ("off", "on", "joint"):
                 shown = [method for method in methods if method.mode == mode]
-                means = [results.values(method, split, measure).mean() for method in shown]
-                style = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
+                means = [results.values(m, results.split, measure).mean() for m in shown]
+                style: dict[str, Any] = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
                 if mode == "off":
                     for level in means:
                         axes.axhline(level, linestyle="--", **style)
@@ -123,9 +109,5 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
             axes.set_xlabel("w, pixels")
             axes.set_title(TITLES[measure])
             axes.grid(alpha=0.3)
-        panels[0].legend(fontsize=9)
-        figure.suptitle(f"{results.name}, {split}, {LOSS_TITLES[methods[0].loss]}")
-
-
-def _window(method: Method) -> str:
-    return "" if method.mode == "off" else "x".join(map(str, method.window))
+        all_axes[0].legend(fontsize=9)
+        figure.suptitle(f"{results.name}, {results.split}, {methods[0].loss_title}")

@@ -90,6 +90,11 @@ def permutation_test(
     return float(test.pvalue)
 
 
+def least_p_value(images: int) -> float:
+    """What no paired test on so many images can go below."""
+    return float(0.5 ** (images - 1))
+
+
 def _scores(scores: npt.ArrayLike) -> Array:
     values = np.asarray(scores, np.float64)
     if values.ndim != 2 or not values.size:

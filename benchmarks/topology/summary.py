@@ -8,21 +8,21 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.common.files import written_whole
+from benchmarks.common.files import write_text, written_whole
 from benchmarks.common.readme import update_file
 from benchmarks.common.tables import markdown
-from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cell, texts, verdict
-from benchmarks.topology.options import add_results_arguments, reports
+from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cells_of, columns, verdict
+from benchmarks.topology.options import reports
 from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES
 from benchmarks.topology.results import (
-    LOSS_TITLES,
     MODE_TITLES,
     TITLES,
     Method,
     Results,
     comparable,
-    plain,
+    compared,
 )
+from benchmarks.topology.statistics import least_p_value
 
 USUAL_LOSS = "ce_dice"
 NOTICEABLE_DICE = 0.01  # a smaller change of Dice goes without saying
@@ -38,7 +38,6 @@ BEGINNING = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `summary`."""
-    add_results_arguments(parser)
     parser.add_argument(
         "--readme", type=Path, metavar="FILE", help="rewrite its blocks topology-DATA_SET too"
     )
@@ -55,27 +54,20 @@ def run(options: argparse.Namespace) -> None:
             for name in (CONFIGURATION, SCORES, CURVES):
                 with written_whole(target / name) as temporary:
                     shutil.copyfile(results.folder / name, temporary)
-    file = (options.to or options.out) / "README.md"
-    with written_whole(file) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text((options.to or options.out) / "README.md", "\n\n".join(parts))
     if options.readme:
         update_file(options.readme, blocks)
 
 
 def _block(results: Results) -> str:
     """The rows of the loss that everybody uses, on the first scored split."""
-    split, measures = results.configuration.tests[0], results.configuration.measures
-    columns = [name for m in measures for name in (TITLES[m], "p")]
-    rows = [
-        [
-            method.title,
-            len(results.seeds(method)),
-            *(text for m in measures for text in texts(cell(results, method, split, m), m)),
-        ]
-        for method in comparable(results)
-        if method.loss == USUAL_LOSS
-    ]
-    return markdown(["", "seeds", *columns], rows)
+    rows = []
+    for method in comparable(results):
+        if method.loss == USUAL_LOSS:
+            values = columns(cells_of(results, method, results.split)).values()
+            rows.append([method.title, len(results.seeds(method)), *values])
+    titles = [title for measure in results.measures for title in (TITLES[measure], "p")]
+    return markdown(["", "seeds", *titles], rows)
 
 
 def _heading(results: Results) -> str:
@@ -95,11 +87,7 @@ def _heading(results: Results) -> str:
 
 def _findings(results: Results) -> Iterable[str]:
     """A paragraph per scored split: what falls, what rises, what stays."""
-    methods = [
-        method
-        for method in comparable(results)
-        if method.mode != "off" and results.seeds(method, plain(method))
-    ]
+    methods = compared(results)
     for split in results.configuration.tests:
         lines = [f"On {split}:"]
         for mode in ("on", "joint"):
@@ -110,44 +98,39 @@ def _findings(results: Results) -> Iterable[str]:
 
 
 def _sentence(results: Results, methods: list[Method], split: str) -> str:
-    cells = {method: cell(results, method, split, "betti0_error") for method in methods}
+    cells = {method: cells_of(results, method, split) for method in methods}
+    errors = {method: of_method["betti0_error"] for method, of_method in cells.items()}
     clauses = []
     for kind, words in (
         ("better", "lower Betti-0 error"),
         ("worse", "**higher** Betti-0 error"),
         ("", "no significant change of the Betti-0 error"),
     ):
-        found = [m for m, of_m in cells.items() if verdict(of_m, "betti0_error") == kind]
+        found = [m for m, of_m in errors.items() if verdict(of_m, "betti0_error") == kind]
         if found:
-            changes = ", ".join(
-                f"{LOSS_TITLES[m.loss]} ({_change(cells[m])}{_seeds(results, m)})" for m in found
-            )
-            clauses.append(f"{words} with {changes}")
-    if "dice" in results.configuration.measures:
-        dice = {method: cell(results, method, split, "dice") for method in methods}
+            changes = [f"{m.loss_title} ({_change(results, m, errors[m])})" for m in found]
+            clauses.append(f"{words} with {', '.join(changes)}")
+    if "dice" in results.measures:
+        changes_of_dice = {m: of_method["dice"].difference for m, of_method in cells.items()}
         lost = [
-            f"{LOSS_TITLES[method.loss]} ({of_method.difference:+.3f})"
-            for method, of_method in dice.items()
-            if of_method.difference is not None and of_method.difference < -NOTICEABLE_DICE
+            f"{method.loss_title} ({change:+.3f})"
+            for method, change in changes_of_dice.items()
+            if change is not None and change < -NOTICEABLE_DICE
         ]
         if lost:
             clauses.append(f"{TITLES['dice']} **falls** by more than 0.01 with {', '.join(lost)}")
         else:
             clauses.append(f"{TITLES['dice']} falls nowhere by more than 0.01")
     images = len(results.images(methods[0], split))
-    if 2.0 / 2**images >= SIGNIFICANT:
+    if least_p_value(images) >= SIGNIFICANT:
         clauses.append(f"with {images} images no test can reach p < {SIGNIFICANT}")
     return "; ".join(clauses) + "."
 
 
-def _change(of_method: Cell) -> str:
-    if of_method.difference is None:
-        return "no common seed"
-    before = of_method.mean - of_method.difference
-    percent = f", {100 * of_method.difference / before:+.0f} %" if before > 0 else ""
-    return f"{of_method.difference:+.2f}{percent}"
-
-
-def _seeds(results: Results, method: Method) -> str:
-    count = len(results.seeds(method, plain(method)))
-    return f", {count} seed{'s' if count > 1 else ''}"
+def _change(results: Results, method: Method, error: Cell) -> str:
+    """The difference from the plain loss, in percent too, and over how many seeds."""
+    seeds = len(results.seeds(method, method.plain))
+    difference = error.difference or 0.0
+    before = error.mean - difference
+    percent = f", {100 * difference / before:+.0f} %" if before > 0 else ""
+    return f"{difference:+.2f}{percent}, {seeds} seed{'s' if seeds > 1 else ''}"

@@ -11,11 +11,11 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter
 from skimage.morphology import skeletonize
 
-from benchmarks.common.images import DataError, check_foreground
-from benchmarks.common.tables import markdown, write_table
+from benchmarks.common.errors import DataError, UsageError
+from benchmarks.common.images import check_foreground
+from benchmarks.common.tables import by, markdown_of, write_table
 from benchmarks.common.volumes import Spacing
 from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_split
-from benchmarks.topology.errors import UsageError
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.windows import (
@@ -72,7 +72,6 @@ def run(options: argparse.Namespace) -> None:
     measured = class_thickness(truths, options.classes, spacings)
     spacing = median_spacing(spacings)
     advice = advise(measured, spacing)
-    header = ("class", "images", "thickness", "of single images", "window")
     rows = [_row(of_class, spacing) for of_class in measured]
     before = (
         f"{options.data.resolve().name}, {options.split}: thickness in {unit_of(spacing)}, the "
@@ -81,10 +80,11 @@ def run(options: argparse.Namespace) -> None:
     if spacing is not None:
         units = {sample.unit for sample in samples} if options.spacing is None else {None}
         unit = units.pop() if len(units) == 1 else None
-        before += f" Voxels of {_by(spacing)}{f' {unit}' if unit else ''} (depth, height, width)."
-    print("\n\n".join((before, markdown(header, rows), advice)))
+        voxels = by(spacing, " x ") + (f" {unit}" if unit else "")
+        before += f" Voxels of {voxels} (depth, height, width)."
+    print("\n\n".join((before, markdown_of(rows), advice)))
     if options.to:
-        write_table(options.to, "thickness", header, rows, before=before, after=advice)
+        write_table(options.to, "thickness", rows, before=before, after=advice)
 
 
 def _spacings(options: argparse.Namespace, samples: Sequence[Sample]) -> list[Spacing | None]:
@@ -172,16 +172,13 @@ def _windows(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[
     return list(dict.fromkeys(window_per_axis(side, spacing) for side in sides))
 
 
-def _by(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{length:g}" for length in spacing)
-
-
-def _row(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[object]:
-    name = "background" if of_class.label == 0 else of_class.label
-    if not of_class.of_images:
-        return [name, 0, "", "", ""]
-    low, high = min(of_class.of_images), max(of_class.of_images)
-    thin = of_class.mean <= LARGEST_WINDOW + NEAR
-    windows = " or ".join(map(as_text, _windows(of_class, spacing))) if thin else ""
-    images = len(of_class.of_images)
-    return [name, images, f"{of_class.mean:.1f}", f"{low:.1f} to {high:.1f}", windows]
+def _row(of_class: ClassThickness, spacing: Sequence[float] | None) -> dict[str, object]:
+    images = of_class.of_images
+    thin = of_class.mean <= LARGEST_WINDOW + NEAR  # not so where no image has the class
+    return {
+        "class": "background" if of_class.label == 0 else of_class.label,
+        "images": len(images),
+        "thickness": f"{of_class.mean:.1f}" if images else "",
+        "of single images": f"{min(images):.1f} to {max(images):.1f}" if images else "",
+        "window": " or ".join(map(as_text, _windows(of_class, spacing))) if thin else "",
+    }

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.common.files import written_whole
-from benchmarks.topology.configuration import Configuration
+from benchmarks.topology.configuration import SIDE_MULTIPLE, Configuration
 from benchmarks.topology.datasets import DataSet, Labels, Planes, Sample
-from benchmarks.topology.network import SIDE_MULTIPLE, build_network
+from benchmarks.topology.network import build_network
 from benchmarks.topology.scoring import mean_of, score_image
 
 # Watching the training must not take longer than the training.

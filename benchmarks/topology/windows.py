@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.common.tables import by
 from scnp_kernels.integrations.nnunet.windows import window_for_spacing
 
 SMALLEST_WINDOW = 3
@@ -65,7 +66,7 @@ def _nearest_odd(number: float) -> int:
 
 def as_text(window: Sequence[int]) -> str:
     """3, or 1x3x3 where the sides differ."""
-    return str(window[0]) if len(set(window)) == 1 else "x".join(map(str, window))
+    return str(window[0]) if len(set(window)) == 1 else by(window)
 
 
 def unit_of(spacing: Sequence[float] | None) -> str:

@@ -33,8 +33,8 @@ from scnp_kernels.rules.dice_ce import Wanted
 from scnp_kernels.rules.target import Reading
 from tests import generators as g
 from tests.cases import DTYPES, Case
-from tests.fused_loss_cases import FUSED_CASES, SPECIAL_CASES, FusedCase, outcome_by
 from tests.contract.test_capabilities import _capabilities_of_this_machine
+from tests.fused_loss_cases import FUSED_CASES, SPECIAL_CASES, FusedCase, outcome_by
 
 LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {
     "dice_ce": (scnp_dice_ce_loss, SCNPDiceCELoss),
@@ -128,7 +128,7 @@ def _rest(fused: FusedCase) -> tuple[bool, bool, bool, float]:
 @pytest.mark.parametrize("capability", _capabilities_of_this_machine())
 def test_every_instruction_set(capability: str) -> None:
     program = (
-        "from tests import test_inplace_backward as t\n"
+        "from tests.loss import test_inplace_backward as t\n"
         "from scnp_kernels.backends.native import loader\n"
         "import torch; torch.set_num_threads(2)\n"
         "for number, fused in enumerate((*t.FUSED_CASES, *t.TILED)):\n"
@@ -139,7 +139,7 @@ def test_every_instruction_set(capability: str) -> None:
     )
     result = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "SCNP_CPU_CAPABILITY": capability},
         capture_output=True,
         text=True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.common import readme
+from benchmarks.common import readme, tables
 from benchmarks.harness import memory
 from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, Case, least_bytes
 from benchmarks.harness.clocks import GpuClock
@@ -249,6 +251,42 @@ def test_the_report_can_be_made_again(out: Path) -> None:
 def test_a_report_needs_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--report-only", "--out", str(tmp_path)]) == 1
     assert results.JSON_NAME in capsys.readouterr().err
+
+
+def test_each_instruction_set_has_a_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ("2D", "3D", "loss 2D", "loss 3D")
+    few = tuple(group for group in groups(TOYS) if group.name in told)
+    page = tmp_path / "page.md"
+    names = ("headline", "machine", "latency", "latency-avx2", "loss-portable")
+    edges = [f"<!-- benchmark:{name} {edge} -->" for name in names for edge in ("begin", "end")]
+    page.write_text("\n".join(edges), encoding="utf-8")
+    monkeypatch.setattr(program, "groups", lambda _: few)
+    monkeypatch.setattr(program, "RESULTS", tmp_path)
+    monkeypatch.setattr(program, "PAGES", (page,))
+    assert program.main(OPTIONS) == 0
+    (stored,) = results.stored_runs(tmp_path).values()
+    assert (tmp_path / stored.capability / results.JSON_NAME).exists()
+    shutil.rmtree(tmp_path / stored.capability)
+    for capability, factor in (("avx2", 3), ("avx512", 1)):
+        facts = {**stored.facts, "CPU capability of the kernels": capability}
+        facts["CPU capability of torch"] = "AVX512"
+        times = [{p: [factor * t for t in ts] for p, ts in r.times.items()} for r in stored.records]
+        records = [replace(r, times=t) for r, t in zip(stored.records, times, strict=True)]
+        results.write_results(tmp_path / capability, results.Results(facts, records))
+    assert program.main(["--report-only"]) == 0
+    text = page.read_text(encoding="utf-8")
+    columns = ", AVX512 | without it, AVX512 | this package, AVX2 | without it, AVX2 |"
+    assert f"| forward + backward, float32 | this package{columns}" in text
+    assert f"<sub>AVX512: {stored.facts['CPU']}, 1 threads" in text
+    assert f"AVX2: {stored.facts['CPU']} (torch with AVX512), 1 threads" in text
+    assert "|  | AVX512 | AVX2 |" in text
+    assert "No whole run of the kernels for PORTABLE is stored yet." in text
+    of_fast, of_slow = (run.find("2D", OURS) for run in results.stored_runs(tmp_path).values())
+    for run in (of_fast, of_slow):
+        low, high = run.quartiles(BOTH)
+        assert text.count(tables.between(run.milliseconds(BOTH), low, high)) >= 1
 
 
 def test_replacing_blocks() -> None:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.common.readme import NOTICE, replace_blocks
 from benchmarks.demo.publish import main, publish
 from benchmarks.kernels.program import PAGES, RESULTS
-from benchmarks.kernels.results import read_results
-from benchmarks.kernels.tables import tables
+from benchmarks.kernels.results import stored_runs
+from benchmarks.kernels.tables import blocks
 
 SUMMARY = (
     "method,seed,dice,betti0_error,cldice,seconds\n"
@@ -56,7 +56,7 @@ def test_a_folder_without_results_is_refused(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_show_the_stored_results(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    blocks = tables(read_results(RESULTS), RESULTS, page.parent)
+    of_page = blocks(stored_runs(RESULTS), page.parent)
     assert NOTICE in text
-    assert any(f"<!-- benchmark:{name} begin -->" in text for name in blocks)
-    assert replace_blocks(text, blocks) == text
+    assert any(f"<!-- benchmark:{name} begin -->" in text for name in of_page)
+    assert replace_blocks(text, of_page) == text

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.common.errors import DataError
-from benchmarks.common.volumes import hdf5, itk, mrc, nifti, nrrd_file, ome_zarr, tiff_stack
+from benchmarks.common.volumes import containers, itk, mrc, nifti, nrrd_file, tiff_stack
 from benchmarks.common.volumes.volume import Spacing, Volume, whole_numbers
 
 __all__ = [
@@ -37,9 +37,9 @@ READERS: dict[str, Reader] = {
     ".nhdr": nrrd_file.read,
     ".mrc": mrc.read,
     ".rec": mrc.read,
-    ".h5": hdf5.read,
-    ".hdf5": hdf5.read,
-    ".zarr": ome_zarr.read,
+    ".h5": containers.read_hdf5,
+    ".hdf5": containers.read_hdf5,
+    ".zarr": containers.read_zarr,
 }
 STACKS = (".tif", ".tiff", ".btf", ".tf8")  # of one image, or of many
 DOUBLE = (".nii.gz", ".ome.tif", ".ome.tiff", ".ome.btf", ".ome.zarr")

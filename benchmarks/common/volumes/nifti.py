@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.errors import DataError
+from benchmarks.common.tables import by
 from benchmarks.common.volumes.volume import Array, Volume, known_spacing, library
 
 DIFFERENT = 0.01  # relative, between the voxel sizes of the header and of the affine
@@ -61,11 +62,7 @@ def _warn_of_other_sizes(file: Path, picture: Any, sizes: list[float], nibabel: 
     of_affine = nibabel.affines.voxel_sizes(picture.affine)
     if all(sizes) and not np.allclose(of_affine, sizes, rtol=DIFFERENT):
         warnings.warn(
-            f"{file}: voxels of {_by(sizes)} by the header's pixdim, which is taken, but of "
-            f"{_by(of_affine)} by its affine",
+            f"{file}: voxels of {by(sizes, ' x ')} by the header's pixdim, which is taken, but of "
+            f"{by(of_affine, ' x ')} by its affine",
             stacklevel=2,
         )
-
-
-def _by(sizes: Any) -> str:
-    return " x ".join(f"{size:.4g}" for size in sizes)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from benchmarks.topology.losses.cldice import cldice
-from benchmarks.topology.losses.overlap import dice, dice_cross_entropy, tversky
-from benchmarks.topology.losses.pixelwise import cross_entropy, focal
+from benchmarks.topology.losses.library_losses import (
+    cldice,
+    cross_entropy,
+    dice,
+    dice_cross_entropy,
+    focal,
+    tversky,
+)
 from benchmarks.topology.losses.regionwise import region_wise
 from benchmarks.topology.losses.segmentation_loss import LossFactory, SegmentationLoss
 from benchmarks.topology.losses.skeleton_recall import skeleton_recall
@@ -15,16 +20,29 @@ from scnp_kernels import scnp
 
 __all__ = ["LOSSES", "MODES", "LossFactory", "SegmentationLoss", "penalized"]
 
+
+def _checked(build: LossFactory) -> LossFactory:
+    def checked(classes: int, spatial_dimensions: int) -> SegmentationLoss:
+        if classes < 2:
+            raise ValueError(f"classes: got {classes}, takes 2 or more (background is one)")
+        if spatial_dimensions not in (2, 3):
+            raise ValueError(f"spatial_dimensions: got {spatial_dimensions}, takes 2 or 3")
+        return build(classes, spatial_dimensions)
+
+    return checked
+
+
+# Each raises ValueError unless there are two classes or more, in 2D or 3D.
 LOSSES: dict[str, LossFactory] = {
-    "ce": cross_entropy,
-    "dice": dice,
-    "ce_dice": dice_cross_entropy,
-    "tversky": tversky,
-    "focal": focal,
-    "cldice": cldice,
-    "skeleton_recall": skeleton_recall,
-    "topoloss": topoloss,
-    "regionwise": region_wise,
+    "ce": _checked(lambda *_: cross_entropy()),
+    "dice": _checked(lambda *_: dice()),
+    "ce_dice": _checked(lambda *_: dice_cross_entropy()),
+    "tversky": _checked(lambda *_: tversky()),
+    "focal": _checked(lambda *_: focal()),
+    "cldice": _checked(lambda *_: cldice()),
+    "skeleton_recall": _checked(lambda *_: skeleton_recall()),
+    "topoloss": _checked(lambda _, dimensions: topoloss(dimensions)),
+    "regionwise": _checked(lambda classes, _: region_wise(classes)),
 }
 
 OFF, ON, JOINT = "off", "on", "joint"

@@ -8,21 +8,16 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from benchmarks.topology.losses.segmentation_loss import (
-    SegmentationLoss,
-    check_dimensions,
-    one_hot,
-)
+from benchmarks.topology.losses.segmentation_loss import SegmentationLoss, one_hot
 
 
-def region_wise(classes: int, spatial_dimensions: int) -> SegmentationLoss:
+def region_wise(classes: int) -> SegmentationLoss:
     """Region-wise loss with rectified maps (Valverde and Tohka, Pattern Recognition 2023).
 
     The mean over images, classes and pixels of ``softmax(z) * map``, by their Eq. 1 and their
     rectified region-wise (RRW) map: outside of the class 1, inside the distance to the class's
     border over the largest such distance in the image, negative. The best loss is below 0.
     """
-    check_dimensions(classes, spatial_dimensions)
 
     def loss(logits: Tensor, label_map: Tensor, progress: float) -> Tensor:  # noqa: ARG001
         maps = rectified_maps(label_map, classes).to(logits.dtype)

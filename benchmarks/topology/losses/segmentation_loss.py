@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 BACKGROUND = 0
 
@@ -25,24 +25,6 @@ class SegmentationLoss(Protocol):
 
 
 LossFactory = Callable[[int, int], SegmentationLoss]  # (classes, spatial dimensions)
-
-
-def check_dimensions(classes: int, spatial_dimensions: int) -> None:
-    """Raises ValueError unless there are two classes or more, in 2D or 3D."""
-    if classes < 2:
-        raise ValueError(f"classes: got {classes}, takes 2 or more (background is one)")
-    if spatial_dimensions not in (2, 3):
-        raise ValueError(f"spatial_dimensions: got {spatial_dimensions}, takes 2 or 3")
-
-
-def of_label_map(module: nn.Module) -> SegmentationLoss:
-    """One of MONAI's losses, which take the label map as ``[B, 1, *spatial]``."""
-
-    def loss(logits: Tensor, label_map: Tensor, progress: float) -> Tensor:  # noqa: ARG001
-        value: Tensor = module(logits, label_map.unsqueeze(1))
-        return value
-
-    return loss
 
 
 def one_hot(label_map: Tensor, classes: int) -> Tensor:

@@ -8,13 +8,8 @@ import torch
 from scipy.ndimage import binary_dilation, generate_binary_structure
 from torch import Tensor
 
-from benchmarks.topology.losses.overlap import dice_cross_entropy
-from benchmarks.topology.losses.segmentation_loss import (
-    BACKGROUND,
-    SegmentationLoss,
-    check_dimensions,
-    one_hot,
-)
+from benchmarks.topology.losses.library_losses import dice_cross_entropy
+from benchmarks.topology.losses.segmentation_loss import BACKGROUND, SegmentationLoss, one_hot
 from scnp_kernels.metrics.skeleton import skeleton
 
 TUBE_RADIUS = 2  # pixels around the skeleton
@@ -22,7 +17,7 @@ WEIGHT = 1.0
 SMOOTH = 1e-5
 
 
-def skeleton_recall(classes: int, spatial_dimensions: int) -> SegmentationLoss:
+def skeleton_recall() -> SegmentationLoss:
     """Dice + cross entropy + Skeleton Recall (Kirchhoff et al., ECCV 2024, Section 3, Eq. 3 and 4).
 
     The foreground's skeleton is thickened by 2 pixels and cut to the classes of the truth: the
@@ -30,8 +25,7 @@ def skeleton_recall(classes: int, spatial_dimensions: int) -> SegmentationLoss:
     foreground class and then averaged, with weight 1. A class that an image lacks has recall 1.
     Its authors' loss is the same less a constant.
     """
-    check_dimensions(classes, spatial_dimensions)
-    segmentation = dice_cross_entropy(classes, spatial_dimensions)
+    segmentation = dice_cross_entropy()
 
     def loss(logits: Tensor, label_map: Tensor, progress: float) -> Tensor:
         recall = soft_recall(logits.softmax(1), label_map, tubed_skeleton(label_map))

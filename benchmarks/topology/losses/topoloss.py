@@ -12,11 +12,8 @@ import torch
 from cripser import computePH_T
 from torch import Tensor
 
-from benchmarks.topology.losses.overlap import dice_cross_entropy
-from benchmarks.topology.losses.segmentation_loss import (
-    SegmentationLoss,
-    check_dimensions,
-)
+from benchmarks.topology.losses.library_losses import dice_cross_entropy
+from benchmarks.topology.losses.segmentation_loss import SegmentationLoss
 from scnp_kernels.metrics import betti_numbers
 
 WEIGHT = 100.0
@@ -44,7 +41,7 @@ class Features:
     death: Indices  # [n]
 
 
-def topoloss(classes: int, spatial_dimensions: int) -> SegmentationLoss:
+def topoloss(spatial_dimensions: int) -> SegmentationLoss:
     """Dice + cross entropy + TopoLoss (Hu et al., NeurIPS 2019, Section 2).
 
     The persistence diagram of each foreground class's probability, in patches, has a dot for
@@ -57,8 +54,7 @@ def topoloss(classes: int, spatial_dimensions: int) -> SegmentationLoss:
     (theirs has components alone), and dots without a match that persist less than 0.03 are left
     alone. Foreground connects diagonally.
     """
-    check_dimensions(classes, spatial_dimensions)
-    segmentation = dice_cross_entropy(classes, spatial_dimensions)
+    segmentation = dice_cross_entropy()
     side = PATCH_SIDES[spatial_dimensions]
 
     def loss(logits: Tensor, label_map: Tensor, progress: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""OME-Zarr and plain Zarr (folders that end in .zarr), by zarr."""
+"""Containers of arrays: HDF5 (.h5, .hdf5), by h5py; OME-Zarr and plain Zarr (.zarr), by zarr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.errors import DataError
-from benchmarks.common.volumes.hdf5 import attribute_spacing
 from benchmarks.common.volumes.volume import (
     Array,
     Spacing,
@@ -20,10 +19,25 @@ from benchmarks.common.volumes.volume import (
     squeezed,
 )
 
+SPACING_ATTRIBUTE = "element_size_um"  # depth, height, width in micrometres
 UNITS = {"nanometer": "nm", "micrometer": "µm", "millimeter": "mm", "angstrom": "Å"}
 
 
-def read(file: Path, labels: bool) -> Volume:
+def read_hdf5(file: Path, labels: bool) -> Volume:
+    """The file's only array, or the one with a usual name, as it was written."""
+    h5py = library("h5py", file)
+    with h5py.File(file, "r") as opened:
+        names: list[str] = []
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and item.ndim >= 3:
+                names.append(name)
+
+        opened.visititems(visit)
+        return _plain(opened[chosen_array(file, names, labels)])
+
+
+def read_zarr(file: Path, labels: bool) -> Volume:
     """The finest level, whatever its name; of labels the group ``labels/NAME`` if there is one."""
     zarr = library("zarr", file)
     root = zarr.open(str(file), mode="r")
@@ -57,7 +71,9 @@ def _volumes(group: Any, before: str = "") -> list[str]:
 
 
 def _plain(array: Any) -> Volume:
-    spacing = attribute_spacing(array.attrs)
+    """An array with what `element_size_um` says, if it is there."""
+    size = array.attrs.get(SPACING_ATTRIBUTE)
+    spacing = None if size is None else known_spacing(size)
     return Volume(np.asarray(array), spacing, "µm" if spacing else None)
 
 
