@@ -643,6 +643,17 @@ def test_compiled() -> None:
         torch.compile(step, backend="eager", fullgraph=True)(leaf)
 
 
+def test_where_a_compiled_step_may_end_its_graph() -> None:
+    """There the loss runs as it does without, with all that it looks at."""
+    leaf, labels = _inputs()
+    (expected,) = torch.autograd.grad(scnp_dice_ce_loss(_head(leaf), labels), leaf)
+    step = torch.compile(lambda z: _call(_head(z), labels), backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(step(leaf), leaf)[0], expected)
+    saving = torch.compile(lambda z: _call(torch.sigmoid(z), labels), backend="aot_eager")
+    with _refuses(ValueError, "saved for its own backward pass"):
+        saving(leaf)
+
+
 @pytest.mark.parametrize("last", [torch.sigmoid, _head])
 def test_a_compiled_network_before_it(last: Callable[[Tensor], Tensor]) -> None:
     """It keeps what it likes; whether that is its result is seen at the call."""
