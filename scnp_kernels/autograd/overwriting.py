@@ -15,7 +15,7 @@ from torch.autograd import Function
 from .. import ops
 from ..rules.arguments import Arguments
 from ..rules.dice_ce import Wanted
-from ..rules.overwriting import check_hooks, check_overwritable
+from ..rules.overwriting import check_hooks, check_not_compiled, check_overwritable
 from .dice_ce import Settings
 from .dispatch import is_transformed, needs_derivative, run
 
@@ -33,6 +33,7 @@ class OverwritingStatistics(Function):
         settings: Settings,
         of_caller: weakref.ref[Tensor],
     ) -> Tensor:
+        check_not_compiled()  # torch.compile may begin here, where it ended a graph before
         statistics: Tensor
         statistics, winners = run(ops.dice_ce_forward, logits, target, mask, gate, *settings.flat)
         ctx.settings, ctx.of_caller, ctx.overwritten = settings, of_caller, False

@@ -23,11 +23,7 @@ def check_overwritable(logits: Tensor) -> None:
         TypeError: They are no ordinary tensor.
         ValueError: Somebody else needs their values, or their memory holds one value for several.
     """
-    if torch.compiler.is_compiling():
-        raise ValueError(
-            "inplace_backward: got True under torch.compile, whose graphs do not see what is "
-            f"overwritten{_WAY_OUT}, or a loss outside of what is compiled"
-        )
+    check_not_compiled()
     if torch._C._are_functorch_transforms_active():
         raise ValueError(
             "inplace_backward: got True under torch.func or vmap, which may read the logits again"
@@ -63,6 +59,18 @@ def check_overwritable(logits: Tensor) -> None:
                 f"{_WAY_OUT}; a loss takes logits as a network's last convolution gives them, "
                 "without softmax or sigmoid"
             )
+
+
+def check_not_compiled() -> None:
+    """Raise ValueError where torch.compile traces.
+
+    Where whole graphs are not asked for, it takes that for the end of a graph, and calls again.
+    """
+    if torch.compiler.is_compiling():
+        raise ValueError(
+            "inplace_backward: got True under torch.compile, whose graphs do not see what is "
+            f"overwritten{_WAY_OUT}, or a loss outside of what is compiled"
+        )
 
 
 def check_hooks(logits: Tensor) -> None:

@@ -96,6 +96,20 @@ def test_the_same_bits(fused: FusedCase, path: str, monkeypatch: pytest.MonkeyPa
     _compare(fused, PATHS[path])
 
 
+@pytest.mark.parametrize("fused", FUSED_CASES, ids=lambda fused: fused.name)
+def test_the_same_bits_in_strips(fused: FusedCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cut of small images, strips of one pixel included."""
+    plan = in_slabs.plan
+    for length, width in ((1, 1), (2, 3), (3, 100)):
+
+        def cut(*arguments: Any, length: int = length, width: int = width) -> in_slabs.Plan:
+            chosen = plan(*arguments)
+            return chosen._replace(images=1, length=max(length, chosen.halo), width=width)
+
+        monkeypatch.setattr(in_slabs, "plan", cut)
+        _compare(fused, _in_slabs)
+
+
 # Larger than a tile, so that neighbours need what others overwrite; those of several images need
 # more for their halos than may be kept at once.
 _MASK = g.valid_pixels(0.8)
@@ -353,23 +367,54 @@ def test_peak_of_the_whole_process() -> None:
     assert min(measure(in_place=False)) >= 2.9
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2048, 1024), (2, 3, 96, 96, 96)])
-def test_peak_of_slabs(shape: tuple[int, ...]) -> None:
-    """On a GPU the gradient of a slab comes from torch's allocator, which is counted here."""
+# Bytes that a GPU's kernels take per pixel beside the gradient: softmax's common parts, joint.
+COMMON = 16
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2048, 1024), (2, 3, 96, 96, 96), (1, 4, 400, 60, 60)])
+@pytest.mark.parametrize("common", [0, COMMON])
+def test_peak_of_slabs(shape: tuple[int, ...], common: int) -> None:
+    """On a GPU all that slabs take comes from torch's allocator, which is counted here."""
     torch.use_deterministic_algorithms(False)
     leaf, labels = _inputs(shape, torch.float16)
     images = leaf.detach(), labels, None
-    how = (
-        (3,) * (len(shape) - 2),
-        Reading(False, 0, shape[1], None, False),
-        Wanted(True, True, True),
-    )
+    reading = Reading(False, 0, shape[1], None, False)
+    how = (3,) * (len(shape) - 2), reading, Wanted(True, True, True)
     statistics, winners = native.dice_ce_forward(*images, None, *how)
     gradient = torch.randn(statistics.shape, generator=g.seeded(0), dtype=torch.float64)
     expected = native.dice_ce_backward(gradient, winners, *images, *how)
-    peak = _peak(lambda: _in_slabs(gradient, winners, *images, *how))
+
+    def kernels(*arguments: Any) -> Tensor:
+        logits: Tensor = arguments[2]
+        taken = torch.empty(logits.shape[0] * logits[0, 0].numel() * common, dtype=torch.uint8)
+        result = native.dice_ce_backward(*arguments)
+        del taken
+        return result
+
+    per_pixel = shape[1] * 2 + common
+    peak = _peak(lambda: in_slabs.backward(kernels, per_pixel, gradient, winners, *images, *how))
     assert peak / leaf.numel() <= 0.1
     assert _same_bits(images[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"),
+    [
+        ((2, 2, 1280, 1024), 1.1),
+        ((2, 3, 160, 128, 112), 2.5),
+        ((1, 2, 128, 128, 128), 4.5),  # the budget of one small image: nearest to it
+        ((64, 2, 256, 256), 1.1),
+        ((8, 3, 100_000), 1.1),
+    ],
+)
+def test_how_much_slabs_compute_twice(shape: tuple[int, ...], most: float) -> None:
+    window = (3,) * (len(shape) - 2)
+    cut = in_slabs.plan(shape, 2, shape[1] * 2 + COMMON, window, Wanted(True, True, True))
+    size = shape[2 + cut.axis]
+    others = shape[2 + cut.across] if cut.across != cut.axis else 1
+    twice = min(size, cut.length + 2 * cut.halo) / cut.length
+    twice *= min(others, cut.width + 2 * cut.halo_across) / cut.width
+    assert 1 <= twice <= most
 
 
 # What it refuses
@@ -596,6 +641,17 @@ def test_compiled() -> None:
         torch.compile(step, backend="eager", fullgraph=True)(leaf)
     with torch.no_grad():
         torch.compile(step, backend="eager", fullgraph=True)(leaf)
+
+
+def test_where_a_compiled_step_may_end_its_graph() -> None:
+    """There the loss runs as it does without, with all that it looks at."""
+    leaf, labels = _inputs()
+    (expected,) = torch.autograd.grad(scnp_dice_ce_loss(_head(leaf), labels), leaf)
+    step = torch.compile(lambda z: _call(_head(z), labels), backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(step(leaf), leaf)[0], expected)
+    saving = torch.compile(lambda z: _call(torch.sigmoid(z), labels), backend="aot_eager")
+    with _refuses(ValueError, "saved for its own backward pass"):
+        saving(leaf)
 
 
 @pytest.mark.parametrize("last", [torch.sigmoid, _head])

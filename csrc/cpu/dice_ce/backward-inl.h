@@ -47,7 +47,7 @@ class TileDiceCEBackward {
       : call_(call),
         geometry_(scatter.geometry),
         tile_(tile),
-        classes_(scatter, tile_),
+        classes_(scatter, tile_, halo != nullptr),
         columns_(classes_.columns()) {
     const int64_t classes = geometry_.channels;
     at_winners_.emplace(scratch_, call.type, call.winner_type, geometry_, call.logits, tile_.batch,

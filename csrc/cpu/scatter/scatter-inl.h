@@ -244,9 +244,12 @@ class TileScatter {
 template <class T>
 class ScatterChannels {
  public:
-  ScatterChannels(const ScatterCall& call, const Tile& tile)
+  // in_cache: whether what is overwritten has just been read, so that to go around the cache would
+  // cost more than to write into it.
+  ScatterChannels(const ScatterCall& call, const Tile& tile, bool in_cache = false)
       : call_(call),
         tile_(tile),
+        in_cache_(in_cache),
         rows_(scratch_, tile.channels.length(), tile.span[kInner].length(),
               strides_of(call.logits_gradient), sizeof(T), streams()),
         interior_planes_(scratch_.array<const Accumulator<T>*>(tile.channels.length())) {
@@ -274,7 +277,7 @@ class ScatterChannels {
   bool streams() const {
     const ChannelStrides strides = strides_of(call_.logits_gradient);
     const bool by_rows = !kNarrows && strides.pixel == 1;
-    return (by_rows || strides.interleaves(tile_.channels.length())) &&
+    return !in_cache_ && (by_rows || strides.interleaves(tile_.channels.length())) &&
            is_streamed(call_.geometry.logits() * static_cast<int64_t>(sizeof(T)));
   }
 
@@ -337,6 +340,7 @@ class ScatterChannels {
 
   const ScatterCall& call_;
   const Tile tile_;
+  const bool in_cache_;
   Scratch scratch_;
   std::deque<TileScatter<T>> channels_;
   RowsOfChannels rows_;
