@@ -70,7 +70,9 @@ class Group:
     def _start(self) -> None:
         if self._processes:
             return
-        context = multiprocessing.get_context("spawn")
+        # One process imports, which takes seconds, and forks for each of them.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch.distributed.tensor", __name__])
         meeting = Path(tempfile.mkdtemp(dir=self._folder)) / "meeting"
         for rank in range(self.size):
             here, there = context.Pipe()

@@ -190,3 +190,38 @@ def check_errors() -> None:
 
 def test_what_cannot_be_taken_is_one_error(group: Group) -> None:
     group.run(check_errors)
+
+
+def _half_of_the_batch() -> None:
+    """Plain tensors, as DDP has them: every rank an image, and the gradients averaged."""
+    rank = torch.distributed.get_rank()
+    logits = torch.randn(2, 3, 9, 12, dtype=torch.float64, generator=seeded(7)).requires_grad_()
+    labels = torch.randint(0, 3, (2, 9, 12), generator=seeded(8))
+
+    def dice(z: Tensor, target: Tensor, distributed: bool | None = None) -> Tensor:
+        return scnp_dice_ce_loss(z, target, batch_dice=True, ce_weight=0, distributed=distributed)
+
+    whole = scnp_dice_ce_loss(logits, labels, batch_dice=True, distributed=False)
+    (expected,) = torch.autograd.grad(whole, logits)
+    of_whole_dice = torch.autograd.grad(dice(logits, labels, False), logits, create_graph=True)[0]
+    (expected_second,) = torch.autograd.grad(of_whole_dice.square().sum(), logits)
+
+    half, target = logits.detach()[rank : rank + 1].requires_grad_(), labels[rank : rank + 1]
+    value = scnp_dice_ce_loss(half, target, batch_dice=True)
+    (gradient,) = torch.autograd.grad(value, half)
+    (of_dice,) = torch.autograd.grad(dice(half, target), half, create_graph=True)
+    (second,) = torch.autograd.grad(of_dice.square().sum(), half)
+    functional = torch.func.grad(dice)(half.detach(), target)
+    twice = half.detach().expand(2, *half.shape)
+    mapped = torch.func.vmap(torch.func.grad(lambda z: dice(z, target)))(twice)
+    for answer, of_one_process in (
+        (gradient / 2, expected),
+        (second / 4, expected_second),  # a square: averaged twice
+        (functional / 2, of_whole_dice),
+        (mapped[1] / 2, of_whole_dice),
+    ):
+        torch.testing.assert_close(answer[0].detach(), of_one_process[rank].detach())
+
+
+def test_dice_of_the_batch_spans_the_ranks(two: Group) -> None:
+    two.run(_half_of_the_batch)

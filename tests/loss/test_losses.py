@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from monai.losses.dice import DiceLoss
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from scnp_kernels import SCNPDiceCELoss, scnp, scnp_dice_ce_loss
 from scnp_kernels.rules import loss_options
@@ -325,54 +324,6 @@ def test_distributed_without_ranks_is_an_error_when_called() -> None:
     criterion = SCNPDiceCELoss(batch_dice=True, distributed=True)
     with pytest.raises(ValueError, match="distributed: got True"):
         criterion(logits, labels)
-
-
-def _train_on_half(rank: int, meeting: Path, results: Any) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
-    )
-    logits, labels = _inputs((9, 12), classes=3)
-    half = logits.detach()[rank : rank + 1].requires_grad_()
-    value = scnp_dice_ce_loss(half, labels[rank : rank + 1], batch_dice=True)
-    (gradient,) = torch.autograd.grad(value, half)
-
-    def dice(z: Tensor) -> Tensor:
-        return scnp_dice_ce_loss(z, labels[rank : rank + 1], batch_dice=True, ce_weight=0)
-
-    (of_dice,) = torch.autograd.grad(dice(half), half, create_graph=True)
-    (second,) = torch.autograd.grad(of_dice.square().sum(), half)
-    functional = torch.func.grad(dice)(half.detach())
-    mapped = torch.func.vmap(torch.func.grad(dice))(half.detach().expand(2, *half.shape))
-    # Averaged as distributed training does; a square twice.
-    answers = (gradient / 2, second / 4, functional / 2, mapped[1] / 2)
-    results.put((rank, tuple(answer.detach().numpy() for answer in answers)))
-    torch.distributed.destroy_process_group()
-
-
-def test_dice_of_the_batch_spans_the_ranks(tmp_path: Path) -> None:
-    logits, labels = _inputs((9, 12), classes=3)
-    value = scnp_dice_ce_loss(logits, labels, batch_dice=True)
-    (expected,) = torch.autograd.grad(value, logits)
-    dice = scnp_dice_ce_loss(logits, labels, batch_dice=True, ce_weight=0)
-    (of_dice,) = torch.autograd.grad(dice, logits, create_graph=True)
-    (second,) = torch.autograd.grad(of_dice.square().sum(), logits)
-    meeting = tmp_path / "meeting"  # no port, which another process could take first
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    ranks = [
-        context.Process(target=_train_on_half, args=(rank, meeting, results), daemon=True)
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    gradients = dict(results.get(timeout=120) for _ in ranks)
-    for process in ranks:
-        process.join(timeout=120)
-    for rank in range(2):
-        for answer, of_one_process in zip(
-            gradients[rank], (expected, second, of_dice, of_dice), strict=True
-        ):
-            torch.testing.assert_close(torch.from_numpy(answer)[0], of_one_process[rank].detach())
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import pytest
 import scnp_kernels
 from scnp_kernels.backends.native import build
 from scnp_kernels.backends.native import loader as native
+from tests import fresh_process
 
 CHECKOUT = Path(__file__).parents[2]
 CSRC = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "csrc").rglob("*.*")}
@@ -85,6 +86,20 @@ def _try(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProces
         )
         assert not attempts.exists(), attempts.read_text()
     return result
+
+
+def _penalize(folder: Path, site: Path | None = None, **changes: str) -> tuple[int, str]:
+    """The status and the output of PENALIZE, with the package in ``site`` and without a network."""
+    attempts = folder / "attempts"
+    result = fresh_process.run(
+        f"{NO_NETWORK}\n{PENALIZE}",
+        folder=folder,
+        PYTHONPATH=str(site or ""),
+        NETWORK_ATTEMPTS=str(attempts),
+        **changes,
+    )
+    assert not attempts.exists(), attempts.read_text()
+    return result.returncode, result.stderr + result.stdout
 
 
 def _run(*command: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -232,10 +247,11 @@ def test_the_sdist_compiles_without_torch_and_network(compiled: Path, tmp_path: 
     assert "-none-any" not in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
-    assert str(tmp_path / "site") in result.stdout
-    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in result.stdout
-    assert result.stdout.strip().endswith("ok")
+    status, output = _penalize(tmp_path, tmp_path / "site")
+    assert status == 0, output
+    assert str(tmp_path / "site") in output
+    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in output
+    assert output.strip().endswith("ok")
 
 
 def test_only_what_changed_is_compiled_anew(compiled: Path) -> None:
@@ -327,27 +343,21 @@ def test_import_is_light(installed: Path, tmp_path: Path) -> None:
 def test_without_kernels_the_reference_runs_and_the_reason_is_told(
     installed: Path, tmp_path: Path
 ) -> None:
-    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(installed))
-    assert str(installed) in result.stdout
-    assert result.stdout.count("RuntimeWarning: scnp_kernels runs on its reference backend") == 1
-    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in result.stdout
-    assert "no kernels were compiled at installation" in result.stdout
-    assert "pip install --no-deps --force-reinstall ., in its checkout" in result.stdout
+    status, output = _penalize(tmp_path, installed)
+    assert status == 0, output
+    assert str(installed) in output
+    assert output.count("RuntimeWarning: scnp_kernels runs on its reference backend") == 1
+    assert "[[[0.20000000298023224, 0.20000000298023224]]]" in output
+    assert "no kernels were compiled at installation" in output
+    assert "pip install --no-deps --force-reinstall ., in its checkout" in output
 
 
 def test_a_backend_asked_for_by_name_raises_where_it_cannot_run(
     installed: Path, tmp_path: Path
 ) -> None:
-    result = _try(
-        sys.executable,
-        "-c",
-        PENALIZE,
-        cwd=tmp_path,
-        PYTHONPATH=str(installed),
-        SCNP_BACKEND="cpu",
-    )
-    assert result.returncode == 1
-    assert "RuntimeError: SCNP_BACKEND='cpu' cannot run here: no kernels" in result.stdout
+    status, output = _penalize(tmp_path, installed, SCNP_BACKEND="cpu")
+    assert status == 1
+    assert "RuntimeError: SCNP_BACKEND='cpu' cannot run here: no kernels" in output
 
 
 def test_a_module_that_does_not_load_is_explained(installed: Path, tmp_path: Path) -> None:
@@ -355,9 +365,10 @@ def test_a_module_that_does_not_load_is_explained(installed: Path, tmp_path: Pat
     shutil.copytree(installed, tmp_path / "site")
     (name,) = [file.name for file in Path(scnp_kernels.__file__).parent.glob("_C*.so")]
     (tmp_path / "site" / "scnp_kernels" / name).write_bytes(b"something else")
-    result = _run(sys.executable, "-c", PENALIZE, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
-    assert "runs on its reference backend" in result.stdout
-    assert f"{name} does not load: " in result.stdout
+    status, output = _penalize(tmp_path, tmp_path / "site")
+    assert status == 0, output
+    assert "runs on its reference backend" in output
+    assert f"{name} does not load: " in output
 
 
 def test_a_checkout_without_kernels_hides_an_installation_and_says_so(tmp_path: Path) -> None:
@@ -523,5 +534,5 @@ def test_the_report_shows_versions_backends_and_self_test(tmp_path: Path) -> Non
 
 
 def test_an_unknown_backend_variable_is_refused(tmp_path: Path) -> None:
-    result = _try(sys.executable, "-c", PENALIZE, cwd=tmp_path, SCNP_BACKEND="fastest")
-    assert "SCNP_BACKEND: got 'fastest', takes \"auto\"" in result.stdout
+    _, output = _penalize(tmp_path, SCNP_BACKEND="fastest")
+    assert "SCNP_BACKEND: got 'fastest', takes \"auto\"" in output
