@@ -1,8 +1,8 @@
 """Compiles every C++ header alone, as an editor reads it: each includes what it uses.
 
 ``python -m tests.packaging.headers`` checks those of the checkout, all or the named ones. A file
-that ends in ``-inl.h`` is compiled for the target that an editor sees and, once more, with AVX-512,
-which has code of its own; every such file begins with the prologue that makes this possible.
+that ends in ``-inl.h`` is compiled for the target that an editor sees and, once more, for each
+other that has code of its own; every such file begins with the prologue that makes this possible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import pybind11
 CHECKOUT = Path(__file__).parents[2]
 CSRC = CHECKOUT / "csrc"
 FLAGS = ("-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror")
-PROLOGUES = ("prologue.h", "prologue_avx512.h")
+REGISTERS = "prologue_registers.h"
+PROLOGUES = ("prologue.h", REGISTERS)
+TARGETS = ("avx2", "avx512")  # those with code of their own
 
 
 class Check(NamedTuple):
@@ -56,11 +58,16 @@ def is_compiled_per_target(header: Path) -> bool:
 
 def wrong_beginning(header: Path) -> str | None:
     """What is wrong if the first include is not the prologue, or None."""
-    includes = [line for line in header.read_text().splitlines() if line.startswith("#include ")]
-    first = includes[0].removeprefix("#include ").strip('"<>') if includes else "nothing"
+    first = first_include(header)
     if Path(first).name in PROLOGUES:
         return None
-    return f"{header} includes {first} first, takes targets/prologue.h (or prologue_avx512.h)"
+    return f"{header} includes {first} first, takes targets/prologue.h (or {REGISTERS})"
+
+
+def first_include(header: Path) -> str:
+    """What a header includes before anything else, as it is written."""
+    includes = [line for line in header.read_text().splitlines() if line.startswith("#include ")]
+    return includes[0].removeprefix("#include ").strip('"<>') if includes else "nothing"
 
 
 def checks_of(header: Path) -> Iterator[Check]:
@@ -72,14 +79,12 @@ def checks_of(header: Path) -> Iterator[Check]:
     if not is_compiled_per_target(header):
         yield Check(header, tuple(f for path in outside_headers() for f in ("-isystem", path)))
         return
-    has_avx512 = platform.machine() in ("x86_64", "AMD64")
-    if not header.name.endswith("_avx512-inl.h"):
+    if Path(first_include(header)).name != REGISTERS:
         yield Check(header, ())
-    elif has_avx512:
-        yield Check(header, ())  # its prologue says for which target
-        return
-    if has_avx512:
-        yield Check(header, ("-DSCNP_TARGET=avx512",))
+    if platform.machine() in ("x86_64", "AMD64"):
+        own = [target for target in TARGETS if header.name.endswith(f"_{target}-inl.h")]
+        for target in own or TARGETS:
+            yield Check(header, (f"-DSCNP_TARGET={target}",))
 
 
 def outside_headers() -> list[str]:

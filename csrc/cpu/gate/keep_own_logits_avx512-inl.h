@@ -2,12 +2,12 @@
 // gate gives one mask, which then moves logits and winners.
 #pragma once
 
-#include "../targets/prologue_avx512.h"
+#include "../targets/prologue_registers.h"
 
 #include <cstdint>
 
 #include "../tiling/plane_layout-inl.h"
-#include "../vector/registers_avx512-inl.h"
+#include "../vector/registers-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -26,9 +26,11 @@ void keep_own_logits_of_blocks(const uint8_t* gate, const Key* own, uint8_t cent
     if (closed == 0) {
       continue;
     }
+    typename Register::Mask masks[kRegistersPerBlock<Key>];
+    masks_of_registers<Key>(closed, masks);
     for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
       const int64_t i = block + r * kKeysPerRegister<Key>;
-      const auto mask = mask_of_register<Key>(closed, r);
+      const auto mask = masks[r];
       Register::store_where(mask, penalized + i,
                             Register::load_where(mask, own + i, _mm512_setzero_si512()));
     }

@@ -34,16 +34,19 @@ inline void first_best_of_class(const CandidateSource<Key, Tap> (&background)[3]
                                 const CandidateSource<Key, Tap> (&foreground)[3],
                                 const uint8_t* codes, uint8_t class_code, Tap centre_tap,
                                 const PlaneResults<Key>& results, int64_t block) {
-#if SCNP_AVX512
+#if SCNP_REGISTERS
   if constexpr (sizeof(Tap) == 1) {
-    const ClassMask<Key> in_class(codes, class_code);
-    BestOfBlock<Key> best(background[0], foreground[0], in_class);
-    best.replace_if_better(background[1], foreground[1], in_class);
-    if (background[2].key != background[1].key) {
-      best.replace_if_better(background[2], foreground[2], in_class);
+    for (int64_t i = 0; i < kBlock; i += kPixels) {
+      const ClassMask<Key> in_class(codes + i, class_code);
+      BestOfBlock<Key> best(background[0].from(i), foreground[0].from(i), in_class);
+      best.replace_if_better(background[1].from(i), foreground[1].from(i), in_class);
+      if (background[2].key != background[1].key) {
+        best.replace_if_better(background[2].from(i), foreground[2].from(i), in_class);
+      }
+      best.store_logits(in_class, pixels_with(codes + i, kInvalidPixel), centre_tap,
+                        BlockResults<Key>(results), block + i);
     }
-    return best.store_logits(in_class, pixels_with(codes, kInvalidPixel), centre_tap,
-                             BlockResults<Key>(results), block);
+    return;
   }
 #endif
   // Copies: a store to bytes may change anything that lies behind a reference.
@@ -137,7 +140,7 @@ class AnyWindow final : public PenalizedPlanes<Key> {
     }
   }
   bool may_stream(const Key* penalized) const override {
-    return SCNP_AVX512 && sizeof(Winner) == 1 && begins_with_line(penalized);
+    return SCNP_REGISTERS && sizeof(Winner) == 1 && begins_with_line(penalized);
   }
 
  private:

@@ -18,9 +18,9 @@
 #include "../tiling/tiles.h"
 #include "any_window-inl.h"
 #include "penalized_planes-inl.h"
-#if SCNP_AVX512
-#include "window3_avx512-inl.h"
-#include "window5to15_2d_avx512-inl.h"
+#if SCNP_REGISTERS
+#include "window3-inl.h"
+#include "window5to15_2d-inl.h"
 #endif
 
 SCNP_TARGET_BEGIN
@@ -31,7 +31,7 @@ std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType ty
                                                   WinnerType winner_type, const Geometry& geometry,
                                                   const Tile& tile, const PlaneLayout& layout) {
   const Infinity<Key> infinity(type);
-#if SCNP_AVX512
+#if SCNP_REGISTERS
   if (winner_type == WinnerType::kUInt8) {
     if (Window3<Key>::serves(geometry, layout)) {
       return std::make_unique<Window3<Key>>(scratch, geometry, tile, layout, infinity);

@@ -16,8 +16,8 @@
 #include "../tiling/tiles.h"
 #include "../vector/blend-inl.h"
 #include "candidates-inl.h"
-#if SCNP_AVX512
-#include "blocks_avx512-inl.h"
+#if SCNP_REGISTERS
+#include "blocks-inl.h"
 #endif
 
 SCNP_TARGET_BEGIN
@@ -35,11 +35,14 @@ inline void replace_if_better(const Source& source, int64_t i, Key& best, Tap& t
 // written.
 template <class Key, class Tap, class First, class... Rest>
 inline void first_best_of_block(Candidates<Key, Tap> out, First first, Rest... rest) {
-#if SCNP_AVX512
+#if SCNP_REGISTERS
   if constexpr (sizeof(Tap) == 1) {
-    BestOfBlock<Key> best(first);
-    (best.replace_if_better(rest), ...);
-    return best.store(out.key, out.tap);
+    for (int64_t i = 0; i < kBlock; i += kPixels) {
+      BestOfBlock<Key> best(first.from(i));
+      (best.replace_if_better(rest.from(i)), ...);
+      best.store(out.key + i, out.tap + i);
+    }
+    return;
   }
 #endif
   SCNP_VECTORIZE

@@ -36,8 +36,11 @@ namespace scnp::cpu::SCNP_TARGET {
 template <class Key>
 inline void make_keys(const Key* logits, const uint8_t* codes, uint8_t class_code,
                       Infinity<Key> infinity, Key* background, Key* foreground) {
-#if SCNP_AVX512
-  return make_keys_of_block(logits, codes, class_code, infinity, background, foreground);
+#if SCNP_REGISTERS
+  for (int64_t i = 0; i < kBlock; i += kPixels) {
+    make_keys_of_block(logits + i, codes + i, class_code, infinity, background + i, foreground + i);
+  }
+  return;
 #endif
   SCNP_VECTORIZE
   for (int64_t i = 0; i < kBlock; ++i) {

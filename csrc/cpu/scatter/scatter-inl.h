@@ -34,8 +34,8 @@
 #include "../vector/half_floats-inl.h"
 #include "winner_offsets-inl.h"
 #include "winners.h"
-#if SCNP_AVX512
-#include "window3_2d_avx512-inl.h"
+#if SCNP_REGISTERS
+#include "window3_2d-inl.h"
 #endif
 
 SCNP_TARGET_BEGIN
@@ -350,7 +350,7 @@ class ScatterChannels {
 
 template <class T>
 void scatter_tile(const ScatterCall& call, const Tile& tile) {
-#if SCNP_AVX512
+#if SCNP_REGISTERS
   if constexpr (std::is_same_v<Accumulator<T>, float>) {
     if (ScatterWindow3In2D<T>::serves(call)) {
       return ScatterWindow3In2D<T>(call, tile).run();

@@ -36,21 +36,25 @@
 #define SCNP_TARGET_NUMBER SCNP_JOIN(SCNP_NUMBER_OF_, SCNP_TARGET)
 
 // SCNP_HAS_TARGET: whether this compiler and machine can compile the target at all.
-// SCNP_AVX512: whether code written for AVX-512 is compiled, which the other targets do without.
+// SCNP_AVX2, SCNP_AVX512: whether code written for that instruction set is compiled.
+// SCNP_REGISTERS: whether the target has the registers of ../vector/registers-inl.h.
 #if SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_portable
 #define SCNP_HAS_TARGET 1
+#define SCNP_AVX2 0
 #define SCNP_AVX512 0
 #define SCNP_VECTOR_BYTES 16
 #define SCNP_TARGET_BEGIN
 #define SCNP_TARGET_END
 #elif SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_avx2
 #define SCNP_HAS_TARGET SCNP_X86_TARGETS
+#define SCNP_AVX2 SCNP_X86_TARGETS
 #define SCNP_AVX512 0
 #define SCNP_VECTOR_BYTES 32
 #define SCNP_TARGET_BEGIN SCNP_RAISE_INSTRUCTION_SET("avx2,f16c,bmi,bmi2,lzcnt")
 #define SCNP_TARGET_END SCNP_LOWER_INSTRUCTION_SET
 #elif SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_avx512
 #define SCNP_HAS_TARGET SCNP_X86_TARGETS
+#define SCNP_AVX2 0
 #define SCNP_AVX512 SCNP_X86_TARGETS
 #define SCNP_VECTOR_BYTES 64
 #define SCNP_TARGET_BEGIN \
@@ -60,7 +64,9 @@
 #error "SCNP_TARGET: takes portable, avx2 or avx512"
 #endif
 
-#if SCNP_AVX512
+#define SCNP_REGISTERS (SCNP_AVX2 || SCNP_AVX512)
+
+#if SCNP_REGISTERS
 // GCC 12's header initialises what _mm512_undefined_*() returns with itself, and then warns of it
 // wherever one of its functions is used, thousands of times.
 #if defined(__GNUC__) && !defined(__clang__)

@@ -11,6 +11,16 @@
 #define SCNP_VECTORIZE
 #endif
 
+// Stands before a loop over the registers of a block, whose iterations become one piece of code:
+// the arrays that it indexes then stay in registers.
+#if defined(__clang__)
+#define SCNP_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define SCNP_UNROLL _Pragma("GCC unroll 16")
+#else
+#define SCNP_UNROLL
+#endif
+
 // Stands before a function whose arguments and result must stay in registers.
 #if defined(__GNUC__)
 #define SCNP_ALWAYS_INLINE __attribute__((always_inline)) inline

@@ -100,6 +100,9 @@ SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
 #if SCNP_AVX512
   return Lanes<float>::each<float>(
       [&](auto part) { return Lanes<float>::Vector(_mm512_sqrt_ps(__m512(x.part[part]))); });
+#elif SCNP_AVX2
+  return Lanes<float>::each<float>(
+      [&](auto part) { return Lanes<float>::Vector(_mm256_sqrt_ps(__m256(x.part[part]))); });
 #else
   float values[kLanes];
   x.store(values);

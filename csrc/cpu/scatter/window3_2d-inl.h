@@ -1,4 +1,4 @@
-// Eq. 2 for windows of three by three in 2D, in AVX-512. Pixels do not add to their winner: every
+// Eq. 2 for windows of three by three in 2D, in registers. Pixels do not add to their winner: every
 // pixel collects the gradients of the neighbours that name it as their winner.
 //
 //     winners around pixel i        taps that lead to i         gradient there
@@ -8,22 +8,25 @@
 //         0  1  2                       2  1  0                    .  +  .
 //
 // Neighbours come in raster order, the order of scatter-inl.h, so the bits are the same. This takes
-// nine comparisons for every pixel, but for 64 pixels at once; for windows of 27 it would be more
+// nine comparisons for every pixel, but for many pixels at once; for windows of 27 it would be more
 // work than adding to winners.
 #pragma once
 
-#include "../targets/prologue_avx512.h"
+#include "../targets/prologue_registers.h"
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "../../contract/calls.h"
 #include "../../contract/geometry.h"
 #include "../memory/scratch.h"
 #include "../memory/strided-inl.h"
+#include "../tiling/plane_layout-inl.h"
 #include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
+#include "../vector/registers-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -31,10 +34,11 @@ namespace scnp::cpu::SCNP_TARGET {
 // T: float, or Half, which is added up as float.
 template <class T>
 class ScatterWindow3In2D {
-  static constexpr int kLanes = 16;
-  static constexpr int64_t kPixels = 64;
-  static constexpr int kRegisters = kPixels / kLanes;
+  using Floats = FloatRegister::Floats;
+  static constexpr int kLanes = kKeysPerRegister<int32_t>;
+  static constexpr int kRegisters = kRegistersPerBlock<int32_t>;
   static constexpr int64_t kRows = 3;
+  static constexpr uint8_t kNoTap = 255;
 
  public:
   static bool serves(const ScatterCall& call) {
@@ -52,11 +56,13 @@ class ScatterWindow3In2D {
         rows_(scratch_.array<Row>(kRows * channels_)),
         row_values_(scratch_.array<T>(columns_.length())),
         gradient_(scratch_.array<float>(kRows * channels_ * columns_.length())),
-        winners_(scratch_.array<uint8_t>(kRows * channels_ * columns_.length())),
+        padded_(columns_.length() + 3 * kPixels),
+        winners_(scratch_.array<uint8_t>(kRows * channels_ * padded_)),
         sums_(scratch_.array<float>(interior_columns())),
         results_(scratch_.array<T>(channels_ * interior_columns())),
         written_(scratch_, channels_, interior_columns(), strides_of(call.logits_gradient),
                  sizeof(T), streamed_) {
+    std::fill_n(winners_, kRows * channels_ * padded_, kNoTap);
   }
 
   void run() {
@@ -80,7 +86,8 @@ class ScatterWindow3In2D {
   }
 
  private:
-  // A row of pixels that may name winners, [columns].
+  // A row of pixels that may name winners, [columns]. The winners are a copy, with kNoTap in front
+  // and behind: so one loop serves the borders too.
   struct Row {
     const float* gradient;
     const uint8_t* winners;
@@ -103,7 +110,7 @@ class ScatterWindow3In2D {
            view.offset(tile_.batch, tile_.channels.begin + c, z, 0, columns_.begin);
   }
 
-  // Returns the row as it lies in memory, or a copy if its elements are not contiguous.
+  // Returns the row. Its gradient is copied only if its elements are not contiguous.
   Row read_row(int64_t z, int64_t c) const {
     const int64_t n = columns_.length();
     const int64_t slot = (c * kRows + z % kRows) * n;
@@ -116,10 +123,11 @@ class ScatterWindow3In2D {
       gather_row(values, call_.gradient.axis[kInner], n, copied);
       values = copied;
     }
-    const uint8_t* winners = row_at<uint8_t>(call_.winners, z, c);
-    if (call_.winners.axis[kInner] != 1) {
-      gather_row(winners, call_.winners.axis[kInner], n, winners_ + slot);
-      winners = winners_ + slot;
+    uint8_t* winners = winners_ + (c * kRows + z % kRows) * padded_ + kPixels;
+    if (call_.winners.axis[kInner] == 1) {
+      std::memcpy(winners, row_at<uint8_t>(call_.winners, z, c), static_cast<size_t>(n));
+    } else {
+      gather_row(row_at<uint8_t>(call_.winners, z, c), call_.winners.axis[kInner], n, winners);
     }
     if constexpr (std::is_same_v<T, float>) {
       return {values, winners};
@@ -167,45 +175,59 @@ class ScatterWindow3In2D {
     const uint8_t* winners_ahead = row_at<uint8_t>(call_.winners, ahead, c);
     const int64_t first = tile_.span[kInner].begin - columns_.begin;
     for (int64_t i = 0; i < interior_columns(); i += kPixels) {
-      fetch_ahead(gradient_ahead + i * gradient_stride, kPixels, gradient_stride);
-      fetch_ahead(winners_ahead + i * winners_stride, kPixels, winners_stride);
-      __m512 block[kRegisters];
-      for (__m512& sums_of_sixteen : block) {
-        sums_of_sixteen = _mm512_setzero_ps();
+      if (i % kBlock == 0) {
+        fetch_ahead(gradient_ahead + i * gradient_stride, kBlock, gradient_stride);
+        fetch_ahead(winners_ahead + i * winners_stride, kBlock, winners_stride);
       }
-      for (int row = 0; row < count; ++row) {
-        add_row(rows[row], first + i, taps[row], block);
+      Floats block[kRegisters];
+      for (Floats& register_of_block : block) {
+        register_of_block = FloatRegister::zero();
+      }
+      const int64_t x = first + i;
+      if (x > 0 && x + kPixels < columns_.length()) {
+        for (int row = 0; row < count; ++row) {
+          add_row<true>(rows[row], x, taps[row], block);
+        }
+      } else {
+        for (int row = 0; row < count; ++row) {
+          add_row<false>(rows[row], x, taps[row], block);
+        }
       }
       store(block, interior_columns() - i, streamed, sums + i);
     }
   }
   // x: the index of the block's first pixel in [columns]. tap: of a winner in the same column.
-  SCNP_ALWAYS_INLINE void add_row(const Row& row, int64_t x, int64_t tap, __m512* block) const {
-    for (int64_t from = x - 1; from <= x + 1; ++from) {
-      const auto count = std::min(kPixels, columns_.length() - from);
-      const __mmask64 inside = _bzhi_u64(~uint64_t{0}, static_cast<unsigned>(count)) &
-                               (from < 0 ? ~uint64_t{1} : ~uint64_t{0});
-      const __mmask64 lead_here =
-          _mm512_mask_cmpeq_epi8_mask(inside, _mm512_maskz_loadu_epi8(inside, row.winners + from),
-                                      _mm512_set1_epi8(static_cast<char>(tap + x - from)));
+  template <bool kInside>
+  static SCNP_ALWAYS_INLINE void add_row(const Row& row, int64_t x, int64_t tap, Floats* block) {
+    SCNP_UNROLL
+    for (int64_t column = -1; column <= 1; ++column) {
+      const int64_t from = x + column;
+      typename FloatRegister::Mask lead_here[kRegisters];
+      masks_of_registers<int32_t>(
+          ByteRegister::equal(ByteRegister::load(row.winners + from),
+                              ByteRegister::all(static_cast<uint8_t>(tap - column))),
+          lead_here);
+      SCNP_UNROLL
       for (int r = 0; r < kRegisters; ++r) {
-        const auto mask = static_cast<__mmask16>(lead_here >> (r * kLanes));
         // A sum is never -0, so adding 0 changes nothing.
-        block[r] =
-            _mm512_add_ps(block[r], _mm512_maskz_loadu_ps(mask, row.gradient + from + r * kLanes));
+        const float* gradient = row.gradient + from + r * kLanes;
+        block[r] = FloatRegister::add(block[r],
+                                      kInside ? FloatRegister::keep_where(lead_here[r], gradient)
+                                              : FloatRegister::load_where(lead_here[r], gradient));
       }
     }
   }
-  static SCNP_ALWAYS_INLINE void store(const __m512* block, int64_t count, bool streamed,
+  static SCNP_ALWAYS_INLINE void store(const Floats* block, int64_t count, bool streamed,
                                        float* sums) {
     for (int r = 0; r < kRegisters; ++r) {
       float* to = sums + r * kLanes;
       const int64_t left = count - r * kLanes;
       if (left >= kLanes && streamed) {
-        _mm512_stream_ps(to, block[r]);
+        FloatRegister::stream(to, block[r]);
+      } else if (left >= kLanes) {
+        FloatRegister::store(to, block[r]);
       } else {
-        const auto inside = static_cast<unsigned>(std::clamp<int64_t>(left, 0, kLanes));
-        _mm512_mask_storeu_ps(to, static_cast<__mmask16>(_bzhi_u32(0xffff, inside)), block[r]);
+        FloatRegister::store_first(left, to, block[r]);
       }
     }
   }
@@ -216,12 +238,13 @@ class ScatterWindow3In2D {
   const int64_t channels_;
   const bool streamed_;
   Scratch scratch_;
-  Row* rows_;         // [C, 3], a ring
-  T* row_values_;     // [columns]
-  float* gradient_;   // [C, 3, columns], for rows that have to be copied
-  uint8_t* winners_;  // [C, 3, columns], likewise
-  float* sums_;       // [tile columns], for half types
-  T* results_;        // [C, tile columns], for rows that need a detour
+  Row* rows_;             // [C, 3], a ring
+  T* row_values_;         // [columns]
+  float* gradient_;       // [C, 3, columns], for rows that have to be copied
+  const int64_t padded_;  // columns, with room in front and behind
+  uint8_t* winners_;      // [C, 3, padded]
+  float* sums_;           // [tile columns], for half types
+  T* results_;            // [C, tile columns], for rows that need a detour
   RowsOfChannels written_;
 };
 

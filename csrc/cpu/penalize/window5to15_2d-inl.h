@@ -1,10 +1,10 @@
-// Eq. 1 for 2D windows of five to fifteen rows and columns, in AVX-512. What costs time in large
+// Eq. 1 for 2D windows of five to fifteen rows and columns. What costs time in large
 // windows is storing what one pass hands the next; here that is two stores per pixel and class: the
 // best of its row, and the best of three rows.
 //
 //     logits, codes of row n          two rows      spans of three rows        penalized, winners
 //
-//     64 pixels: keys of one class      n-2  --,      n-2   <--+-----------,
+//     a block: keys of one class        n-2  --,      n-2   <--+-----------,
 //       -> best of 3 columns            n-1  --+--->  n-2      |    the    |
 //       -> best of all columns          n    --'      ...      |  class's  +-->   row z = n - r
 //                                       |             z-r+3    |  best     |
@@ -18,7 +18,7 @@
 //                                    012
 #pragma once
 
-#include "../targets/prologue_avx512.h"
+#include "../targets/prologue_registers.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -29,7 +29,7 @@
 #include "../tiling/tile_codes-inl.h"
 #include "../tiling/tiles.h"
 #include "penalized_planes-inl.h"
-#include "three_columns_avx512-inl.h"
+#include "three_columns-inl.h"
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -53,9 +53,9 @@ class WindowOfColumns {
   SCNP_ALWAYS_INLINE WindowOfColumns(const Columns& columns, int64_t window)
       : columns_(columns), window_(kWindow > 0 ? kWindow : window), here_(next_spans(0)) {
   }
-  // Finds the best for 64 pixels from `index` on. Blocks come in ascending order, from 0 on.
+  // Finds the best for a block's pixels from `index` on. Blocks come in ascending order, from 0 on.
   SCNP_ALWAYS_INLINE Best next_block(int64_t index) {
-    const Best next = next_spans(index + kBlock);
+    const Best next = next_spans(index + kPixels);
     Best best = here_;
     join_spans(best, next);
     here_ = next;
@@ -66,10 +66,21 @@ class WindowOfColumns {
   }
 
  private:
+  // Takes what is found of one class. The compiler drops what is found of the other.
+  struct OneClass {
+    Best best;
+
+    SCNP_ALWAYS_INLINE void keys(int r, const Register* background, const Register* foreground) {
+      best.set_keys(r, kClass == kBackground ? background : foreground);
+    }
+    SCNP_ALWAYS_INLINE void taps(Register background, Register foreground) {
+      best.set_taps(kClass == kBackground ? background : foreground);
+    }
+  };
   SCNP_ALWAYS_INLINE Best next_spans(int64_t index) {
-    Best of_class[kClasses];  // the compiler drops the class that is not returned
-    columns_.next_block(index, of_class[kBackground], of_class[kForeground]);
-    return of_class[kClass];
+    OneClass spans;
+    columns_.next_block(index, spans);
+    return spans.best;
   }
   // Joins all spans but the first, in ascending order: those at 3, 6 and 9, as far as they are not
   // the last, and the last one.
@@ -201,8 +212,8 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
     const uint8_t row = taps_per_row();
     const int64_t size = layout_.interior_size();
     const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));
-    for (int64_t block = 0; block < size; block += kBlock) {
-      if constexpr (kClass == kBackground) {
+    for (int64_t block = 0; block < size; block += kPixels) {
+      if (kClass == kBackground && block % kBlock == 0) {
         ahead.fetch(block);
         codes.fetch_ahead_of_reading(next_ + 1, layout_.columns.begin + block, kBlock);
       }
@@ -246,7 +257,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
     }
     const auto centre_tap = static_cast<uint8_t>(geometry_.centre_tap());
     const uint8_t class_code = logits_.class_code();
-    for (int64_t block = 0; block < layout_.interior_size(); block += kBlock) {
+    for (int64_t block = 0; block < layout_.interior_size(); block += kPixels) {
       const ClassMask<Key> in_class(interior_codes + block, class_code);
       Best best(background[0].from(block), foreground[0].from(block), in_class);
       for (int64_t k = 1; k < count; ++k) {
