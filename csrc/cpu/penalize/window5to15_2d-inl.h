@@ -1,6 +1,6 @@
-// Eq. 1 for 2D windows of five to fifteen rows and columns. What costs time in large
-// windows is storing what one pass hands the next; here that is two stores per pixel and class: the
-// best of its row, and the best of three rows.
+// Eq. 1 for 2D windows of five to fifteen rows and columns. What costs time in large windows is
+// storing what one pass hands the next; here that is two stores per pixel and class: the best of
+// its row, and the best of three rows.
 //
 //     logits, codes of row n          two rows      spans of three rows        penalized, winners
 //
