@@ -244,7 +244,7 @@ lint: $(VENV)/lint.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/gpu/cuda_check -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/gpu/cuda_check tests/contract/other_machines -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 	$(BIN)/python -m tests.packaging.headers
 
 cuda-check: $(VENV)/native.installed

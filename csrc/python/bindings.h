@@ -18,7 +18,6 @@ inline Facts facts_of(const std::optional<py::tuple>& tensor) {
   return tensor.has_value() ? tensor->ptr() : nullptr;
 }
 
-void define_cpu_operators(py::module_& module);
 void define_cuda_operators(py::module_& module);
 
 }  // namespace scnp::python

@@ -74,7 +74,7 @@ def checks_of(header: Path) -> Iterator[Check]:
     """The compilations that a header must pass on this machine."""
     if "cuda" in header.parts:
         # In place of CUDA's own headers, those that the host's checks are compiled with.
-        yield Check(header, (f"-I{CHECKOUT / 'tests' / 'cuda_check' / 'host_cuda'}",))
+        yield Check(header, (f"-I{CHECKOUT / 'tests' / 'gpu' / 'cuda_check' / 'host_cuda'}",))
         return
     if not is_compiled_per_target(header):
         yield Check(header, tuple(f for path in outside_headers() for f in ("-isystem", path)))

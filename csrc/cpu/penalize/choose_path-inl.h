@@ -26,6 +26,13 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
+#if SCNP_REGISTERS
+// Four pixels of double precision fill a register of AVX2: there these passes gain little, and take
+// seconds to compile.
+template <class Key>
+constexpr bool kHasWindow5To15In2D = SCNP_AVX512 || sizeof(Key) < 8;
+#endif
+
 template <class Key>
 std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType type,
                                                   WinnerType winner_type, const Geometry& geometry,
@@ -36,8 +43,10 @@ std::unique_ptr<PenalizedPlanes<Key>> choose_path(Scratch& scratch, FloatType ty
     if (Window3<Key>::serves(geometry, layout)) {
       return std::make_unique<Window3<Key>>(scratch, geometry, tile, layout, infinity);
     }
-    if (Window5To15In2D<Key>::serves(geometry, layout)) {
-      return std::make_unique<Window5To15In2D<Key>>(scratch, geometry, tile, layout, infinity);
+    if constexpr (kHasWindow5To15In2D<Key>) {
+      if (Window5To15In2D<Key>::serves(geometry, layout)) {
+        return std::make_unique<Window5To15In2D<Key>>(scratch, geometry, tile, layout, infinity);
+      }
     }
   }
 #endif
