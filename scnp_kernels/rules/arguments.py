@@ -25,6 +25,9 @@ WIDE_UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)
 MAP_DTYPES = (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES)
 MASKS_DTYPES = (torch.bool, *LABEL_DTYPES, *WIDE_UNSIGNED_DTYPES, *LOGITS_DTYPES)
 
+# By a name of this module: graphs of torch 2.6 cannot look into sys.float_info.
+_LARGEST_FLOAT = sys.float_info.max
+
 KernelSize = int | Sequence[int]
 Weight = float | Tensor
 
@@ -288,7 +291,7 @@ def check_weight(name: str, weight: float) -> float:
     number = weight if isinstance(weight, (int, float)) else _nearest_float(weight)
     # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
     # and so does an integer beyond every float.
-    if not 0 <= number <= sys.float_info.max:
+    if not 0 <= number <= _LARGEST_FLOAT:
         raise ValueError(f"{name}: got {weight!r}, {takes}")
     return float(number)
 
