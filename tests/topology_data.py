@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from benchmarks.common import pictures
 from benchmarks.demo import vessels
 from benchmarks.topology.__main__ import main
+from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
 from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
 from benchmarks.topology.scoring import Score
@@ -69,8 +73,16 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return lines[-1]
 
 
-def made_up_runs(out: Path, errors: dict[tuple[str, int], list[float]], **settings: object) -> Path:
-    """Runs that nobody trained: Betti-0 errors by (mode, seed), one per image; Dice is 0.5."""
+def made_up_runs(
+    out: Path,
+    errors: dict[tuple[str, int], list[float]],
+    collapsed: dict[tuple[str, int], int] | None = None,
+    **settings: object,
+) -> Path:
+    """Runs that nobody trained: Betti-0 errors by (mode, seed), one per image; Dice is 0.5.
+
+    They predict the truth, or one label everywhere where ``collapsed`` names it.
+    """
     folder = out / "made_up"
     folder.mkdir(parents=True)
     configuration = {**DEFAULTS[2].to_json(), "measures": ["dice", "betti0_error"], **settings}
@@ -90,8 +102,12 @@ def made_up_runs(out: Path, errors: dict[tuple[str, int], list[float]], **settin
         ]
         run_folder = folder / "runs" / key.identifier
         run_folder.mkdir(parents=True)
-        facts = {"seconds": 1.0, "peak_mebibytes": 1.0}
-        write_run(run_folder, key, facts, maps, {"test": scores}, curve)
+        predictions = dict(maps)
+        if collapsed and (mode, seed) in collapsed:
+            predictions = {name: np.full_like(m, collapsed[mode, seed]) for name, m in maps.items()}
+        pixels = count_pixels(predictions, maps, 2)
+        facts = {"seconds": 1.0, "peak_mebibytes": 1.0, "pixels": pixels}
+        write_run(run_folder, key, facts, predictions, {"test": scores}, curve)
     gather(folder)
     return folder
 
@@ -101,3 +117,16 @@ def is_picture(file: Path) -> bool:
     with Image.open(file) as picture:
         grey = np.asarray(picture.convert("L"))
     return min(grey.shape) > 200 and len(np.unique(grey)) > 20
+
+
+def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a report saves from now on."""
+    drawn: list[Figure] = []
+
+    class Remembered(Figure):
+        def savefig(self, *arguments: Any, **options: Any) -> None:
+            drawn.append(self)
+            super().savefig(*arguments, **options)
+
+    monkeypatch.setattr(pictures, "Figure", Remembered)
+    return drawn

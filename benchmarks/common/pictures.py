@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -31,3 +32,11 @@ def panels(
     """The same, with so many panels beside each other."""
     with picture(file, width, height) as figure:
         yield figure, list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
+
+
+def title(figure: Figure, text: str, warning: str = "", size: float = 12) -> None:
+    """Title the figure; a warning stands below in lines, by which the figure grows."""
+    width, height = figure.get_size_inches()
+    lines = wrap(warning, int(120 * width / size))
+    figure.set_size_inches(width, height + len(lines) * size / 50)
+    figure.suptitle("\n".join(filter(None, [text, *lines])), fontsize=size)

@@ -11,11 +11,19 @@ Row = Mapping[str, object]  # cells by the name of their column
 
 
 def write_table(
-    folder: Path, name: str, rows: Sequence[Row], before: str = "", after: str = ""
+    folder: Path,
+    name: str,
+    rows: Sequence[Row],
+    before: str = "",
+    after: str = "",
+    warning: str = "",
 ) -> None:
-    """``name.md`` and ``name.csv`` in ``folder``; the Markdown has text before and after."""
+    """``name.md`` and ``name.csv`` in ``folder``; the Markdown has text before and after.
+
+    It begins with the ``warning``, if there is one.
+    """
     write_csv(folder / f"{name}.csv", rows)
-    parts = [before, markdown_of(rows), after]
+    parts = [warning, before, markdown_of(rows), after]
     write_text(folder / f"{name}.md", "\n\n".join(part for part in parts if part))
 
 

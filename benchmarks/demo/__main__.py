@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_headline(data, configuration, options.kernel_size, threads), flush=True)
         with tempfile.TemporaryDirectory() as runs:
             results = _trained(data, configuration, options, threads, Path(runs) / data.name)
-            summaries = summarise(results)
+            summaries, warning = summarise(results), results.warning
             files = [options.out / name for name in ("summary.csv", SCORES, "picture.png")]
             write_summaries(files[0], summaries)
             shutil.copyfile(results.folder / SCORES, files[1])
@@ -78,10 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if warning:
+        print(f"\n{warning}")
     print(f"\n{data.name}: means over {len(data.tests['test'])} test images, without SCNP")
     print(table(summaries))
     print(verdict(summaries))
-    print(f"\nWrote {', '.join(map(str, files))} after {time.perf_counter() - start:.0f} s.")
+    print(
+        f"\nWrote {', '.join(map(str, files))} after {time.perf_counter() - start:.0f} s.",
+        flush=True,
+    )
+    if warning:
+        print(warning, file=sys.stderr)
     return 0
 
 

@@ -49,15 +49,16 @@ def markdown_table(rows: Sequence[dict[str, str]]) -> str:
     """The rows of ``summary.csv``, every seed and the mean over seeds."""
     shown = []
     for row in rows:
-        cells = {
-            "method": row["method"],
-            "seed": row["seed"],
-            "Dice": f"{float(row['dice']):.4f}",
-            "Betti-0 error (8-connectivity)": f"{float(row['betti0_error']):.2f}",
-            "clDice": f"{float(row['cldice']):.4f}",
-        }
+        collapse = row.get("collapse")
+        figures = (("dice", 4), ("betti0_error", 2), ("cldice", 4))
+        texts = [f"{float(row[name]):.{digits}f}" if row[name] else "" for name, digits in figures]
+        seed = f"{row['seed']} ({collapse})" if collapse else row["seed"]
+        titles = ("method", "seed", "Dice", "Betti-0 error (8-connectivity)", "clDice")
+        cells = dict(zip(titles, (row["method"], seed, *texts), strict=True))
         strong = "**" if row["seed"] == MEAN else ""
-        shown.append({title: f"{strong}{cell}{strong}" for title, cell in cells.items()})
+        shown.append(
+            {title: f"{strong}{cell}{strong}" if cell else "" for title, cell in cells.items()}
+        )
     return markdown_of(shown)
 
 

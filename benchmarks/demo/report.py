@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from statistics import mean
 
@@ -14,7 +15,10 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Summary:
-    """The means over the test images of one method with one seed, or over all seeds."""
+    """The means over the test images of one method with one seed, or over all sound seeds.
+
+    They are nan where every training collapsed.
+    """
 
     method: str
     seed: str  # a number, or MEAN
@@ -22,6 +26,7 @@ class Summary:
     betti0_error: float
     cldice: float
     seconds: float
+    collapse: str = ""  # what collapsed trainings found
 
 
 def summarise(results: Results) -> list[Summary]:
@@ -35,12 +40,18 @@ def summarise(results: Results) -> list[Summary]:
 
 
 def _summary(results: Results, method: Method, name: str, seeds: list[int]) -> Summary:
+    collapsed = results.collapsed(method, "test")
+    sound = [seed for seed in seeds if seed not in collapsed]
     dice, betti0_error, cldice = (
-        float(results.values(method, "test", measure, seeds).mean())
+        results.mean(method, "test", measure, sound)
         for measure in ("dice", "betti0_error", "cldice")
     )
     seconds = mean(results.runs[method][seed].seconds for seed in seeds)
-    return Summary(method.title, name, dice, betti0_error, cldice, seconds)
+    collapse = ""
+    if len(sound) < len(seeds):
+        of_all = str(results.counted(method, "test"))
+        collapse = of_all if name == MEAN else f"found {collapsed[seeds[0]]}"
+    return Summary(method.title, name, dice, betti0_error, cldice, seconds, collapse)
 
 
 def table(summaries: list[Summary]) -> str:
@@ -49,10 +60,10 @@ def table(summaries: list[Summary]) -> str:
     for index, s in enumerate(summaries):
         if index == 0 or s.seed != summaries[index - 1].seed:
             lines.append("-" * len(lines[0]))
-        lines.append(
-            f"{s.method:<23}{s.seed:>6}{s.dice:>8.4f}{s.betti0_error:>15.2f}"
-            f"{s.cldice:>8.4f}{s.seconds:>7.0f} s"
-        )
+        figures = f"{s.dice:>8.4f}{s.betti0_error:>15.2f}{s.cldice:>8.4f}"
+        figures = " " * len(figures) if isnan(s.dice) else figures
+        line = f"{s.method:<23}{s.seed:>6}{figures}{s.seconds:>7.0f} s  {s.collapse}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
@@ -60,7 +71,9 @@ def verdict(summaries: list[Summary]) -> str:
     """How the Betti-0 error and Dice changed against the plain loss, over all seeds."""
     plain, *others = (s for s in summaries if s.seed == summaries[-1].seed)
     changes = [
-        f"{other.method}: Betti-0 error {_percent(other.betti0_error, plain.betti0_error)}"
+        f"{other.method}: not compared, since trainings collapsed"
+        if other.collapse or plain.collapse
+        else f"{other.method}: Betti-0 error {_percent(other.betti0_error, plain.betti0_error)}"
         f", Dice {other.dice - plain.dice:+.4f}"
         for other in others
     ]
@@ -68,8 +81,9 @@ def verdict(summaries: list[Summary]) -> str:
 
 
 def write_summaries(path: Path, summaries: list[Summary]) -> None:
-    """One row for every line of the table."""
-    write_csv(path, [asdict(summary) for summary in summaries])
+    """One row for every line of the table, without figures (nan) where all trainings collapsed."""
+    rows = [asdict(summary) for summary in summaries]
+    write_csv(path, [{k: "" if v != v else v for k, v in row.items()} for row in rows])
 
 
 def _percent(value: float, reference: float) -> str:

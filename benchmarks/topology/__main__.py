@@ -26,7 +26,7 @@ from benchmarks.topology import (
     summary,
     thickness,
 )
-from benchmarks.topology.options import add_results_arguments
+from benchmarks.topology.options import add_results_arguments, reports, warnings
 
 COMMANDS: dict[str, ModuleType] = {
     "run": run_command,
@@ -58,8 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(module, "add_arguments"):  # options of its own
             module.add_arguments(sub)
     options = parser.parse_args(arguments)
+    module = COMMANDS[options.command]
     try:
-        COMMANDS[options.command].run(options)
+        if module in OF_DATA:
+            module.run(options)
+        else:
+            found = reports(options)
+            module.run(options, found)
+            if warnings(found):
+                print(*warnings(found), file=sys.stderr)
     except (UsageError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

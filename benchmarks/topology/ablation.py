@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.pictures import panels
+from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import write_table
 from benchmarks.topology import losses
 from benchmarks.topology.benchmark import Cells, cells_of, digits_of, marked
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports, warnings
 from benchmarks.topology.results import (
     LOSS_TITLES,
     MODE_TITLES,
@@ -36,20 +36,29 @@ class Change(NamedTuple):
 
     @property
     def seeds(self) -> list[int]:
-        """Those that both have finished."""
-        return self.results.seeds(self.method, self.method.plain)
+        """Those that both have finished; none where a training of either collapsed."""
+        return self.results.tested(self.method, self.results.split)
 
     def mean(self, method: Method, measure: str) -> float:
         """Of one of the two, over the common seeds."""
-        values = self.results.values(method, self.results.split, measure, self.seeds)
-        return float(values.mean())
+        return self.results.mean(method, self.results.split, measure, self.seeds)
+
+    def counted(self) -> int | str:
+        """How many seeds there are, or what collapsed ones of either found."""
+        of = [self.results.counted(m, self.results.split) for m in (self.method, self.method.plain)]
+        told = [
+            f"{who}{text}"
+            for who, text in zip(("", "plain: "), of, strict=True)
+            if isinstance(text, str)
+        ]
+        return "; ".join(told) or len(self.seeds)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write ablation.md, .csv and .png into --to, or beside the data sets' folders."""
     changes = [
         Change(results, method, cells_of(results, method, results.split))
-        for results, _ in reports(options)
+        for results, _ in found
         for method in compared(results)
     ]
     if not changes:
@@ -63,9 +72,11 @@ def run(options: argparse.Namespace) -> None:
         [_row(change) for change in changes],
         before="What SCNP changes in each loss, on the first scored split of each data set.",
         after="Over the seeds that both have finished; p as in the benchmark's tables. "
-        "**Bold**: better at p < 0.05; _italic_: worse at p < 0.05.",
+        "**Bold**: better at p < 0.05; _italic_: worse at p < 0.05. No change is told where a "
+        "training collapsed.",
+        warning=" ".join(warnings(found)),
     )
-    draw(changes, target / "ablation.png")
+    draw(changes, target / "ablation.png", " ".join(warnings(found)))
 
 
 def _row(change: Change) -> dict[str, object]:
@@ -74,7 +85,7 @@ def _row(change: Change) -> dict[str, object]:
         "split": change.results.split,
         "loss": change.method.loss_title,
         "SCNP": change.method.mode_title,
-        "seeds": len(change.seeds),
+        "seeds": change.counted(),
     }
     for measure in MEASURES:
         texts = ("", "", "")
@@ -91,7 +102,7 @@ def _row(change: Change) -> dict[str, object]:
     return row
 
 
-def draw(changes: list[Change], file: Path) -> None:
+def draw(changes: list[Change], file: Path, warning: str = "") -> None:
     """The change of the Betti-0 error in percent and of Dice, one bar per loss, data set and mode.
 
     Bars of a loss stand together, as many as it has.
@@ -110,7 +121,9 @@ def draw(changes: list[Change], file: Path) -> None:
         for data_set, mode in dict.fromkeys((c.results.name, c.method.mode) for c in changes):
             of_series = [c for c in changes if (c.results.name, c.method.mode) == (data_set, mode)]
             for axes, measure in zip(all_axes, ("betti0_error", "dice"), strict=True):
-                shown = [change for change in of_series if measure in change.cells]
+                shown = [c for c in of_series if measure in c.cells and c.seeds]
+                if not shown:
+                    continue
                 axes.barh(
                     [places[change.method.loss, data_set, mode] for change in shown],
                     [_length(change, measure) for change in shown],
@@ -121,14 +134,21 @@ def draw(changes: list[Change], file: Path) -> None:
                     label=f"{data_set}, {MODE_TITLES[mode]}",
                 )
         all_axes[0].set_yticks(ticks, [LOSS_TITLES[name] for name in names])
-        all_axes[0].invert_yaxis()
+        all_axes[0].set_ylim(place - GAP, -1)  # the first loss on top, also where nothing is shown
         all_axes[0].set_xlabel("change of the Betti-0 error, % (negative is better)")
         all_axes[1].set_xlabel("change of Dice (positive is better)")
         handles, labels = all_axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(data_sets), fontsize=9)
+        if handles:
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=len(data_sets), fontsize=9
+            )
+        if warning:
+            title(figure, "", warning, 9)
         for axes in all_axes:
             axes.axvline(0, color="black", linewidth=0.8)
             axes.margins(x=0.08)
+            if not axes.patches:
+                axes.set_xlim(-1, 1)
             axes.grid(axis="x", alpha=0.3)
 
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.common.pictures import panels
+from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import by, write_table
 from benchmarks.topology import statistics
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports
 from benchmarks.topology.results import (
     LOWER_IS_BETTER,
     MODE_TITLES,
@@ -33,8 +33,10 @@ NOTES = (
     "Mean ± standard deviation over the seeds of the mean over the test images. p: paired "
     "permutation test (10,000 permutations) against the same loss without SCNP, over images, each "
     "averaged over the seeds that both have finished. **Bold**: better than without SCNP at "
-    "p < 0.05; _italic_: worse at p < 0.05. The Betti-0 error says little without Dice beside it: "
-    "a prediction of nothing at all counts as one piece too few."
+    "p < 0.05; _italic_: worse at p < 0.05. A training that collapsed (found at most 1 % of a "
+    "class's pixels) is in no mean; its method has no p, nor has what is compared with it. The "
+    "Betti-0 error says little without Dice beside it: a prediction of nothing at all counts as "
+    "one piece too few."
 )
 
 
@@ -52,9 +54,9 @@ Cells = dict[str, Cell]  # by measure
 Scores = npt.NDArray[np.float64]  # [seeds, images]
 
 
-def run(options: argparse.Namespace) -> None:
+def run(_options: argparse.Namespace, found: Reports) -> None:
     """Write benchmark-SPLIT.md, .csv and .png for every data set and scored split."""
-    for results, folder in reports(options):
+    for results, folder in found:
         for split in results.configuration.tests:
             write_benchmark(results, split, folder)
 
@@ -69,13 +71,14 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
             {
                 "loss": method.loss_title,
                 "SCNP": method.mode_title,
-                "seeds": len(results.seeds(method)),
+                "seeds": results.counted(method, split),
                 **columns(of_method),
             }
             for method, of_method in cells.items()
         ],
         before=_headline(results, split),
         after=NOTES + _weakness(results, split),
+        warning=results.warning,
     )
     draw(results, split, cells, folder / f"benchmark-{split}.png")
 
@@ -88,7 +91,7 @@ def cells_of(results: Results, method: Method, split: str) -> Cells:
 def cell(results: Results, method: Method, split: str, measure: str) -> Cell:
     """Mean and deviation over seeds, and the comparison with the same loss without SCNP."""
     scores = results.values(method, split, measure)
-    seeds = results.seeds(method, method.plain) if method.mode != "off" else []
+    seeds = results.tested(method, split)
     if not seeds:
         return cell_of(scores)
     pair = (results.values(m, split, measure, seeds) for m in (method, method.plain))
@@ -96,7 +99,12 @@ def cell(results: Results, method: Method, split: str, measure: str) -> Cell:
 
 
 def cell_of(scores: Scores, paired: Scores | None = None, plain: Scores | None = None) -> Cell:
-    """Of scores [seeds, images]; the test is between ``paired`` and ``plain``, of equal seeds."""
+    """Of scores [seeds, images]; the test is between ``paired`` and ``plain``, of equal seeds.
+
+    Without a seed the mean is nan.
+    """
+    if not scores.size:
+        return Cell(float("nan"), float("nan"), None, None)
     mean, deviation = statistics.over_seeds(scores)
     if paired is None or plain is None:
         return Cell(mean, deviation, None, None)
@@ -118,7 +126,7 @@ def columns(cells: Cells) -> dict[str, str]:
     texts = {}
     for measure, cell_ in cells.items():
         digits = digits_of(measure)
-        value = f"{cell_.mean:.{digits}f}"
+        value = "" if np.isnan(cell_.mean) else f"{cell_.mean:.{digits}f}"
         if np.isfinite(cell_.deviation):
             value += f" ± {cell_.deviation:.{digits}f}"
         texts[TITLES[measure]] = marked(value, cell_, measure)
@@ -179,9 +187,8 @@ def draw(results: Results, split: str, cells: Mapping[Method, Cells], file: Path
         all_axes[0].set_ylim(len(titles) - 0.5, -0.5)  # the first loss on top
         handles, labels = all_axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", fontsize=9)
-        figure.suptitle(
-            f"{results.name}, {split}: mean and standard deviation over seeds", fontsize=11
-        )
+        heading = f"{results.name}, {split}: mean and standard deviation over seeds"
+        title(figure, heading, results.warning, 11)
 
 
 def _draw_panel(axes: Axes, titles: list[str], measure: str, cells: Mapping[Method, Cells]) -> None:
@@ -190,7 +197,7 @@ def _draw_panel(axes: Axes, titles: list[str], measure: str, cells: Mapping[Meth
         if shown:
             axes.errorbar(
                 [cell_.mean for cell_ in shown.values()],
-                [titles.index(title) + offset for title in shown],
+                [titles.index(name) + offset for name in shown],
                 xerr=[np.nan_to_num(cell_.deviation) for cell_ in shown.values()],
                 fmt=MARKERS[mode],
                 color=COLOURS[mode],

@@ -12,13 +12,12 @@ import numpy.typing as npt
 from scipy.ndimage import binary_closing
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.pictures import panels
+from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import by, write_table
-from benchmarks.topology import statistics
 from benchmarks.topology.benchmark import COLOURS, MARKERS, Cells, better_is, cell_of, columns
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.datasets import Labels
-from benchmarks.topology.options import kernel_size, reports
+from benchmarks.topology.options import Reports, kernel_size
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import (
     LOSS_TITLES,
@@ -34,7 +33,8 @@ WINDOWS = ((3,), (5,), (7,))
 NOTES = (
     "Mean ± standard deviation over the seeds of the mean over the test images. p: paired "
     "permutation test (10,000 permutations) against the same predictions left as they are, over "
-    "images, each averaged over its seeds. **Bold**: better at p < 0.05; _italic_: worse."
+    "images, each averaged over its seeds. **Bold**: better at p < 0.05; _italic_: worse. "
+    "A training that collapsed is in no mean, and its method has no p."
 )
 
 Scores = dict[str, npt.NDArray[np.float64]]  # of every measure, [seeds, images]
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write closing-LOSS-SPLIT.md, .csv and .png for every data set and scored split."""
     written = 0
-    for results, folder in reports(options):
+    for results, folder in found:
         methods = [method for method in comparable(results) if method.loss == options.loss]
         for split in results.configuration.tests if methods else ():
             versions = [
@@ -83,7 +83,7 @@ def closed_versions(
     results: Results, method: Method, split: str, windows: Sequence[tuple[int, ...]]
 ) -> list[Closed]:
     """The method's predictions as they are, then closed with every window."""
-    seeds = results.seeds(method)
+    seeds = results.sound(method, split)
     plain = {m: results.values(method, split, m, seeds) for m in results.measures}
     versions = [Closed(method, None, plain)]
     truth = truths(results.folder, split)
@@ -144,14 +144,15 @@ def write_closing(
             {
                 "SCNP": version.method.mode_title,
                 "closing": version.side,
-                "seeds": len(results.seeds(version.method)),
-                **columns(_cells(version, plain[version.method])),
+                "seeds": results.counted(version.method, split),
+                **columns(_cells(results, split, version, plain[version.method])),
             }
             for version in versions
         ],
         before=f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions as they are, and after "
         "binary closing with a box of this side.",
         after=NOTES,
+        warning=results.warning,
     )
     draw(results, split, loss, versions, folder / f"closing-{loss}-{split}.png")
 
@@ -164,13 +165,11 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
         for axes, measure in zip(all_axes, results.measures, strict=True):
             for method in dict.fromkeys(version.method for version in versions):
                 of_method = [version for version in versions if version.method == method]
-                summaries = [
-                    statistics.over_seeds(version.scores[measure]) for version in of_method
-                ]
+                cells = [cell_of(version.scores[measure]) for version in of_method]
                 axes.errorbar(
                     [sides.index(version.side) for version in of_method],
-                    [summary.mean for summary in summaries],
-                    yerr=np.nan_to_num([summary.deviation for summary in summaries]),
+                    [cell.mean for cell in cells],
+                    yerr=np.nan_to_num([cell.deviation for cell in cells]),
                     marker=MARKERS[method.mode],
                     color=COLOURS[method.mode],
                     capsize=2,
@@ -181,14 +180,13 @@ def draw(results: Results, split: str, loss: str, versions: Sequence[Closed], fi
             axes.set_title(f"{TITLES[measure]} ({better_is(measure)})", fontsize=11)
             axes.grid(alpha=0.3)
         all_axes[0].legend(fontsize=9)
-        figure.suptitle(
-            f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards"
-        )
+        heading = f"{results.name}, {split}, {LOSS_TITLES[loss]}: predictions closed afterwards"
+        title(figure, heading, results.warning)
 
 
-def _cells(version: Closed, plain: Closed) -> Cells:
-    """Every measure, compared with the same predictions as they are."""
-    if version is plain:
+def _cells(results: Results, split: str, version: Closed, plain: Closed) -> Cells:
+    """Every measure, compared with the same predictions as they are, unless a seed collapsed."""
+    if version is plain or results.collapsed(version.method, split):
         return {measure: cell_of(scores) for measure, scores in version.scores.items()}
     return {
         measure: cell_of(scores, scores, plain.scores[measure])

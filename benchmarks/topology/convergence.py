@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.pictures import panels
+from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports
 from benchmarks.topology.records import CURVE, blaming, train_anew
 from benchmarks.topology.results import TITLES, Method, Results, comparable
 
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", default="ce_dice", help="whose curves to show (ce_dice)")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write convergence-LOSS.md, .csv and .png for every data set."""
-    for results, folder in reports(options):
+    for results, folder in found:
         methods = [method for method in comparable(results) if method.loss == options.loss]
         if not methods:
             raise UsageError(
@@ -41,20 +41,21 @@ def run(options: argparse.Namespace) -> None:
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
     """The table and the picture of one loss."""
     measures: list[str] = [m for m in ("dice", "betti0_error") if m in results.measures]
+    places = ("there", "at the end")
+    titles = [f"iterations to {NEARLY:.0%} of the last Dice"]
+    titles += [f"{TITLES[measure]} {place}" for measure in measures for place in places]
     rows: list[dict[str, object]] = []
     for method in methods:
         iterations, dice = curve(results, method, "dice")
-        near = int(np.argmax(dice >= NEARLY * dice[-1]))
-        row: dict[str, object] = {
-            "SCNP": method.mode_title,
-            "seeds": len(results.seeds(method)),
-            f"iterations to {NEARLY:.0%} of the last Dice": int(iterations[near]),
-        }
-        for measure in measures:
-            _, values = curve(results, method, measure)
-            row[f"{TITLES[measure]} there"] = f"{values[near]:.4g}"
-            row[f"{TITLES[measure]} at the end"] = f"{values[-1]:.4g}"
-        rows.append(row)
+        texts = [""] * len(titles)
+        if dice.size:
+            near = int(np.argmax(dice >= NEARLY * dice[-1]))
+            curves = [curve(results, method, measure)[1] for measure in measures]
+            texts = [str(iterations[near])]
+            texts += [f"{values[place]:.4g}" for values in curves for place in (near, -1)]
+        seeds = results.counted(method, results.split)
+        figures = dict(zip(titles, texts, strict=True))
+        rows.append({"SCNP": method.mode_title, "seeds": seeds, **figures})
     name = f"convergence-{methods[0].loss}"
     write_table(
         folder,
@@ -62,6 +63,7 @@ def write_convergence(results: Results, methods: list[Method], folder: Path) -> 
         rows,
         before=f"{results.name}, {methods[0].loss_title}: validation images (the middle "
         "256 pixels of at most ten), mean over the seeds, plain network output.",
+        warning=results.warning,
     )
     draw(results, methods, measures, folder / f"{name}.png")
 
@@ -69,10 +71,10 @@ def write_convergence(results: Results, methods: list[Method], folder: Path) -> 
 def curve(
     results: Results, method: Method, measure: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Iterations, and the measure there as the mean over the seeds."""
+    """Iterations, and the measure there as the mean over the sound seeds; empty without one."""
     iterations: list[int] = []
     values = []
-    for record in results.runs[method].values():
+    for record in (results.runs[method][seed] for seed in results.sound(method, results.split)):
         with blaming(record.folder / CURVE, train_anew(record.folder)):
             points = record.curve()
             of_run = [int(float(point["iteration"])) for point in points]
@@ -80,7 +82,8 @@ def curve(
                 raise ValueError(f"validations at {of_run}, of another seed at {iterations}")
             iterations = of_run
             values.append([float(point[measure]) for point in points])
-    return np.array(iterations), np.array(values).mean(axis=0)
+    means = np.array(values).mean(axis=0) if values else np.array([])
+    return np.array(iterations, np.int64), means
 
 
 def draw(results: Results, methods: list[Method], measures: list[str], file: Path) -> None:
@@ -89,7 +92,7 @@ def draw(results: Results, methods: list[Method], measures: list[str], file: Pat
         for axes, measure in zip(all_axes, measures, strict=True):
             draw_curves(axes, results, methods, measure)
         all_axes[0].legend()
-        figure.suptitle(f"{results.name}, {methods[0].loss_title}")
+        title(figure, f"{results.name}, {methods[0].loss_title}", results.warning)
 
 
 def draw_curves(axes: Axes, results: Results, methods: list[Method], measure: str) -> None:
@@ -106,7 +109,7 @@ def draw_curves(axes: Axes, results: Results, methods: list[Method], measure: st
     axes.set_title(f"validation {TITLES[measure]}")
     axes.grid(alpha=0.3)
     values = np.concatenate([values for _, values in curves.values()])
-    if measure == "betti0_error" and values.max() > WIDE * max(1, values.min()):
+    if measure == "betti0_error" and values.size and values.max() > WIDE * max(1, values.min()):
         axes.set_yscale("symlog", linthresh=1)  # a logarithm that takes an error of 0 too
         ticks = SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 3, 5, 7])
         axes.yaxis.set_major_locator(ticks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.common.errors import UsageError
@@ -92,7 +92,17 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def reports(options: argparse.Namespace) -> Iterator[tuple[Results, Path]]:
-    """The results of every data set, and the folder where its report goes."""
-    for folder in data_set_folders(options.out):
-        yield read_results(folder), options.to / folder.name if options.to else folder
+Reports = list[tuple[Results, Path]]  # of every data set, with the folder where its report goes
+
+
+def reports(options: argparse.Namespace) -> Reports:
+    """What a command reports."""
+    return [
+        (read_results(folder), options.to / folder.name if options.to else folder)
+        for folder in data_set_folders(options.out)
+    ]
+
+
+def warnings(found: Reports) -> list[str]:
+    """A sentence for every data set of which trainings collapsed."""
+    return [results.warning for results, _ in found if results.warning]

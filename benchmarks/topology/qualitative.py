@@ -25,9 +25,10 @@ from benchmarks.common.panels import (
     stretched,
 )
 from benchmarks.common.pictures import picture
+from benchmarks.common.pictures import title as head
 from benchmarks.topology.datasets import Planes, read_pixels_to_show
 from benchmarks.topology.measures import betti0_error, dice
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import Method, Results, common_window
 
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image", metavar="NAME", help="(default: where SCNP lowers the Betti-0 error most)")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write qualitative-LOSS.png for the data set whose name --data has."""
     name = options.data.resolve().name
-    of_data = (pair for pair in reports(options) if pair[0].folder.resolve().name == name)
+    of_data = (pair for pair in found if pair[0].folder.resolve().name == name)
     results, folder = next(of_data, (None, None))
     if results is None or folder is None:
         raise UsageError(f"--data: got {options.data}, of which {options.out} holds no run")
@@ -96,15 +97,20 @@ def draw(
     if image is not None and image not in truths_of:
         raise UsageError(f"--image: got {image}, takes one of {', '.join(truths_of)}")
     predicted = {method: results.runs[method][seed].predictions(label_maps) for method in methods}
+    collapsed = {m: what for m in methods if (what := results.collapsed(m, split).get(seed))}
+    telling = methods[0] not in collapsed and len(collapsed) < len(methods) - 1
 
     def predictions_at(name: str, depth: int | None) -> dict[Method, BoolMask]:
         return {m: _section(maps[f"{split}/{name}"] != 0, depth) for m, maps in predicted.items()}
 
     def fall(place: tuple[str, int | None]) -> float:
+        if not telling:
+            return 0.0
         truth = _section(truths_of[place[0]], place[1])
         errors = [
             betti0_error(prediction, truth, connectivity)
-            for prediction in predictions_at(*place).values()
+            for method, prediction in predictions_at(*place).items()
+            if method not in collapsed
         ]
         return float(errors[0] - np.mean(errors[1:]))
 
@@ -137,10 +143,13 @@ def draw(
                 f"{method.loss_title}, {method.mode_title}: Betti-0 error {error}, "
                 f"Dice {dice(prediction, truth):.3f}"
             )
+            if method in collapsed:
+                title = f"{method.loss_title}, {method.mode_title}: found {collapsed[method]}"
             show_segmentation(axes, title, prediction, truth, marks[method.mode], window)
             below = f"{counted(marks[method.mode])}\n{_means(results, method, split)}"
             axes.set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
-        figure.suptitle(_title(results, seed, split, name, depth, image is None), fontsize=14)
+        heading = _title(results, seed, split, name, depth, image is None and telling)
+        head(figure, heading, results.warning, 14)
         if third and beside is None:
             third[0].axis("off")
             third[0].legend(handles=legend(), loc="center", fontsize=13)
@@ -152,15 +161,17 @@ def draw(
 
 
 def _means(results: Results, method: Method, split: str) -> str:
+    if not results.sound(method, split):
+        return str(results.counted(method, split))
     means = ", ".join(
-        f"{title} {results.values(method, split, measure).mean():.{digits}f}"
+        f"{title} {results.mean(method, split, measure):.{digits}f}"
         for measure, title, digits in (("betti0_error", "Betti-0 error", 2), ("dice", "Dice", 3))
         if measure in results.measures
     )
-    seeds = len(results.seeds(method))
+    seeds = results.counted(method, split)
     images = len(results.images(method, split))
     scored = f"{images} {'cubes' if results.tiled else 'images'}"
-    scored += f", {seeds} seed{'' if seeds == 1 else 's'}"
+    scored += f", {seeds}" + ("" if isinstance(seeds, str) else f" seed{'' if seeds == 1 else 's'}")
     return f"mean of {scored}:\n{means}"
 
 

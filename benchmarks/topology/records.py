@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from benchmarks.common.errors import UsageError
 from benchmarks.common.files import read_csv, write_csv, written_whole
 from benchmarks.common.volumes.volume import Spacing, known_spacing
+from benchmarks.topology.collapse import Pixels, collapse, count_pixels
 from benchmarks.topology.configuration import (
     Configuration,
     RunKey,
@@ -62,6 +64,22 @@ class RunRecord:
     folder: Path
     seconds: float  # of its iterations
     peak_mebibytes: float | None  # of its process; None where the system does not tell
+    stored_pixels: Pixels | None = None  # None in runs of earlier versions
+
+    def collapse(self, split: str) -> str:
+        """What it found in the split where its training failed, otherwise "". Raises UsageError."""
+        with blaming(self.folder / RUN, train_anew(self.folder)):
+            return collapse(*self.pixels[split])
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """What it found and what is true, counted anew where run.json lacks it."""
+        if self.stored_pixels is not None:
+            return self.stored_pixels
+        out = self.folder.parents[1]
+        truth, classes = truths(out), configuration_of(out).classes
+        with blaming(self.folder / PREDICTIONS, train_anew(self.folder)):
+            return count_pixels(self.predictions(truth), truth, classes)
 
     def predictions(self, truth: Mapping[str, Labels]) -> dict[str, Labels]:
         """Label maps of every image of ``truth``, keys "split/image". Raises UsageError."""
@@ -114,7 +132,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
                 raise ValueError(f"it says that it is {key.identifier}")
             seconds, peak = float(stored["seconds"]), stored["peak_mebibytes"]
             peak = None if peak is None else float(peak)
-        records.append(RunRecord(key, file.parent, seconds, peak))
+        records.append(RunRecord(key, file.parent, seconds, peak, stored.get("pixels")))
     return sorted(
         records,
         key=lambda r: (r.key.loss, MODES.index(r.key.mode), r.key.kernel_size, r.key.seed),
@@ -177,14 +195,14 @@ def _read_label_maps(file: Path) -> dict[str, Labels]:
 def write_run(
     folder: Path,
     key: RunKey,
-    facts: Mapping[str, float | None],
+    facts: Mapping[str, object],
     predictions: Mapping[str, Labels],
     scores: Mapping[str, list[Score]],
     curve: list[dict[str, float]],
 ) -> None:
     """What a finished run leaves behind; run.json comes last and makes it finished.
 
-    ``scores`` are rows by split; ``facts`` are seconds and peak_mebibytes.
+    ``scores`` are rows by split; ``facts`` are seconds, peak_mebibytes and pixels.
     """
     write_label_maps(folder / PREDICTIONS, predictions)
     rows = [{"split": split, **score} for split, of_split in scores.items() for score in of_split]

@@ -115,17 +115,72 @@ class Results:
         )
 
     def seeds(self, *methods: Method) -> list[int]:
-        """The seeds that every one of the methods has finished."""
+        """The seeds that every one of the methods has finished, collapsed or not."""
         common = set.intersection(*(set(self.runs.get(method, {})) for method in methods))
         return sorted(common)
+
+    def collapsed(self, method: Method, split: str) -> dict[int, str]:
+        """What failed trainings found in the split, by seed: nothing, everything."""
+        by_seed = sorted(self.runs.get(method, {}).items())
+        found = {seed: record.collapse(split) for seed, record in by_seed}
+        return {seed: what for seed, what in found.items() if what}
+
+    def sound(self, method: Method, split: str) -> list[int]:
+        """The seeds that did not collapse: those that means stand for."""
+        return sorted(set(self.seeds(method)) - set(self.collapsed(method, split)))
+
+    def tested(self, method: Method, split: str) -> list[int]:
+        """The seeds to compare with the plain loss; none where a training of either collapsed."""
+        if method.mode == "off" or any(self.collapsed(m, split) for m in (method, method.plain)):
+            return []
+        return self.seeds(method, method.plain)
+
+    def counted(self, method: Method, split: str) -> int | str:
+        """How many seeds a row stands for; where some collapsed, what so many of them found."""
+        finished = len(self.seeds(method))
+        kinds = Counter(self.collapsed(method, split).values())
+        seeds = "seed" if finished == 1 else "seeds"
+        told = (f"{count} of {finished} {seeds} found {what}" for what, count in kinds.items())
+        return ", ".join(told) or finished
+
+    @property
+    def warning(self) -> str:
+        """The sentence that names every collapsed run, which all reports begin with; or ""."""
+        clauses, failed = [], 0
+        for method in self.methods():
+            found: dict[int, list[str]] = {}
+            for split in self.configuration.tests:
+                for seed, what in self.collapsed(method, split).items():
+                    found.setdefault(seed, []).append(f"{what} on {split}")
+            seeds_of: dict[str, list[str]] = {}
+            for seed, parts in sorted(found.items()):
+                seeds_of.setdefault(" and ".join(parts), []).append(str(seed))
+            for what, seeds in seeds_of.items():
+                word = "seed" if len(seeds) == 1 else "seeds"
+                clauses.append(f"{method.title}, {word} {', '.join(seeds)} found {what}")
+            failed += len(found)
+        if not failed:
+            return ""
+        trainings = sum(map(len, self.runs.values()))
+        return (
+            f"{self.name}: {failed} of {trainings} trainings collapsed, which is a failure and no "
+            f"score: {'; '.join(clauses)}."
+        )
 
     def values(
         self, method: Method, split: str, measure: str, seeds: list[int] | None = None
     ) -> npt.NDArray[np.float64]:
-        """[seeds, images] of one measure; images in the order of their names."""
-        chosen = self.seeds(method) if seeds is None else seeds
+        """[seeds, images] of one measure, of sound seeds; images in the order of their names."""
+        chosen = self.sound(method, split) if seeds is None else seeds
         scores = [self._scores(method, seed, split) for seed in chosen]
         return np.array([[of[image][measure] for image in sorted(of)] for of in scores])
+
+    def mean(
+        self, method: Method, split: str, measure: str, seeds: list[int] | None = None
+    ) -> float:
+        """Over sound seeds and images; nan without a seed."""
+        values = self.values(method, split, measure, seeds)
+        return float(values.mean()) if values.size else float("nan")
 
     def images(self, method: Method, split: str) -> list[str]:
         """The names of the scored images, in the order of ``values``."""

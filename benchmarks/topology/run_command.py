@@ -37,7 +37,14 @@ from benchmarks.topology.datasets import (
     read_data_set,
 )
 from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
-from benchmarks.topology.records import CONFIGURATION, TRUTH, configuration_of, write_label_maps
+from benchmarks.topology.records import (
+    CONFIGURATION,
+    TRUTH,
+    configuration_of,
+    finished_runs,
+    write_label_maps,
+)
+from benchmarks.topology.results import read_results
 from benchmarks.topology.runner import Job, run_all
 from benchmarks.topology.scoring import MEASURES
 from benchmarks.topology.windows import window_per_axis
@@ -137,9 +144,13 @@ def run(options: argparse.Namespace) -> None:
         options.device,
     )
     failures = run_all(job, keys, workers, options.one_process)
+    warning = read_results(folder).warning if finished_runs(folder) else ""
     if failures:
-        raise UsageError(f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures))
+        failed = f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures)
+        raise UsageError(f"{failed}. {warning}" if warning else failed)
     print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)
+    if warning:
+        print(warning, file=sys.stderr)
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from benchmarks.common.errors import UsageError
 from benchmarks.topology import losses
+from benchmarks.topology.collapse import collapse, count_pixels
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.records import RUN, gather, write_run
@@ -191,22 +192,30 @@ def _run(key: RunKey) -> str:
         progress = train(
             loss, data, job.configuration, key.seed, device, folder / CHECKPOINT, advance
         )
-        predictions, scores = {}, {}
+        predictions, scores, truth = {}, {}, {}
         for split, samples in data.tests.items():
             rows: list[Score] = []
             for sample in samples:
                 prediction = segment(progress.network, sample.image, job.configuration, device)
                 predictions[f"{split}/{sample.name}"] = prediction
+                truth[f"{split}/{sample.name}"] = sample.truth
                 rows += score_image(sample.name, prediction, sample.truth, job.configuration)
             scores[split] = rows
-        facts = {"seconds": progress.seconds, "peak_mebibytes": _peak_mebibytes(device)}
+        pixels = count_pixels(predictions, truth, data.classes)
+        facts = {
+            "seconds": progress.seconds,
+            "peak_mebibytes": _peak_mebibytes(device),
+            "pixels": pixels,
+        }
         write_run(folder, key, facts, predictions, scores, progress.curve)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     first = scores[job.configuration.tests[0]]
     measured = ", ".join(
         f"{name} {mean_of(first, name):.4g}" for name in job.configuration.measures
     )
-    return f"{measured} after {time.perf_counter() - start:.0f} s"
+    collapsed = [f"{what} on {split}" for split, of in pixels.items() if (what := collapse(*of))]
+    failed = f"COLLAPSED, found {', '.join(collapsed)}: " if collapsed else ""
+    return f"{failed}{measured} after {time.perf_counter() - start:.0f} s"
 
 
 def _peak_mebibytes(device: torch.device) -> float | None:

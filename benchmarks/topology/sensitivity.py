@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.pictures import panels
+from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import by, write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cells_of, columns
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports
 from benchmarks.topology.records import spacing_of, truths
 from benchmarks.topology.results import MODE_TITLES, TITLES, Method, Results
 from benchmarks.topology.thickness import structure_thickness
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", default="ce_dice", help="whose windows to compare (ce_dice)")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write sensitivity-LOSS.md, .csv and .png for every data set with several windows."""
     written = 0
-    for results, folder in reports(options):
+    for results, folder in found:
         methods = [method for method in results.methods() if method.loss == options.loss]
         if len({method.window for method in methods if method.mode != "off"}) > 1:
             write_sensitivity(results, methods, folder)
@@ -50,7 +50,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
             {
                 "w": "" if method.mode == "off" else by(method.window),
                 "SCNP": method.mode_title,
-                "seeds": len(results.seeds(method)),
+                "seeds": results.counted(method, results.split),
                 **columns(cells_of(results, method, results.split)),
             }
             for method in methods
@@ -58,6 +58,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
         before=f"{results.name}, {results.split}, {methods[0].loss_title}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
         after=NOTES,
+        warning=results.warning,
     )
     draw(results, methods, thickness, folder / f"sensitivity-{methods[0].loss}.png")
 
@@ -95,7 +96,7 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
         for axes, measure in zip(all_axes, results.measures, strict=True):
             for mode in ("off", "on", "joint"):
                 shown = [method for method in methods if method.mode == mode]
-                means = [results.values(m, results.split, measure).mean() for m in shown]
+                means = [results.mean(m, results.split, measure) for m in shown]
                 style: dict[str, Any] = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}
                 if mode == "off":
                     for level in means:
@@ -110,4 +111,5 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
             axes.set_title(TITLES[measure])
             axes.grid(alpha=0.3)
         all_axes[0].legend(fontsize=9)
-        figure.suptitle(f"{results.name}, {results.split}, {methods[0].loss_title}")
+        heading = f"{results.name}, {results.split}, {methods[0].loss_title}"
+        title(figure, heading, results.warning)

@@ -12,7 +12,7 @@ from benchmarks.common.files import write_text, written_whole
 from benchmarks.common.readme import update_file
 from benchmarks.common.tables import markdown
 from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cells_of, columns, verdict
-from benchmarks.topology.options import reports
+from benchmarks.topology.options import Reports, warnings
 from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES
 from benchmarks.topology.results import (
     MODE_TITLES,
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, found: Reports) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
-    parts = ["# Results of the topology benchmark", BEGINNING]
+    parts = ["# Results of the topology benchmark", *warnings(found), BEGINNING]
     blocks = {}
-    for results, target in reports(options):
+    for results, target in found:
         blocks[f"topology-{results.name}"] = _block(results)
         parts += [_heading(results), *_findings(results)]
         if options.to:
@@ -65,9 +65,10 @@ def _block(results: Results) -> str:
     for method in comparable(results):
         if method.loss == USUAL_LOSS:
             values = columns(cells_of(results, method, results.split)).values()
-            rows.append([method.title, len(results.seeds(method)), *values])
+            rows.append([method.title, results.counted(method, results.split), *values])
     titles = [title for measure in results.measures for title in (TITLES[measure], "p")]
-    return markdown(["", "seeds", *titles], rows)
+    table = markdown(["", "seeds", *titles], rows)
+    return f"{results.warning}\n\n{table}" if results.warning else table
 
 
 def _heading(results: Results) -> str:
@@ -98,7 +99,8 @@ def _findings(results: Results) -> Iterable[str]:
 
 
 def _sentence(results: Results, methods: list[Method], split: str) -> str:
-    cells = {method: cells_of(results, method, split) for method in methods}
+    tested = [method for method in methods if results.tested(method, split)]
+    cells = {method: cells_of(results, method, split) for method in tested}
     errors = {method: of_method["betti0_error"] for method, of_method in cells.items()}
     clauses = []
     for kind, words in (
@@ -110,7 +112,10 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
         if found:
             changes = [f"{m.loss_title} ({_change(results, m, errors[m])})" for m in found]
             clauses.append(f"{words} with {', '.join(changes)}")
-    if "dice" in results.measures:
+    failed = [method.loss_title for method in methods if method not in tested]
+    if failed:
+        clauses.append(f"not compared, since trainings collapsed: {', '.join(failed)}")
+    if "dice" in results.measures and tested:
         changes_of_dice = {m: of_method["dice"].difference for m, of_method in cells.items()}
         lost = [
             f"{method.loss_title} ({change:+.3f})"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from benchmarks.common import pictures
 from benchmarks.topology import benchmark, convergence, qualitative, sensitivity
 from benchmarks.topology.benchmark import Cell, verdict
 from benchmarks.topology.datasets import Planes
@@ -21,6 +18,7 @@ from tests.topology_data import (
     TOY,
     command,
     failing,
+    figures_of,
     is_picture,
     made_up_runs,
     write_images,
@@ -65,19 +63,6 @@ def test_every_report_writes_a_table_and_a_picture(
     assert (tmp_path / f"{file}.md").read_text().count("\n|") >= 3
     assert rows_of(tmp_path / f"{file}.csv")
     assert is_picture(tmp_path / f"{file}.png")
-
-
-def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that a report saves from now on."""
-    drawn: list[Figure] = []
-
-    class Remembered(Figure):
-        def savefig(self, *arguments: Any, **options: Any) -> None:
-            drawn.append(self)
-            super().savefig(*arguments, **options)
-
-    monkeypatch.setattr(pictures, "Figure", Remembered)
-    return drawn
 
 
 def test_every_window_is_named_on_the_axis(
