@@ -42,10 +42,11 @@ class Settings(NamedTuple):
     wanted: Wanted
     backend: str
 
-    @property
-    def flat(self) -> tuple[Any, ...]:
-        """The settings one by one, in the order of the schemas."""
-        return (self.kernel_size, *self.reading, *self.wanted, self.backend)
+
+# No method of Settings: graphs of torch 2.6 cannot look into those of named tuples.
+def in_order(settings: Settings) -> tuple[Any, ...]:
+    """Return the settings one by one, in the order of the schemas."""
+    return (settings.kernel_size, *settings.reading, *settings.wanted, settings.backend)
 
 
 def _settings_of(kernel_size: Sequence[int], *flat: Any) -> Settings:
@@ -77,7 +78,7 @@ class DiceCEStatistics(Function):
         settings: Settings,
     ) -> tuple[Tensor, Tensor]:
         result: tuple[Tensor, Tensor] = run(
-            ops.dice_ce_forward, logits, target, mask, gate, *settings.flat
+            ops.dice_ce_forward, logits, target, mask, gate, *in_order(settings)
         )
         return result
 
@@ -154,7 +155,7 @@ class StatisticsGradient(Function):
             target,
             mask,
             gate,
-            *settings.flat,
+            *in_order(settings),
         )
         return result
 
@@ -248,7 +249,7 @@ def dice_ce_statistics(arguments: Arguments, wanted: Wanted, backend: str) -> Te
     logits, target, mask, gate, kernel_size, reading = arguments
     settings = Settings(kernel_size, reading, wanted, backend)
     if not is_transformed() and not needs_derivative(logits):
-        plain: Tensor = run(ops.dice_ce_forward, logits, target, mask, gate, *settings.flat)[0]
+        plain: Tensor = run(ops.dice_ce_forward, logits, target, mask, gate, *in_order(settings))[0]
         return plain
     statistics: Tensor = apply(DiceCEStatistics, logits, target, mask, gate, settings)[0]
     return statistics

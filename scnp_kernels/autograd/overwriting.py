@@ -16,7 +16,7 @@ from .. import ops
 from ..rules.arguments import Arguments
 from ..rules.dice_ce import Wanted
 from ..rules.overwriting import check_hooks, check_not_compiled, check_overwritable
-from .dice_ce import Settings
+from .dice_ce import Settings, in_order
 from .dispatch import is_transformed, needs_derivative, run
 
 
@@ -35,7 +35,9 @@ class OverwritingStatistics(Function):
     ) -> Tensor:
         check_not_compiled()  # torch.compile may begin here, where it ended a graph before
         statistics: Tensor
-        statistics, winners = run(ops.dice_ce_forward, logits, target, mask, gate, *settings.flat)
+        statistics, winners = run(
+            ops.dice_ce_forward, logits, target, mask, gate, *in_order(settings)
+        )
         ctx.settings, ctx.of_caller, ctx.overwritten = settings, of_caller, False
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(winners, logits, target, mask)

@@ -67,7 +67,7 @@ def stack_statistics(statistics: Statistics) -> Tensor:
 
 def unstack_statistics(stacked: Tensor) -> Statistics:
     """Return the statistics that :func:`stack_statistics` made ``[6, B, C]`` of."""
-    return Statistics._make(stacked.unbind())
+    return Statistics(*stacked.unbind())
 
 
 def masks_and_valid(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 import torch
@@ -145,6 +145,12 @@ class FocalKeywords(LossKeywords, total=False):
 
 Options = TypeVar("Options", bound=LossOptions)
 
+# Found here, since graphs of torch 2.6 cannot look into dataclasses (nor into their `replace`).
+_FIELDS: dict[type[LossOptions], tuple[str, ...]] = {
+    options: tuple(field.name for field in fields(options))
+    for options in (DiceCEOptions, TverskyOptions, FocalOptions)
+}
+
 
 def check_options(options: Options) -> Options:
     """Return the options with numbers as floats.
@@ -168,7 +174,8 @@ def check_options(options: Options) -> Options:
     changes["ignore_index"] = check_ignore_index(options.ignore_index)
     if isinstance(options, FocalOptions) and options.alpha is not None:
         changes["alpha"] = _check_alpha(options.alpha, options)
-    return replace(options, **changes)
+    values = {name: getattr(options, name) for name in _FIELDS[type(options)]}
+    return type(options)(**{**values, **changes})
 
 
 def _check_alpha(alpha: float, options: LossOptions) -> float:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 _WAY_OUT = "; takes inplace_backward=False there"
+# Torch tells of hooks on saved tensors from 2.8 on.
+_top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
 
 def check_overwritable(logits: Tensor) -> None:
@@ -47,7 +49,12 @@ def check_overwritable(logits: Tensor) -> None:
             f"own{_WAY_OUT}, or logits.clone()"
         )
     check_hooks(logits)
-    if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+    if _top_hooks is None:
+        raise ValueError(
+            f"inplace_backward: got True with torch {torch.__version__}, which does not tell "
+            f"whether there are saved-tensor hooks{_WAY_OUT}, or torch 2.8 and later"
+        )
+    if _top_hooks(False) is not None:
         raise ValueError(
             "inplace_backward: got True under saved-tensor hooks (checkpointing, save_on_cpu), "
             f"behind which autograd does not see that logits are overwritten{_WAY_OUT}"

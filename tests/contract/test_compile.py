@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
 
-from scnp_kernels import SCNP, SCNPLoss, scnp
+from scnp_kernels import (
+    SCNP,
+    SCNPDiceCELoss,
+    SCNPFocalLoss,
+    SCNPLoss,
+    SCNPTverskyLoss,
+    scnp,
+    scnp_dice_ce_loss,
+    scnp_focal_loss,
+    scnp_tversky_loss,
+)
 
 OPERATORS = torch.ops.scnp_kernels
 # Batch, classes, height and width: no two sizes of the first call are equal, since torch.compile
@@ -95,6 +105,32 @@ def test_loss_module_compiles_whole() -> None:
     logits, target, _ = _case((2, 3, 12, 10), "label map")
     compiled = torch.compile(criterion, fullgraph=True)
     torch.testing.assert_close(compiled(logits, target), criterion(logits, target))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SCNPDiceCELoss(3, activation="sigmoid"),
+        SCNPTverskyLoss(3, activation="sigmoid"),
+        SCNPFocalLoss(3, activation="sigmoid"),
+        scnp_dice_ce_loss,
+        scnp_tversky_loss,
+        scnp_focal_loss,
+    ],
+)
+def test_fused_losses_compile_whole(loss: Any, classes: int) -> None:
+    options = {} if isinstance(loss, nn.Module) else {"activation": "sigmoid"}
+    logits, _, _ = _case((2, classes, 12, 10), "masks")
+    target = torch.randint(0, max(2, classes), (2, 12, 10))
+    gradients = []
+    for compute in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        leaf = logits.detach().requires_grad_()
+        compute(leaf, target, **options).backward()
+        gradients.append(leaf.grad)
+    assert gradients[0] is not None
+    assert gradients[0].any()
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_labels_out_of_range_raise_inside_a_compiled_graph() -> None:

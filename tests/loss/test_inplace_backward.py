@@ -29,6 +29,7 @@ from scnp_kernels import (
 from scnp_kernels.backends import in_slabs
 from scnp_kernels.backends.native import loader
 from scnp_kernels.backends.native import operators as native
+from scnp_kernels.rules import overwriting
 from scnp_kernels.rules.dice_ce import Wanted
 from scnp_kernels.rules.target import Reading
 from tests import generators as g
@@ -601,6 +602,14 @@ def test_hooks_of_masks_per_channel() -> None:
     logits.retain_grad()
     with _refuses(ValueError, "with a hook"):
         loss.backward()
+
+
+def test_a_torch_that_does_not_tell_of_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those before 2.8."""
+    monkeypatch.setattr(overwriting, "_top_hooks", None)
+    leaf, labels = _inputs()
+    with _refuses(ValueError, "saved-tensor hooks"):
+        _call(_head(leaf), labels)
 
 
 def test_hooks_of_saved_tensors() -> None:
