@@ -75,7 +75,7 @@ struct OfClasses<0, T> {
   }
 };
 
-// The parts of a group's softmax.
+// The parts of a softmax, of a register of pixels.
 template <int kFixed, class Real>
 struct Softmax {
   OfClasses<kFixed, Lanes<Real>> logit;        // minus the pixel's largest
@@ -99,8 +99,8 @@ struct Softmax {
   }
 };
 
-// Calls body(k, focal) for every class of a group with its modulated cross entropy, which means
-// something where the pixel belongs to the class. A label map's pixels belong to one class, so one
+// Calls body(k, focal) for every class with the pixels' modulated cross entropy, which means
+// something where a pixel belongs to the class. A label map's pixels belong to one class, so one
 // modulation serves all.
 template <Modulation kModulation, int kFixed, class Real, class Body>
 SCNP_ALWAYS_INLINE void each_focal(Softmax<kFixed, Real>& softmax, const Lanes<Real>& reciprocal,
@@ -362,7 +362,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
   OfClasses<kFixed, L> of_background(memory_ + 2 * classes_);
   OfClasses<kFixed, L> of_foreground(memory_ + 3 * classes_);
   OfClasses<kFixed, L> of_positive(memory_ + 4 * classes_);
-  OfClasses<kFixed, L> modulated(memory_ + 5 * classes_);  // of_positive, at the pixels of a group
+  OfClasses<kFixed, L> modulated(memory_ + 5 * classes_);  // of_positive, at a register of pixels
   each_class<kFixed>(classes_, [&](auto k) {
     of_background[k] = of(kProbability, k);
     of_foreground[k] = of(kProbability, k) + of(kIntersection, k);

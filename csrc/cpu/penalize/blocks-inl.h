@@ -2,7 +2,7 @@
 // one mask, which then moves all of its taps in one instruction. Compilers make vectors of bytes
 // from their masks instead, which takes twice as many instructions.
 //
-//     keys, 4 registers (float32)    >    4 masks  ->  1 mask  ->  taps, 1 register
+//     keys, 4 registers (float32)  a > b  4 masks  ->  1 mask  ->  taps, 1 register
 //
 // Here a block is what one register holds the taps of: kPixels, 64 in AVX-512 and 32 in AVX2.
 // The results are those of the loops that serve other targets and wider taps.

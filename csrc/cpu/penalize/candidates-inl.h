@@ -1,7 +1,4 @@
-// Candidates side by side, in blocks: what the forward pass chooses from.
-//
-// All loops run over whole blocks: the rows of working memory are padded, so that compilers see a
-// constant count and emit vector instructions alone, without a remainder.
+// Candidates side by side, in blocks (kBlock): what the forward pass chooses from.
 #pragma once
 
 #include "../targets/prologue.h"

@@ -1,5 +1,6 @@
-// Eq. 1 on the CPU, for one channel of a tile: a masked maximum over a box, separable, carrying
-// (key, tap) of both classes, marching along the outer axis.
+// Picks what computes Eq. 1 for one channel of a tile: Window3, Window5To15In2D where the target
+// has registers for them, or else AnyWindow. All of them are a masked maximum over a box,
+// separable, that carries (key, tap) of both classes and marches along the outer axis.
 //
 //     logits, codes                reduced planes of the window (window 3)     penalized, winners
 //

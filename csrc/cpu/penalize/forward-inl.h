@@ -1,5 +1,6 @@
 // The forward pass of one tile: reads its target's codes once, then computes the penalized planes
-// channel by channel and copies them to where the results lie.
+// of a few channels side by side, and copies them to where the results lie. Planes of one row are
+// computed where they lie, if that is contiguous.
 #pragma once
 
 #include "../targets/prologue.h"

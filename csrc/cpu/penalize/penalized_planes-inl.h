@@ -16,7 +16,7 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Where a plane goes, flat: [interior rows] at the layout's pitch, in whole blocks.
+// Where a plane goes, flat: [interior rows] at the layout's pitch, in whole blocks (kBlock).
 template <class Key>
 struct PlaneResults {
   Key* penalized = nullptr;

@@ -4,11 +4,12 @@
 //     logits, codes  -- make_keys -->  keys  -- row pass -->  rows  -- middle pass -->  reduced
 //                                                                (1D, 2D: it ends with the rows)
 //
-//     row pass     best of x-1, x, x+1      -> (key, tap x)
+//     row pass     best of x-1, x, x+1      -> (key, tap x)           (a window of 3)
 //     middle pass  best of y-1, y, y+1      -> (key, tap y, x)
 //
-// Every pixel is a candidate of exactly one class: its key stands in that class's plane, and "no
-// candidate" in the other's. The passes follow each other strip by strip, in the first cache:
+// Every valid pixel is a candidate of exactly one class: its key stands in that class's plane, and
+// "no candidate" in the other's. With windows of 3 the passes follow each other strip by strip, in
+// the first cache; with larger ones, each goes through the whole plane, several times:
 //
 //     keys      ##########################                    rows that were read
 //     rows      ####################                          two rows less: what the windows reach

@@ -19,9 +19,9 @@ namespace scnp::cpu::SCNP_TARGET {
 
 // The best of every pixel of a row and the two pixels behind it, for both classes.
 //
-//     keys     a b c d | e            a block's pixels, and the register behind them, which is kept
-//              b c d e'               for the next ones: e' is its first lane
-//              c d e' e"
+//     keys     a b c d | e            a to d: a block's keys, drawn as a register of four; e: the
+//              b c d e'               register behind it, which is kept for the next block, and e'
+//              c d e' e"              and e" are its first two keys
 //
 // kMayBeRare: whether there may be a NaN or a negative zero among the logits.
 template <class Key, bool kMayBeRare = true>

@@ -10,6 +10,9 @@
 //                               z     open
 //                               z-1   complete after plane z  --- store --->   plane z-1
 //
+//   Windows of 3 by 3 in 2D go the other way round where the target has registers for it
+//   (window3_2d-inl.h): there a pixel asks its neighbours whether they chose it.
+//
 //   A tile stores the accumulators of its interior, and no others. The planes have
 //   margins, so that a pixel near the tile's edge adds to a neighbour tile's accumulator without a
 //   branch; what lands there is dropped (the neighbour computes it itself).
@@ -115,7 +118,7 @@ class TileScatter {
   }
 
   // Returns the winners of the visited pixels of row (z, y), valid until the next call. They are
-  // contiguous, since sixteen of them are looked up at once.
+  // contiguous, since AVX-512 looks up sixteen of them at once.
   const void* winners_of_row(int64_t z, int64_t y) {
     const int64_t offset =
         call_.winners.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);

@@ -1,10 +1,12 @@
 // Finds where the winners of a row of pixels lie, so that their values can be read or added to.
 //
-//     winners   4        1         7                    offset of a tap: of its row in the window,
-//     indices   0 + 12   1 - 115   2 + 128   ...        and its number within
-//               where each pixel's winner lies, from the row's first pixel on
+//     pixel i          0     1      2        ...
+//     its winner       4     1      7                  taps of a window of 3 by 3
+//     the tap's offset 0    -128   +128                rows of 128: itself, above, below
+//     found            0    -127    130                i + offset, from the row's first pixel on
 //
-// The pixels come one by one: what one adds, a later one may read.
+// Offsets are looked up tap by tap in a table, or in AVX-512 sixteen at a time; they are handed out
+// one by one, since what one pixel adds a later one may read.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -41,8 +43,8 @@ inline void fetch_winners_ahead(const View<const char>& winners, WinnerType type
   fetch_ahead(winners.data + bytes * offset, count * bytes, winners.axis[kInner]);
 }
 
-// Lookup table from tap number to element offset. It covers every value of the winners' type, so
-// that corrupt winners cannot index out of bounds.
+// Lookup table from tap number to element offset. It covers every uint8, and wider
+// winners are clamped to it, so that corrupt ones cannot index out of bounds.
 class WinnerOffsets {
  public:
   // The most rows of a window that are looked up sixteen at a time, in one or two registers.

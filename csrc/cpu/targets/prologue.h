@@ -1,7 +1,8 @@
 // What every file that ends in -inl.h begins with: the target that it is compiled for.
 //
-// Such a file is compiled once for each target (portable, avx2, avx512), every time into a
-// namespace of its own, so that no function of one target is ever taken for that of another:
+// Such a file is compiled once for each target (portable, avx2, avx512; those that begin with
+// prologue_registers.h, for the last two), every time into a namespace of its own, so that no
+// function of one target is ever taken for that of another:
 //
 //     #include "../targets/prologue.h"
 //

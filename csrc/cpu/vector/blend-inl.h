@@ -1,4 +1,4 @@
-// Choosing between two lanes without a branch.
+// Choosing between two numbers without a branch, in loops that vectorise.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -13,7 +13,7 @@ inline Lane blend(Lane a, Lane b, Lane mask) {
   return static_cast<Lane>(a ^ ((a ^ b) & mask));
 }
 
-// Returns all ones or zero, as wide as the lanes that it selects.
+// Returns all ones or zero, as wide as the numbers that it selects.
 template <class Lane>
 inline Lane lane_mask(bool condition) {
   return static_cast<Lane>(-static_cast<Lane>(condition));

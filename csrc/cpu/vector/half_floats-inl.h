@@ -1,6 +1,6 @@
 // Conversions of half types to float32 and back by operations on bits, so that loops over them
 // vectorise on any instruction set. They round to nearest, ties to even, as torch does; NaN stays
-// NaN.
+// NaN. And for logits of every type: what adds them up (Accumulator), what orders them (KeyOf).
 #pragma once
 
 #include "../targets/prologue.h"

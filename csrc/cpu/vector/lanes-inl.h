@@ -1,10 +1,10 @@
 // Pixels side by side, held in registers from one operation to the next.
 //
 // Plain loops over arrays write every intermediate result to memory and read it again; where a
-// pixel needs some forty operations per class, that costs more than the operations. These are the
+// pixel needs some forty operations per class, that costs more than the operations. Lanes are the
 // compilers' own vector types, as wide as the target's registers. Sixteen pixels are a group,
-// whatever the registers' width: results are added up group by group, so every target computes the
-// same bits.
+// whatever the registers' width, and the i-th pixels of all groups are added up apart from the
+// others: so every target computes the same bits.
 #pragma once
 
 #include "../targets/prologue.h"

@@ -1,6 +1,6 @@
 // Registers of keys and of bytes, of the target's instruction set: what the passes that keep a
-// window in registers are written with. One source serves every instruction set; only these
-// operations are written for each.
+// window in registers are written with. One source serves every instruction set; only the
+// operations of registers_avx2-inl.h and registers_avx512-inl.h are written for each.
 //
 //     kPixels bytes (taps, class codes)    1 register
 //     kPixels keys                         as many registers as a key has bytes

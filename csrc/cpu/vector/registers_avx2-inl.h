@@ -1,8 +1,8 @@
 // registers-inl.h in AVX2: masks are registers of all ones and zeros, of the width of what they
 // choose between.
 //
-//     masks of 8 keys (float32)     a b c d   packed to half the width twice, which works on the
-//     one of 32 pixels              abcd      halves of registers apart, so the order is restored
+//     masks of 8 keys (float32)     a b c d   packed to half the width twice; packing works on the
+//     one of 32 pixels              abcd      halves of registers apart, so a permutation follows
 #pragma once
 
 #include "../targets/prologue_registers.h"

@@ -1,6 +1,6 @@
 // registers-inl.h in AVX-512: masks are registers of their own, of one bit per pixel or key.
 //
-//     64 keys   4 registers of 16 (float32)    >    4 masks of 16  ->  1 mask of 64
+//     64 keys   4 registers of 16 (float32)   a > b  4 masks of 16  ->  1 mask of 64
 //               2 registers of 32 (half types)      2 masks of 32
 //               8 registers of 8 (float64)          8 masks of 8
 #pragma once
