@@ -3,7 +3,7 @@
 With a quick self-test, and what to do where it is slow. It takes about two seconds beside the time
 in which Triton compiles.
 
-Exits with status 1 if the self-test fails.
+Exits with status 1 if the self-test fails, or a variable holds what it does not take.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ VARIABLES = (
 
 def main() -> int:
     """Print the report; return the exit status."""
+    try:
+        return _report()
+    except (ValueError, RuntimeError) as error:  # a variable that cannot be obeyed, for one
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _report() -> int:
     available = backends()
     results = {
         name: _self_test(name) if state == OK else f"not run: {state}"

@@ -62,9 +62,9 @@ def check_overwritable(logits: Tensor) -> None:
     for node in _producers(logits):
         if any(_share_memory(logits, saved) for saved in _saved_by(node)):
             raise ValueError(
-                f"inplace_backward: got logits that {node.name()} saved for its own backward pass"
-                f"{_WAY_OUT}; a loss takes logits as a network's last convolution gives them, "
-                "without softmax or sigmoid"
+                f"inplace_backward: got logits that {node.name()} saved for its own backward "
+                f"pass, or that are a leaf's memory{_WAY_OUT}; a loss takes logits as a "
+                "network's last convolution gives them, without softmax or sigmoid"
             )
 
 
@@ -82,10 +82,12 @@ def check_not_compiled() -> None:
 
 def check_hooks(logits: Tensor) -> None:
     """Raise ValueError if a hook waits for the gradient of logits, or they are to retain it."""
-    if logits._backward_hooks or logits.retains_grad:
+    base = logits._base
+    if logits._backward_hooks or logits.retains_grad or (base is not None and base._backward_hooks):
         raise ValueError(
             "inplace_backward: got logits with a hook (register_hook, retain_grad; FSDP registers "
-            f"one, too), which may read them when their gradient is there{_WAY_OUT}"
+            "one, too), or a view of a tensor with one, which may read them when their gradient "
+            f"is there{_WAY_OUT}"
         )
 
 
@@ -108,23 +110,29 @@ def _producers(logits: Tensor) -> Iterator[torch.autograd.graph.Node]:
 
 
 def _saved_by(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
-    """Return what a node keeps for its backward pass, of its results.
+    """Return what a node keeps for its backward pass, of its results, and its leaves.
 
-    What torch's own nodes keep of their arguments is not looked at: behind a checkpoint, to look
-    is to compute it again.
+    Kept tensors are looked at as they are kept, which older torches do not allow: behind a
+    checkpoint, to ask for one is to compute it again.
     """
     for name in dir(node):
-        if name == "saved_tensors" or name.startswith(("_saved_result", "_saved_out")):
+        if name == "_raw_saved_tensors" or name.startswith(("_raw_saved_result", "_raw_saved_out")):
             try:
                 saved = getattr(node, name)
+                kept = saved if isinstance(saved, (tuple, list)) else (saved,)
+                values = [getattr(one, "data", None) for one in kept]
             except RuntimeError:  # freed by a backward pass before this one, or changed since
                 continue
-            for value in saved if isinstance(saved, (tuple, list)) else (saved,):
-                if isinstance(value, Tensor):
-                    yield value
+            yield from (value for value in values if isinstance(value, Tensor))
+    for argument, _ in node.next_functions:
+        leaf = getattr(argument, "variable", None)
+        if isinstance(leaf, Tensor):
+            yield leaf
 
 
 def _share_memory(one: Tensor, other: Tensor) -> bool:
+    if one.numel() == 0 or other.numel() == 0:
+        return False
     try:
         return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
     except (NotImplementedError, RuntimeError):  # no memory at all

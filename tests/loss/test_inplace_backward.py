@@ -604,6 +604,48 @@ def test_hooks_of_masks_per_channel() -> None:
         loss.backward()
 
 
+def test_a_hook_of_what_the_logits_are_a_view_of() -> None:
+    leaf, labels = _inputs()
+    base = _head(leaf)
+    base.register_hook(lambda gradient: gradient * (base.detach().abs() < 1))
+    with _refuses(ValueError, "a view of a tensor with one"):
+        _call(base[:, :, :], labels)
+
+
+def test_memory_of_a_leaf_behind_a_function() -> None:
+    class Detached(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, x: Tensor) -> Tensor:
+            return x.detach()
+
+        @staticmethod
+        def backward(_: Any, gradient: Tensor) -> Tensor:
+            return gradient
+
+    leaf, labels = _inputs()
+    with _refuses(ValueError, "a leaf's memory"):
+        _call(Detached.apply(leaf), labels)
+
+
+@pytest.mark.parametrize("last", ["norm", "norm and softmax"])
+def test_a_checkpoint_is_not_computed_again_by_looking(last: str) -> None:
+    """Its running statistics would move on, and it costs a forward pass."""
+    tracked = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        convolution, norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
+        end = nn.Identity() if last == "norm" else nn.Softmax(dim=1)
+        network = nn.Sequential(convolution, norm, end)
+        logits = checkpoint(network, torch.randn(2, 1, 9, 8), use_reentrant=False)
+        labels = torch.randint(0, 3, (2, 9, 8))
+        loss: Tensor = scnp_dice_ce_loss(logits, labels, inplace_backward=in_place)
+        assert norm.num_batches_tracked == 1
+        loss.backward()
+        tracked.append((norm.num_batches_tracked, norm.running_mean, convolution.weight.grad))
+    for one, other in zip(*tracked, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_torch_that_does_not_tell_of_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As those before 2.8."""
     monkeypatch.setattr(overwriting, "_top_hooks", None)

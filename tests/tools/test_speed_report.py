@@ -174,3 +174,16 @@ def test_the_report() -> None:
     setting = speed_report.observe()
     assert ("unset SCNP_CPU_CAPABILITY" in advice) == (setting.offered != "portable")
     assert ("torch runs on 1 thread of" in advice) == (setting.cores > 1)
+
+
+def test_a_variable_that_cannot_be_obeyed_is_one_line() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "scnp_kernels"],
+        env={**os.environ, "SCNP_CPU_CAPABILITY": "avx9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.strip().startswith("error: SCNP_CPU_CAPABILITY: got 'avx9'")
+    assert "Traceback" not in result.stderr
