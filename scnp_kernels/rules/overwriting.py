@@ -60,7 +60,7 @@ def check_overwritable(logits: Tensor) -> None:
             f"behind which autograd does not see that logits are overwritten{_WAY_OUT}"
         )
     for node in _producers(logits):
-        if any(_share_memory(logits, saved) for saved in _saved_by(node)):
+        if any(_share_memory(logits, held) for held in _held_by(node)):
             raise ValueError(
                 f"inplace_backward: got logits that {node.name()} saved for its own backward "
                 f"pass, or that are a leaf's memory{_WAY_OUT}; a loss takes logits as a "
@@ -109,8 +109,8 @@ def _producers(logits: Tensor) -> Iterator[torch.autograd.graph.Node]:
             yield tensor.grad_fn
 
 
-def _saved_by(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
-    """Return what a node keeps for its backward pass, of its results, and its leaves.
+def _held_by(node: torch.autograd.graph.Node) -> Iterator[Tensor]:
+    """Return the results that a node keeps for its backward pass, and its leaves.
 
     Kept tensors are looked at as they are kept, which older torches do not allow: behind a
     checkpoint, to ask for one is to compute it again.

@@ -494,7 +494,7 @@ def test_what_is_not_seen_at_the_call_is_seen_by_autograd(
     producer: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The version counter, which is raised before the producer takes what it saved."""
-    monkeypatch.setattr("scnp_kernels.rules.overwriting._saved_by", lambda _: ())
+    monkeypatch.setattr("scnp_kernels.rules.overwriting._held_by", lambda _: ())
     leaf, labels = _inputs()
     loss = _call(producer(leaf), labels)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
