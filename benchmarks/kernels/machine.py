@@ -77,6 +77,12 @@ def caches() -> dict[str, int]:
     return found
 
 
+def thread_counts() -> tuple[int, ...]:
+    """1, 2, 4, ... up to 16 or the number of cores."""
+    cores = psutil and psutil.cpu_count(logical=False)
+    return tuple(n for n in (1, 2, 4, 8, 16) if n <= (cores or os.cpu_count() or 1))
+
+
 def past_cache_bytes() -> int:
     """Twice the largest cache: so much does not stay in it."""
     return 2 * max(caches().values(), default=_DEFAULT_CACHE)

@@ -8,7 +8,20 @@ from pathlib import Path
 
 from benchmarks.common.tables import Row, between, markdown, markdown_of, number, times
 from benchmarks.kernels.bars import verdicts
-from benchmarks.kernels.cases import COPY, DICE_CE, OUR_LOSSES, OURS, PEERS
+from benchmarks.kernels.cases import (
+    COPY,
+    DICE_CE,
+    FUSED,
+    KORNIA,
+    LISTING,
+    LISTING_COMPILED,
+    OPENCV,
+    OUR_LOSSES,
+    OURS,
+    PEERS,
+    SEPARABLE_COMPILED,
+    SERRON,
+)
 from benchmarks.kernels.headline import headline
 from benchmarks.kernels.pictures import PICTURES
 from benchmarks.kernels.results import (
@@ -20,12 +33,19 @@ from benchmarks.kernels.results import (
     NotMeasuredError,
     Record,
     Results,
+    per_logit,
     ratio,
 )
 
 _NOTHING = "-"
 _RATIO_PHASES = (FORWARD, BACKWARD, BOTH)
-_SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "layout", "threads")
+_SLICES = ("2D windows", "3D windows", "2D dtypes", "3D dtypes", "targets", "layout")
+# What peers of other libraries do, so that nobody takes their times for more than they are.
+_ABOUT = {
+    OPENCV: "two planes for each one; reads no labels, has no gradient (beside our forward pass)",
+    SERRON: "its erosion and dilation in place of the listing's pooling",
+    KORNIA: "its erosion and dilation in place of the listing's pooling",
+}
 
 
 def blocks(runs: Mapping[Path, Results], beside: Path) -> dict[str, str]:
@@ -54,6 +74,10 @@ def tables(results: Results, folder: Path, beside: Path) -> dict[str, str]:
         "speedup": speedup_table(results),
         "memory": memory_table(results),
         "loss": loss_table(results),
+        "peers": peers_table(results),
+        "windows": windows_table(results),
+        "threads": threads_table(results),
+        "classes": classes_table(results),
         "slices": slices_table(results),
         "machine": machine_table([results]),
         "pictures": picture_links(folder, beside),
@@ -74,7 +98,8 @@ def latency_table(results: Results) -> str:
     rows: list[Row] = []
     for group in ("2D", "3D", "small"):
         for record in sorted(results.in_group(group), key=lambda r: r.milliseconds(BOTH)):
-            measured = record.least_bytes is not None
+            measured = record.has_gradient
+            once = record.implementation == OPENCV
             rows.append(
                 {
                     "shape": record.shape_name,
@@ -82,7 +107,7 @@ def latency_table(results: Results) -> str:
                     "forward, no gradient wanted": _time(record, FORWARD) if measured else "",
                     "forward, remembering": _time(record, RECORDING) if measured else "",
                     "backward": _time(record, BACKWARD) if measured else "",
-                    "forward + backward, ms": _time(record, BOTH),
+                    "forward + backward, ms": _time(record, BOTH) + " (forward alone)" * once,
                     "copies": _in_copies(record, results),
                     "GB/s": _speed(record),
                 }
@@ -124,7 +149,7 @@ def memory_table(results: Results) -> str:
             }
             for group in ("2D", "3D")
             for record in sorted(results.in_group(group), key=lambda r: r.peak_per_logit)
-            if record.saved_bytes is not None
+            if record.has_gradient
         ]
     )
 
@@ -133,7 +158,7 @@ def loss_table(results: Results) -> str:
     """Dice + cross entropy: time and memory, plain, on SCNP in two steps, and fused."""
     rows: list[Row] = []
     for group in ("loss 2D", "loss 3D", "loss classes"):
-        records = [r for r in results.in_group(group) if r.saved_bytes is not None]
+        records = [r for r in results.in_group(group) if r.has_gradient]
         for record in sorted(records, key=lambda r: (r.shape, r.milliseconds(BOTH))):
             plain = results.find(group, DICE_CE, shape=record.shape)
             rows.append(
@@ -147,6 +172,96 @@ def loss_table(results: Results) -> str:
                     "peak, B per logit": f"{record.peak_per_logit:.2f}",
                 }
             )
+    return markdown_of(rows)
+
+
+def peers_table(results: Results) -> str:
+    """Other libraries, and pooling in channels_last: how many times longer they take than ours."""
+    rows: list[Row] = []
+    for group, names in (
+        ("2D", (LISTING, OPENCV, SERRON, KORNIA)),
+        ("pooling in channels_last", (LISTING,)),
+    ):
+        for ours in results.in_group(group, OURS):
+            of_case = [r for r in results.in_group(group) if r.case == ours.case]
+            for record in (r for name in names for r in of_case if r.implementation == name):
+                layout = "torch's pooling in channels_last" if record.channels_last else ""
+                both = ratio(record, ours, BOTH) if record.has_gradient else None
+                rows.append(
+                    {
+                        "case": record.case_name,
+                        "peer": record.implementation,
+                        "forward, no gradient wanted, ms": _time(record, FORWARD),
+                        "forward + backward, ms": _time(record, BOTH) if both else _NOTHING,
+                        "times ours, forward": _speed_up(ratio(record, ours, FORWARD).of_medians),
+                        "times ours, both": _speed_up(both.of_medians) if both else _NOTHING,
+                        "what it does": _ABOUT.get(record.implementation, layout),
+                    }
+                )
+    missing = [f"{name}: not measured, {why}." for name, why in results.missing.items()]
+    return "\n\n".join([markdown_of(rows), *missing])
+
+
+def windows_table(results: Results) -> str:
+    """Large windows in 3D: ours against w = 3, and how many times longer the peers take."""
+    rows: list[Row] = []
+    group, peers = "3D windows, smaller image", (SEPARABLE_COMPILED, LISTING_COMPILED, LISTING)
+    ours = results.in_group(group, OURS)
+    for record in ours:
+        others = {r.implementation: r for r in results.in_group(group) if r.case == record.case}
+        rows.append(
+            {
+                "case": record.case_name,
+                "scnp, forward + backward, ms": _time(record, BOTH),
+                "against w = 3": _relative(record, ours[0]),
+                **{
+                    name: _speed_up(ratio(others[name], record, BOTH).of_medians)
+                    if name in others
+                    else _NOTHING
+                    for name in peers
+                },
+            }
+        )
+    return markdown_of(rows)
+
+
+def threads_table(results: Results) -> str:
+    """Forward + backward by the number of threads, with the speed-up over one."""
+    curves: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in results.in_group("threads"):
+        if record.implementation != COPY:
+            curve = curves.setdefault((record.shape_name, _name(record)), {})
+            curve[record.threads or 1] = record
+    return markdown_of(
+        [
+            {"shape": shape, "": name}
+            | {
+                f"{count} thread{'s' * (count > 1)}, ms": _time(record, BOTH)
+                + (f", {times(ratio(curve[1], record, BOTH).of_medians)}" if count > 1 else "")
+                for count, record in sorted(curve.items())
+            }
+            for (shape, name), curve in curves.items()
+        ]
+    )
+
+
+def classes_table(results: Results) -> str:
+    """The fused loss as classes grow, for as many pixels: time per logit."""
+    rows: list[Row] = []
+    first: dict[int, Record] = {}  # by the number of axes
+    for record in results.in_group("many classes", FUSED):
+        fewest = first.setdefault(len(record.shape), record)
+        rows.append(
+            {
+                "shape": record.shape_name,
+                "forward, no gradient wanted": _time(record, FORWARD),
+                "forward + backward, ms": _time(record, BOTH),
+                "ns per logit": number(record.milliseconds(BOTH) * 1e6 / record.logits),
+                "per logit, against the fewest classes": times(
+                    per_logit(record, fewest).of_medians
+                ),
+            }
+        )
     return markdown_of(rows)
 
 
