@@ -27,6 +27,7 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DEFAULT_CACHE = 32 << 20
+_SHARES = 128  # of memory: one is for the logits of one process
 _UNKNOWN = "unknown"
 
 
@@ -84,8 +85,13 @@ def thread_counts() -> tuple[int, ...]:
 
 
 def past_cache_bytes() -> int:
-    """Twice the largest cache: so much does not stay in it."""
-    return 2 * max(caches().values(), default=_DEFAULT_CACHE)
+    """Twice the largest cache: so much does not stay in it. Less where memory has no room for it.
+
+    A virtual machine of few cores sees the whole cache of a large chip, and a dozen processes hold
+    some times as much each.
+    """
+    twice = 2 * max(caches().values(), default=_DEFAULT_CACHE)
+    return min(twice, (psutil.virtual_memory().total if psutil else twice * _SHARES) // _SHARES)
 
 
 def git_revision() -> str:
