@@ -27,7 +27,7 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DEFAULT_CACHE = 32 << 20
-_SHARES = 128  # of memory: one is for the logits of one process
+_SHARES = 256  # of memory: one is for the logits of one process
 _UNKNOWN = "unknown"
 
 
