@@ -86,18 +86,15 @@ class Installed:
 
 def exact_loss(name: str, case: Case) -> loss_peers.Loss:
     """The composition that a loss of this name has to agree with."""
-    on_penalized = partial(loss_peers.listing_dice_ce, kernel_size=case.kernel_size)
-    others: dict[str, loss_peers.Loss] = {
+    formulas: dict[str, loss_peers.Loss] = {
         FUSED_TVERSKY: loss_peers.tversky,
         FUSED_FOCAL: loss_peers.focal,
     }
-    if name in others:
-        return partial(loss_peers.on_listing, loss=others[name], kernel_size=case.kernel_size)
-    if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
-        return loss_peers.dice_ce
-    if name == FUSED_JOINT:
-        return lambda z, y: on_penalized(z, y) + loss_peers.dice_ce(z, y)
-    return on_penalized
+    formula = formulas.get(name, loss_peers.dice_ce)
+    plain = name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN)
+    return loss_peers.sum_of_terms(
+        formula, not plain, plain or name == FUSED_JOINT, case.kernel_size
+    )
 
 
 def measure_group(
