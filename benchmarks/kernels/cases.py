@@ -54,8 +54,8 @@ class Shapes:
     sizes: tuple[tuple[int, ...], ...] = ((1, 2, 512, 512), (1, 2, 2048, 2048), (1, 2, 96, 96, 96))
     windows_3d: tuple[int, ...] = (1, 2, 96, 96, 96)  # the listing is too slow for more
     classes_spatial: tuple[int, ...] = (512, 512)
-    classes: tuple[int, ...] = (2, 3, 4, 8)
-    classes_of_loss: tuple[int, ...] = (2, 4, 8, 16)
+    classes: tuple[int, ...] = (2, 4, 8)
+    classes_of_loss: tuple[int, ...] = (2, 8, 16)
     one_channel: tuple[tuple[int, ...], ...] = ((1, 1, 2048, 2048), (1, 1, 160, 128, 112))
     small: tuple[int, ...] = (1, 2, 64, 64)
     # As many pixels in 2D as in 3D.
