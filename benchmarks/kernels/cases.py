@@ -5,7 +5,7 @@ Not the full product: every group changes one thing, and its members are measure
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,6 +14,10 @@ from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, LABELS, Case
 LISTING = "listing"
 LISTING_COMPILED = "listing compiled"
 SHIFTED_COMPILED = "shifted compiled"
+SEPARABLE_COMPILED = "separable compiled"  # the listing, pooled along one axis after the other
+# Of other libraries: see library_peers.py.
+OPENCV = "OpenCV erode + dilate"
+SERRON, KORNIA = "listing by serron", "listing by kornia"
 COPY = "copy"  # of the logits: measured beside every case
 FILL = "fill"  # allocate and fill the three results
 OURS = "scnp cpu"
@@ -50,13 +54,19 @@ class Shapes:
     sizes: tuple[tuple[int, ...], ...] = ((1, 2, 512, 512), (1, 2, 2048, 2048), (1, 2, 96, 96, 96))
     windows_3d: tuple[int, ...] = (1, 2, 96, 96, 96)  # the listing is too slow for more
     classes_spatial: tuple[int, ...] = (512, 512)
-    classes: tuple[int, ...] = (2, 3, 4, 8)
-    classes_of_loss: tuple[int, ...] = (2, 4, 8, 16)
+    classes: tuple[int, ...] = (2, 4, 8)
+    classes_of_loss: tuple[int, ...] = (2, 8, 16)
     one_channel: tuple[tuple[int, ...], ...] = ((1, 1, 2048, 2048), (1, 1, 160, 128, 112))
     small: tuple[int, ...] = (1, 2, 64, 64)
-    windows: dict[int, tuple[int, ...]] = field(
-        default_factory=lambda: {2: (3, 5, 7, 11), 3: (3, 5, 7)}  # by spatial axes
-    )
+    # As many pixels in 2D as in 3D.
+    many_classes: tuple[int, ...] = (2, 4, 16, 64, 117)
+    many_classes_spatial: tuple[tuple[int, ...], ...] = ((512, 512), (64, 64, 64))
+    # max_pool3d vectorizes over channels_last, if there are enough: its slow layout, and its fast.
+    pooled: tuple[tuple[int, ...], ...] = ((1, 3, 96, 96, 96), (1, 16, 64, 64, 64))
+    threads: tuple[int, ...] = (1, 2)
+    windows_2d: tuple[int, ...] = (3, 5, 7, 11)
+    windows_3d_large: tuple[int, ...] = (3, 5, 7)  # of the paper's shape
+    windows_3d_small: tuple[int, ...] = (3, 5, 7, 9, 11)  # of the smaller image
 
 
 FULL = Shapes()
@@ -69,7 +79,10 @@ QUICK = Shapes(  # to see that the suite works; its numbers mean nothing
     classes=(2, 3),
     classes_of_loss=(2, 3),
     one_channel=((1, 1, 64, 64),),
-    small=(1, 2, 16, 16),
+    small=(1, 2, 20, 20),
+    many_classes=(2, 117),
+    many_classes_spatial=((16, 16), (6, 6, 6)),
+    pooled=((1, 3, 6, 7, 8),),
 )
 
 _PEERS = (LISTING, LISTING_COMPILED)
@@ -90,14 +103,17 @@ _LOSSES = (
 
 def groups(shapes: Shapes) -> tuple[Group, ...]:
     """Every group of a run."""
+    papers = (shapes.paper_2d, shapes.paper_3d)
     paper_2d = Case(shapes.paper_2d)
     paper_3d = Case(shapes.paper_3d)
-    windows_2d, windows_3d = (
-        tuple(replace(Case(shape), kernel_size=w) for w in shapes.windows[dimensions])
-        for dimensions, shape in ((2, shapes.paper_2d), (3, shapes.windows_3d))
-    )
+    windows_2d = [replace(paper_2d, kernel_size=w) for w in shapes.windows_2d]
+    windows_3d = [Case(shapes.windows_3d, kernel_size=w) for w in shapes.windows_3d_small]
     return (
-        Group("2D", "the paper's 2D shape", ((paper_2d, (*_ALL, OURS_REFERENCE, FILL)),)),
+        Group(
+            "2D",
+            "the paper's 2D shape, with other libraries",
+            ((paper_2d, (*_ALL, OURS_REFERENCE, FILL, OPENCV, SERRON, KORNIA)),),
+        ),
         Group("3D", "the paper's 3D shape", ((paper_3d, (*_ALL, FILL)),)),
         Group(
             "small", "what a call costs", ((Case(shapes.small), (*_PEERS, OURS, OURS_REFERENCE)),)
@@ -110,12 +126,24 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
         _ours_only(
             "3D windows",
             "larger windows in 3D",
-            [replace(paper_3d, kernel_size=w) for w in shapes.windows[3]],
+            [replace(paper_3d, kernel_size=w) for w in shapes.windows_3d_large],
         ),
         Group(
             "3D windows, smaller image",
             "larger windows in 3D, where the peers can still be measured",
-            tuple((case, (*_PEERS, OURS)) for case in windows_3d),
+            tuple(
+                (c, (*(_PEERS if c.kernel_size <= 7 else ()), SEPARABLE_COMPILED, OURS))
+                for c in windows_3d
+            ),
+        ),
+        Group(
+            "pooling in channels_last",
+            "the listing's max_pool3d in channels_last_3d",
+            tuple(
+                (Case(shape, channels_last=channels_last), (LISTING, OURS))
+                for shape in shapes.pooled
+                for channels_last in (False, True)
+            ),
         ),
         Group(
             "2D dtypes",
@@ -160,6 +188,15 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
             ),
         ),
         Group(
+            "many classes",
+            "the fused loss of 2 to 117 classes, time per logit",
+            tuple(
+                (Case((1, count, *spatial), of_loss=True), (FUSED,))
+                for spatial in shapes.many_classes_spatial
+                for count in shapes.many_classes
+            ),
+        ),
+        Group(
             "gate",
             "a gate against none",
             tuple((case, (OURS, OURS_GATED)) for case in (paper_2d, paper_3d)),
@@ -182,14 +219,15 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
                 for channels_last in (False, True)
             ],
         ),
-        _ours_only(
+        Group(
             "threads",
-            "one thread against two, with one image of one channel too",
-            [
-                replace(Case(shape), threads=threads)
-                for shape in (shapes.paper_2d, shapes.paper_3d, *shapes.one_channel)
-                for threads in (1, 2)
-            ],
+            "from one thread to one for each core, with one image of one channel too",
+            tuple(
+                (Case(shape, threads=threads, of_loss=ours == FUSED), (ours,))
+                for ours, of_ours in ((OURS, (*papers, *shapes.one_channel)), (FUSED, papers))
+                for shape in of_ours
+                for threads in shapes.threads
+            ),
         ),
     )
 
