@@ -156,7 +156,6 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) summary "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
-	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 
 # A process runs its half in order, so files share what is dear to make; who has finished takes from
 # the end of the other's. WORKERS=0 runs all in one process, as a debugger needs it.

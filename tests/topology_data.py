@@ -15,8 +15,17 @@ from benchmarks.demo import vessels
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
-from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
-from benchmarks.topology.scoring import Score
+from benchmarks.topology.datasets import Labels
+from benchmarks.topology.postprocessing import stored
+from benchmarks.topology.records import (
+    CONFIGURATION,
+    TRUTH,
+    configuration_of,
+    gather,
+    write_label_maps,
+    write_run,
+)
+from benchmarks.topology.scoring import Score, score_image
 
 SIDE = 32
 # One crop of a network with next to no channels.
@@ -108,6 +117,41 @@ def made_up_runs(
         pixels = count_pixels(predictions, maps, 2)
         facts = {"seconds": 1.0, "peak_mebibytes": 1.0, "pixels": pixels}
         write_run(run_folder, key, facts, predictions, {"test": scores}, curve)
+    gather(folder)
+    return folder
+
+
+def predicted_runs(
+    folder: Path,
+    truth: dict[str, Labels],
+    probabilities: dict[RunKey, dict[str, np.ndarray]],
+    **settings: object,
+) -> Path:
+    """Runs that nobody trained, which predict these probabilities of the foreground.
+
+    Keys of the maps are "split/image", with the split "val" among them.
+    """
+    values = {**DEFAULTS[next(iter(truth.values())).ndim].to_json(), **settings}
+    write_json(folder / CONFIGURATION, {"configuration": values})
+    configuration = configuration_of(folder)
+    write_label_maps(folder / TRUTH, truth)
+    tests = {key: of for key, of in truth.items() if not key.startswith("val/")}
+    for key, maps in probabilities.items():
+        predictions = {name: (of > 0.5).astype(np.uint8) for name, of in maps.items()}
+        scores: dict[str, list[Score]] = {}
+        for name, true in tests.items():
+            split, image = name.split("/")
+            rows = score_image(image, predictions[name], true, configuration)
+            scores[split] = [*scores.get(split, []), *rows]
+        pixels = count_pixels(predictions, tests, 2)
+        facts = {"seconds": 1.0, "peak_mebibytes": 1.0, "pixels": pixels}
+        curve = [
+            {"iteration": 10.0 * step, "dice": 0.2 * step, "betti0_error": 9.0 - step}
+            for step in (1, 2, 3)
+        ]
+        in_bytes = {name: stored(of.astype(np.float32)) for name, of in maps.items()}
+        run = folder / "runs" / key.identifier
+        write_run(run, key, facts, predictions, scores, curve, in_bytes)
     gather(folder)
     return folder
 

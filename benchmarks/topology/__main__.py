@@ -17,7 +17,6 @@ from benchmarks.common.errors import DataError, UsageError
 from benchmarks.topology import (
     ablation,
     benchmark,
-    closing,
     convergence,
     cost,
     qualitative,
@@ -34,7 +33,6 @@ COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "convergence": convergence,
     "sensitivity": sensitivity,
-    "closing": closing,
     "qualitative": qualitative,
     "cost": cost,
     "thickness": thickness,

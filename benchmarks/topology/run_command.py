@@ -40,6 +40,7 @@ from benchmarks.topology.options import check_classes, kernel_size, one_of, posi
 from benchmarks.topology.records import (
     CONFIGURATION,
     TRUTH,
+    VALIDATION,
     configuration_of,
     finished_runs,
     write_label_maps,
@@ -280,9 +281,8 @@ def describe(folder: Path, configuration: Configuration, data: DataSet, device: 
             )
     folder.mkdir(parents=True, exist_ok=True)
     if not (file.exists() and (folder / TRUTH).exists()):
-        maps = {
-            f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples
-        }
+        kept = {VALIDATION: data.val, **data.tests}
+        maps = {f"{split}/{s.name}": s.truth for split, samples in kept.items() for s in samples}
         write_label_maps(folder / TRUTH, maps)
     if file.exists():
         return
