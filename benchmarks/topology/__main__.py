@@ -24,6 +24,7 @@ from benchmarks.topology import (
     sensitivity,
     summary,
     thickness,
+    verdict,
 )
 from benchmarks.topology.options import add_results_arguments, reports, warnings
 
@@ -37,8 +38,9 @@ COMMANDS: dict[str, ModuleType] = {
     "cost": cost,
     "thickness": thickness,
     "summary": summary,
+    "verdict": verdict,
 }
-OF_DATA = (run_command, cost, thickness)  # the others report finished runs
+OF_DATA = (run_command, cost, thickness, verdict)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -51,9 +51,10 @@ class Task:
     """One run, what is done to its predictions of one split, and what is measured then."""
 
     record: RunRecord
-    configuration: Configuration  # with the measures
     split: str
     treatments: tuple[Postprocessing, ...]
+    neighbours: int  # of a pixel, for the treatments
+    configuration: Configuration  # with the measures, and the neighbours that they count by
 
 
 @contextmanager
@@ -81,9 +82,7 @@ def measure(task: Task) -> list[list[Score]]:
     for treatment in task.treatments:
         rows: list[Score] = []
         for key, true in truth.items():
-            treated = treatment.apply(
-                predictions[key], probabilities.get(key), configuration.connectivity
-            )
+            treated = treatment.apply(predictions[key], probabilities.get(key), task.neighbours)
             name = key.split("/", 1)[1]
             rows += score_image(name, treated, true, configuration, disjoint=True)
         scores.append(sorted(rows, key=lambda row: str(row["image"])))
@@ -124,7 +123,7 @@ class RunSearch:
 
     def first_task(self) -> Task:
         """To measure what is cheap, of every candidate."""
-        return Task(self.record, self.configuration, VALIDATION, tuple(self.candidates))
+        return self._task(self.candidates, self.configuration)
 
     def take(self, scores: list[list[Score]]) -> None:
         """The result of the first task."""
@@ -135,7 +134,12 @@ class RunSearch:
     def error_task(self, index: int) -> Task:
         """To measure the criterion of one candidate."""
         criterion = replace(self.configuration, measures=(CRITERION,))
-        return Task(self.record, criterion, VALIDATION, (self.candidates[index],))
+        return self._task([self.candidates[index]], criterion)
+
+    def _task(self, treatments: Sequence[Postprocessing], measured: Configuration) -> Task:
+        return Task(
+            self.record, VALIDATION, tuple(treatments), self.configuration.connectivity, measured
+        )
 
 
 def search(
