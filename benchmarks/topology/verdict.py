@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.files import write_text
+from benchmarks.common.readme import update_file
 from benchmarks.common.tables import by, write_table
 from benchmarks.topology import convergence, losses, qualitative
 from benchmarks.topology.comparisons import BASELINE, Verdict, overall, sentence
@@ -30,6 +31,7 @@ from benchmarks.topology.thickness import elongation
 from benchmarks.topology.verdict_tables import (
     PRIMARY_NOTES,
     SECONDARY_NOTES,
+    block,
     draw,
     primary_rows,
     score_rows,
@@ -47,13 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, nargs="+", metavar="DIR", help="data sets' folders")
     add(
         "--losses",
-        type=one_of(losses.LOSSES),
+        type=one_of(losses.LOSSES, "all"),
         metavar="NAMES",
         help=f"beside {BASELINE.loss}, comma-separated (default: {', '.join(OTHERS)}, the latter "
         "where structures are tubes); what else --out holds is compared too",
     )
     add_training_arguments(parser)
     add("--to", type=Path, metavar="DIR", help="write reports to DIR (default: --out)")
+    add("--readme", type=Path, metavar="FILE", help="rewrite its block `verdict` too")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -70,6 +73,8 @@ def run(options: argparse.Namespace) -> None:
         folders.append(target / folder.name)
     draw(verdicts, target / CHART)
     report = write_report(target, overall(verdicts), verdicts, folders)
+    if options.readme:
+        update_file(options.readme, {"verdict": block(verdicts)})
     print(overall(verdicts))
     print(report)
     warnings = [v.results.warning for v in verdicts if v.split == v.results.split]

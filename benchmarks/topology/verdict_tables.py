@@ -9,8 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from benchmarks.common.pictures import picture, title
+from benchmarks.common.tables import markdown_of
 from benchmarks.topology.benchmark import COLOURS, digits_of
-from benchmarks.topology.comparisons import BASELINE, SIGNIFICANT, Comparison, Verdict, percent
+from benchmarks.topology.comparisons import (
+    BASELINE,
+    SIGNIFICANT,
+    Comparison,
+    Verdict,
+    overall,
+    percent,
+    sentence,
+)
 from benchmarks.topology.final_scores import AS_PREDICTED, POST_PROCESSED, Column, columns
 from benchmarks.topology.results import TITLES, Method
 from benchmarks.topology.search import ALLOWED_DICE_LOSS
@@ -67,6 +76,15 @@ def primary_rows(verdict: Verdict) -> Table:
             }
         )
     return rows
+
+
+def block(verdicts: list[Verdict]) -> str:
+    """The verdict and its tables, for a page of the documentation."""
+    warnings = dict.fromkeys(verdict.results.warning for verdict in verdicts)
+    tables = [
+        f"{sentence(verdict)}\n\n{markdown_of(primary_rows(verdict))}" for verdict in verdicts
+    ]
+    return "\n\n".join([*filter(None, warnings), overall(verdicts), *tables, PRIMARY_NOTES])
 
 
 def score_rows(verdict: Verdict) -> Table:

@@ -192,6 +192,21 @@ def test_what_other_commands_wrote_is_in_the_report(case: Path, tmp_path: Path) 
     assert text.count("data:image/png") == 4
 
 
+def test_a_page_of_the_documentation_takes_the_verdict(case: Path, tmp_path: Path) -> None:
+    front = tmp_path / "page.md"
+    front.write_text(
+        "# Page\n<!-- benchmark:verdict begin -->outdated<!-- benchmark:verdict end -->\n"
+    )
+    command("verdict", "--data", case.parent / "lines", "--out", case, *OPTIONS, "--readme", front)
+    text = front.read_text()
+    assert "outdated" not in text
+    assert "without on 1 of 1 test set (lines test)" in text
+    table_ = (case / "lines" / "verdict-test.md").read_text()
+    for row in table_.splitlines():
+        if row.startswith("|"):
+            assert row in text
+
+
 @pytest.mark.parametrize(
     ("collapsed", "told"),
     [
