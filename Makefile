@@ -1,5 +1,5 @@
 # make demo   train a small U-Net with and without SCNP, and show what it does to the topology
-# make topology DATA=folder   the paper's comparison of losses, with and without SCNP, on your images
+# make topology DATA=folder   does SCNP help on your images? trainings, every report, and the verdict
 # make test   the test suite, on the kernels built from this checkout
 # make coverage   the same, and which lines of the package it runs; fails below the floor of pyproject.toml
 # make bench  measure the kernels against their peers; rewrites the tables and pictures of the docs
@@ -15,7 +15,8 @@
 # make wheels      the wheels that can be built and repaired here, in dist/
 # make test-versions   one wheel per Python tested on several versions of torch; gigabytes each
 # make docs        the documentation as a site that needs no network, in build/site
-# make docs-test   the same, and every page opened in a headless Chromium (CHROMIUM=..., or on PATH)
+# make docs-test   the same, and every page, and the verdict's report, opened in a headless Chromium
+#                  (CHROMIUM=..., or on PATH)
 # make lint   ruff, mypy, the layers of the imports, clang-format; every C++ header alone
 # make cuda-check   without a GPU: compile the CUDA kernels, and run them on the host (needs nvcc)
 # make aarch64-check   compile the CPU kernels for 64-bit ARM, and run them in an emulator
@@ -144,12 +145,15 @@ demo: $(VENV)/native.installed
 
 TOPOLOGY := $(BIN)/python -m benchmarks.topology
 TOPOLOGY_OUT := $(or $(OUT),topology_output)
-TOPOLOGY_OPTIONS := $(if $(LOSSES),--losses $(LOSSES)) $(if $(SEEDS),--seeds $(SEEDS)) \
-	$(if $(KERNEL_SIZE),--kernel-size $(KERNEL_SIZE)) $(if $(ITERATIONS),--iterations $(ITERATIONS)) \
-	$(if $(DEVICE),--device $(DEVICE)) $(RUN_OPTIONS)
+comma := ,
+# A second window for `sensitivity`; the verdict is about the first.
+TOPOLOGY_WINDOWS := $(or $(KERNEL_SIZE),3$(comma)5)
+TOPOLOGY_COMMON := $(if $(LOSSES),--losses $(LOSSES)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	$(if $(DEVICE),--device $(DEVICE))
+TOPOLOGY_OPTIONS := $(TOPOLOGY_COMMON) --kernel-size $(TOPOLOGY_WINDOWS) \
+	$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(RUN_OPTIONS)
 
 # The reports about one loss take the first one asked for.
-comma := ,
 TOPOLOGY_REPORTED := --loss $(or $(filter-out all,$(firstword $(subst $(comma), ,$(LOSSES)))),ce_dice)
 
 topology: $(VENV)/native.installed
@@ -160,7 +164,11 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) summary "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
-	$(TOPOLOGY) closing "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
+	$(if $(findstring $(comma),$(TOPOLOGY_WINDOWS)),$(TOPOLOGY) sensitivity "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED))
+	$(TOPOLOGY) qualitative "$(TOPOLOGY_OUT)" --data "$(DATA)" $(TOPOLOGY_REPORTED)
+	$(TOPOLOGY) verdict --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_COMMON) \
+		--kernel-size $(firstword $(subst $(comma), ,$(TOPOLOGY_WINDOWS))) $(VERDICT_OPTIONS)
+	@echo "the report: $(abspath $(TOPOLOGY_OUT))/report.html"
 
 # A process runs its half in order, so files share what is dear to make; who has finished takes from
 # the end of the other's. WORKERS=0 runs all in one process, as a debugger needs it.
@@ -239,7 +247,7 @@ docs: $(VENV)/docs.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site is made; to read it: python3 -m http.server --directory build/site"
 
-docs-test: docs
+docs-test: docs $(VENV)/native.installed
 	$(BIN)/python -m pytest --noconftest -o addopts="--import-mode=importlib -ra" \
 		-o python_files='check_*.py' tests/tools/docs_site $(PYTEST_OPTIONS)
 

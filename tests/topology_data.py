@@ -15,8 +15,17 @@ from benchmarks.demo import vessels
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
-from benchmarks.topology.records import CONFIGURATION, TRUTH, gather, write_label_maps, write_run
-from benchmarks.topology.scoring import Score
+from benchmarks.topology.datasets import Labels
+from benchmarks.topology.postprocessing import stored
+from benchmarks.topology.records import (
+    CONFIGURATION,
+    TRUTH,
+    configuration_of,
+    gather,
+    write_label_maps,
+    write_run,
+)
+from benchmarks.topology.scoring import Score, score_image
 
 SIDE = 32
 # One crop of a network with next to no channels.
@@ -110,6 +119,89 @@ def made_up_runs(
         write_run(run_folder, key, facts, predictions, {"test": scores}, curve)
     gather(folder)
     return folder
+
+
+def predicted_runs(
+    folder: Path,
+    truth: dict[str, Labels],
+    probabilities: dict[RunKey, dict[str, np.ndarray]],
+    **settings: object,
+) -> Path:
+    """Runs that nobody trained, which predict these probabilities of the foreground.
+
+    Keys of the maps are "split/image", with the split "val" among them.
+    """
+    values = {**DEFAULTS[next(iter(truth.values())).ndim].to_json(), **settings}
+    write_json(folder / CONFIGURATION, {"configuration": values})
+    configuration = configuration_of(folder)
+    write_label_maps(folder / TRUTH, truth)
+    tests = {key: of for key, of in truth.items() if not key.startswith("val/")}
+    for key, maps in probabilities.items():
+        predictions = {name: (of > 0.5).astype(np.uint8) for name, of in maps.items()}
+        scores: dict[str, list[Score]] = {}
+        for name, true in tests.items():
+            split, image = name.split("/")
+            rows = score_image(image, predictions[name], true, configuration)
+            scores[split] = [*scores.get(split, []), *rows]
+        pixels = count_pixels(predictions, tests, 2)
+        facts = {"seconds": 1.0, "peak_mebibytes": 1.0, "pixels": pixels}
+        curve = [
+            {"iteration": 10.0 * step, "dice": 0.2 * step, "betti0_error": 9.0 - step}
+            for step in (1, 2, 3)
+        ]
+        in_bytes = {name: stored(of.astype(np.float32)) for name, of in maps.items()}
+        run = folder / "runs" / key.identifier
+        write_run(run, key, facts, predictions, scores, curve, in_bytes)
+    gather(folder)
+    return folder
+
+
+def write_referees_case(
+    root: Path, images: int = 8, collapsed: dict[tuple[str, int], float] | None = None
+) -> tuple[Path, Path]:
+    """A data set "lines" in folder form, and the --out with its runs, which nobody trained.
+
+    Two seeds of CE+Dice, and of clDice. The plain prediction breaks two lines of three beyond
+    repair, and of odd images all; SCNP one, joint none; all show a false piece. clDice breaks
+    three, on SCNP logits two. A run in ``collapsed`` predicts that probability everywhere.
+    """
+    truth = np.zeros((64, 64), np.uint8)
+    truth[8:13], truth[28:33], truth[48:53] = 1, 1, 1
+    names = [*(f"test/{n}" for n in range(images)), *(f"val/{n}" for n in range(2))]
+    random = np.random.default_rng(0)
+    for name in (*names, "train/0", "train/1"):
+        split, index = name.split("/")
+        pixels = 60 + 120 * truth + random.integers(0, 40, truth.shape)
+        save(root / "lines" / split / "images" / f"{index}.png", pixels)
+        save(root / "lines" / split / "masks" / f"{index}.png", 255 * truth)
+
+    def predicted(breaks: int, speck: bool, shift: int) -> np.ndarray:
+        of = np.where(truth == 1, 0.9, 0.1)
+        for row in (8, 28, 48)[:breaks]:
+            of[row : row + 5, 20 + shift : 34 + shift] = 0.05  # too wide to be closed
+        if speck:
+            of[38:41, 5:8] = 0.95  # left out by its size
+        return of
+
+    kinds = {
+        ("ce_dice", "off"): (2, True),
+        ("ce_dice", "on"): (1, True),
+        ("ce_dice", "joint"): (0, True),
+        ("cldice", "off"): (3, False),
+        ("cldice", "on"): (2, False),
+    }
+    runs = {}
+    for (loss, mode), (breaks, speck) in kinds.items():
+        for seed in (0, 1):
+            everywhere = (collapsed or {}).get((mode, seed)) if loss == "ce_dice" else None
+            runs[RunKey(loss, mode, (1,) if mode == "off" else (3,), seed)] = {
+                name: predicted(breaks + (breaks == 2 and speck and index % 2), speck, index)
+                if everywhere is None
+                else np.full(truth.shape, everywhere)
+                for index, name in enumerate(names)
+            }
+    predicted_runs(root / "out" / "lines", dict.fromkeys(names, truth), runs, crop=[64, 64])
+    return root / "lines", root / "out"
 
 
 def is_picture(file: Path) -> bool:

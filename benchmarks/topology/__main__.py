@@ -17,7 +17,6 @@ from benchmarks.common.errors import DataError, UsageError
 from benchmarks.topology import (
     ablation,
     benchmark,
-    closing,
     convergence,
     cost,
     qualitative,
@@ -25,6 +24,7 @@ from benchmarks.topology import (
     sensitivity,
     summary,
     thickness,
+    verdict,
 )
 from benchmarks.topology.options import add_results_arguments, reports, warnings
 
@@ -34,13 +34,13 @@ COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "convergence": convergence,
     "sensitivity": sensitivity,
-    "closing": closing,
     "qualitative": qualitative,
     "cost": cost,
     "thickness": thickness,
     "summary": summary,
+    "verdict": verdict,
 }
-OF_DATA = (run_command, cost, thickness)  # the others report finished runs
+OF_DATA = (run_command, cost, thickness, verdict)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -143,7 +143,7 @@ def marked(text: str, cell_: Cell, measure: str) -> str:
 
 def digits_of(measure: str) -> int:
     """After the point."""
-    return 2 if measure == "betti0_error" else 4
+    return 2 if measure.startswith("betti") else 4
 
 
 def better_is(measure: str) -> str:

@@ -5,10 +5,27 @@ The measures are scnp_kernels.metrics'; here are the names and arguments that th
 
 from __future__ import annotations
 
-from scnp_kernels.metrics import betti_errors, betti_numbers, cldice, dice, roundness_error
+from scnp_kernels.metrics import (
+    betti_errors,
+    betti_matching_error,
+    betti_numbers,
+    cldice,
+    dice,
+    roundness_error,
+)
 from scnp_kernels.metrics.inputs import Mask
 
-__all__ = ["Mask", "betti0_error", "cldice", "component_count", "dice", "roundness_error"]
+__all__ = [
+    "Mask",
+    "betti0_error",
+    "betti1_error",
+    "betti_error",
+    "betti_matching_error",
+    "cldice",
+    "component_count",
+    "dice",
+    "roundness_error",
+]
 
 
 def component_count(mask: Mask, connectivity: int) -> int:
@@ -19,3 +36,13 @@ def component_count(mask: Mask, connectivity: int) -> int:
 def betti0_error(prediction: Mask, truth: Mask, connectivity: int) -> int:
     """How many pieces the prediction has too many or too few."""
     return betti_errors(prediction, truth, connectivity=connectivity)[0]
+
+
+def betti1_error(prediction: Mask, truth: Mask, connectivity: int) -> int:
+    """How many holes (in 3D: tunnels) the prediction has too many or too few."""
+    return betti_errors(prediction, truth, connectivity=connectivity)[1]
+
+
+def betti_error(prediction: Mask, truth: Mask, connectivity: int) -> int:
+    """Both together, in 3D with the cavities: never above the Betti-matching error."""
+    return sum(betti_errors(prediction, truth, connectivity=connectivity))

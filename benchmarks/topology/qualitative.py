@@ -26,9 +26,10 @@ from benchmarks.common.panels import (
 )
 from benchmarks.common.pictures import picture
 from benchmarks.common.pictures import title as head
-from benchmarks.topology.datasets import Planes, read_pixels_to_show
+from benchmarks.topology.datasets import Labels, Planes, read_pixels_to_show
 from benchmarks.topology.measures import betti0_error, dice
 from benchmarks.topology.options import Reports
+from benchmarks.topology.postprocessing import Postprocessing
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import Method, Results, common_window
 
@@ -83,11 +84,13 @@ def draw(
     pixels_of: Callable[[str, str], Planes],
     file: Path,
     beside: Callable[[Axes], None] | None = None,
+    treatment: Postprocessing | None = None,
 ) -> None:
     """Image, truth, then one panel per method; of a volume its most telling section.
 
     ``pixels_of`` a split's image are what is shown of it; ``beside`` draws on the third panel of
-    the first row, which holds the legend otherwise.
+    the first row, which holds the legend otherwise. A last panel shows the first method after the
+    ``treatment``.
     """
     split = results.split
     connectivity = results.configuration.connectivity
@@ -126,9 +129,14 @@ def draw(
     predictions = predictions_at(name, depth)
     marks = {method.mode: find_marks(shown, truth) for method, shown in predictions.items()}
     window = most_telling_window(truth.shape, marks, methods[0].mode)
+    treated = (
+        _section(_treated(results, methods[0], seed, f"{split}/{name}", treatment) != 0, depth)
+        if treatment
+        else None
+    )
     planes = pixels_of(split, name)  # [channels, *spatial]
     pixels = stretched(np.moveaxis(planes if depth is None else planes[:, depth], 0, -1))
-    columns = max(2, len(methods))
+    columns = max(2, len(methods) + (treatment is not None))
     height = 1.8 + 2 * 4.4 * window.height / window.width
     with picture(
         file, 4.6 * columns, height, dpi=90, layout=ConstrainedLayoutEngine(h_pad=0.06)
@@ -137,7 +145,7 @@ def draw(
         shown = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
         show(image_axes, "image", np.asarray(window.of(shown)))
         show_truth(truth_axes, truth, window)
-        for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=True):
+        for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=False):
             error = betti0_error(prediction, truth, connectivity)
             title = (
                 f"{method.loss_title}, {method.mode_title}: Betti-0 error {error}, "
@@ -148,16 +156,36 @@ def draw(
             show_segmentation(axes, title, prediction, truth, marks[method.mode], window)
             below = f"{counted(marks[method.mode])}\n{_means(results, method, split)}"
             axes.set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
+        if treated is not None and treatment is not None:
+            found = find_marks(treated, truth)
+            error = betti0_error(treated, truth, connectivity)
+            title = f"{methods[0].mode_title}, post-processed: Betti-0 error {error}, "
+            title += f"Dice {dice(treated, truth):.3f}"
+            show_segmentation(method_axes[-1], title, treated, truth, found, window)
+            below = f"{counted(found)}\nchosen on the validation images:\n{treatment.title}"
+            method_axes[-1].set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
         heading = _title(results, seed, split, name, depth, image is None and telling)
         head(figure, heading, results.warning, 14)
+        for blank in third[beside is not None :]:
+            blank.axis("off")
         if third and beside is None:
-            third[0].axis("off")
             third[0].legend(handles=legend(), loc="center", fontsize=13)
         else:
             figure.legend(handles=legend(), loc="outside lower center", ncols=3, fontsize=11)
         if third and beside is not None:
             beside(third[0])
             third[0].set_box_aspect(1)  # as tall as the images beside it
+
+
+def _treated(
+    results: Results, method: Method, seed: int, key: str, treatment: Postprocessing
+) -> Labels:
+    """One prediction, post-processed."""
+    record = results.runs[method][seed]
+    truth = {key: truths(results.folder, results.split)[key]}
+    probabilities = record.probabilities(truth)[key] if treatment.cuts else None
+    neighbours = results.configuration.connectivity
+    return treatment.apply(record.predictions(truth)[key], probabilities, neighbours)
 
 
 def _means(results: Results, method: Method, split: str) -> str:

@@ -1,11 +1,11 @@
 """The output folder of a data set: what a finished run leaves, and reading it again.
 
 OUT/DATA_SET/configuration.json    recipe, versions, data, cores
-             truth.npz             the scored splits' truths, keys "split/image"
+             truth.npz             truths for validation and of the scored splits, "split/image"
              scores.csv            one row per image and finished run   (gathered from runs/)
              curves.csv            one row per validation and finished run     (likewise)
              runs/ID/checkpoint.pt   while unfinished
-                     predictions.npz, scores.csv, curve.csv
+                     predictions.npz, scores.csv, curve.csv; probabilities.npz with two classes
                      run.json        written last: its presence makes the run finished
 """
 
@@ -36,6 +36,8 @@ from benchmarks.topology.scoring import Score
 
 CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
 PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
+PROBABILITIES = "probabilities.npz"
+VALIDATION = "val"  # the split that is predicted, and not scored
 Row = dict[str, str]
 
 
@@ -83,7 +85,14 @@ class RunRecord:
 
     def predictions(self, truth: Mapping[str, Labels]) -> dict[str, Labels]:
         """Label maps of every image of ``truth``, keys "split/image". Raises UsageError."""
-        file = self.folder / PREDICTIONS
+        return self._maps(PREDICTIONS, truth)
+
+    def probabilities(self, truth: Mapping[str, Labels]) -> dict[str, Labels]:
+        """Of the foreground, as postprocessing.stored makes them; keys and errors as above."""
+        return self._maps(PROBABILITIES, truth)
+
+    def _maps(self, name: str, truth: Mapping[str, Labels]) -> dict[str, Labels]:
+        file = self.folder / name
         with blaming(file, train_anew(self.folder)):
             maps = _read_label_maps(file)
             for key, label_map in truth.items():
@@ -167,17 +176,17 @@ def spacing_of(folder: Path) -> Spacing | None:
 
 
 def truths(folder: Path, split: str = "") -> dict[str, Labels]:
-    """The truth of every scored image, or of one split's; keys "split/image", sorted.
+    """The truth of every scored image, or of one split's, VALIDATION's too; "split/image", sorted.
 
     Raises UsageError.
     """
     file = folder / TRUTH
-    tests = set(configuration_of(folder).tests)
+    wanted = {split} if split else set(configuration_of(folder).tests)
     with blaming(file, "delete it and give the same `run` again, which writes it anew"):
         maps = _read_label_maps(file)
-        if {key.split("/")[0] for key in maps} != tests:
+        if not wanted <= {key.split("/")[0] for key in maps}:
             raise ValueError(f"holds {', '.join(maps) or 'nothing'}")
-    return {key: maps[key] for key in sorted(maps) if key.split("/")[0] == split or not split}
+    return {key: maps[key] for key in sorted(maps) if key.split("/")[0] in wanted}
 
 
 def write_label_maps(file: Path, maps: Mapping[str, Labels]) -> None:
@@ -199,12 +208,15 @@ def write_run(
     predictions: Mapping[str, Labels],
     scores: Mapping[str, list[Score]],
     curve: list[dict[str, float]],
+    probabilities: Mapping[str, Labels] | None = None,
 ) -> None:
     """What a finished run leaves behind; run.json comes last and makes it finished.
 
     ``scores`` are rows by split; ``facts`` are seconds, peak_mebibytes and pixels.
     """
     write_label_maps(folder / PREDICTIONS, predictions)
+    if probabilities:
+        write_label_maps(folder / PROBABILITIES, probabilities)
     rows = [{"split": split, **score} for split, of_split in scores.items() for score in of_split]
     write_csv(folder / SCORES, rows)
     write_csv(folder / CURVE, curve)

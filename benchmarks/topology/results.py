@@ -23,10 +23,19 @@ from benchmarks.topology.records import (
 )
 
 Window = tuple[int, ...]
-LOWER_IS_BETTER = {"betti0_error", "roundness_error"}
+LOWER_IS_BETTER = {
+    "betti0_error",
+    "betti1_error",
+    "betti_error",
+    "betti_matching_error",
+    "roundness_error",
+}
 TITLES = {
     "dice": "Dice",
     "betti0_error": "Betti-0 error",
+    "betti1_error": "Betti-1 error",
+    "betti_error": "Betti error",
+    "betti_matching_error": "Betti-matching error",
     "cldice": "clDice",
     "roundness_error": "roundness error",
 }

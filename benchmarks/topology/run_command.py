@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from math import prod
@@ -24,6 +24,7 @@ from benchmarks.topology.configuration import (
     LEVELS,
     SIDE_MULTIPLE,
     Configuration,
+    RunKey,
     grid,
     read_configuration,
     write_json,
@@ -40,6 +41,7 @@ from benchmarks.topology.options import check_classes, kernel_size, one_of, posi
 from benchmarks.topology.records import (
     CONFIGURATION,
     TRUTH,
+    VALIDATION,
     configuration_of,
     finished_runs,
     write_label_maps,
@@ -61,7 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="images or volumes, see the README")
-    add("--out", type=Path, default=Path("topology_output"), metavar="DIR")
     add(
         "--losses",
         type=one_of(losses.LOSSES, "all"),
@@ -74,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=losses.MODES,
         help="comma-separated: off, on, joint (all)",
     )
+    add_training_arguments(parser)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that trains."""
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("topology_output"), metavar="DIR")
     add(
         "--kernel-size",
         type=kernel_size,
@@ -102,7 +110,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check everything that can be checked, then train what is not finished."""
+    """Train what is not finished of the losses and modes that are asked for."""
+    keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
+    warning = read_results(train(options, lambda _: keys)).warning
+    if warning:
+        print(warning, file=sys.stderr)
+
+
+def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]]) -> Path:
+    """Check everything that can be checked, then train what is not finished.
+
+    Of --data, the runs that ``keys_of`` names; returns the data set's output folder.
+    """
     configuration = _configuration(options)
     given = options.crop is not None or options.configuration is not None
     data = read_data_set(
@@ -126,10 +145,10 @@ def run(options: argparse.Namespace) -> None:
                 f"--kernel-size: got {by(window)}, takes one odd number, or "
                 f"{dimensions} of them for this data"
             )
-    folder = options.out / data.name
+    folder: Path = options.out / data.name
     describe(folder, configuration, data, options.device)
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
-    keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
+    keys = keys_of(data)
     job = Job(
         partial(
             read_data_set,
@@ -144,13 +163,12 @@ def run(options: argparse.Namespace) -> None:
         options.device,
     )
     failures = run_all(job, keys, workers, options.one_process)
-    warning = read_results(folder).warning if finished_runs(folder) else ""
     if failures:
+        warning = read_results(folder).warning if finished_runs(folder) else ""
         failed = f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures)
         raise UsageError(f"{failed}. {warning}" if warning else failed)
     print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)
-    if warning:
-        print(warning, file=sys.stderr)
+    return folder
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:
@@ -280,9 +298,8 @@ def describe(folder: Path, configuration: Configuration, data: DataSet, device: 
             )
     folder.mkdir(parents=True, exist_ok=True)
     if not (file.exists() and (folder / TRUTH).exists()):
-        maps = {
-            f"{split}/{s.name}": s.truth for split, samples in data.tests.items() for s in samples
-        }
+        kept = {VALIDATION: data.val, **data.tests}
+        maps = {f"{split}/{s.name}": s.truth for split, samples in kept.items() for s in samples}
         write_label_maps(folder / TRUTH, maps)
     if file.exists():
         return

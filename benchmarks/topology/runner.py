@@ -23,6 +23,7 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -32,9 +33,10 @@ from benchmarks.topology import losses
 from benchmarks.topology.collapse import collapse, count_pixels
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
-from benchmarks.topology.records import RUN, gather, write_run
+from benchmarks.topology.postprocessing import stored
+from benchmarks.topology.records import RUN, VALIDATION, gather, write_run
 from benchmarks.topology.scoring import Score, mean_of, score_image
-from benchmarks.topology.training import TrainingError, segment, train
+from benchmarks.topology.training import TrainingError, class_probabilities, train
 
 try:
     import resource
@@ -192,22 +194,29 @@ def _run(key: RunKey) -> str:
         progress = train(
             loss, data, job.configuration, key.seed, device, folder / CHECKPOINT, advance
         )
-        predictions, scores, truth = {}, {}, {}
-        for split, samples in data.tests.items():
-            rows: list[Score] = []
+        predictions, probabilities, truth = {}, {}, {}
+        scores: dict[str, list[Score]] = {split: [] for split in data.tests}
+        for split, samples in {VALIDATION: data.val, **data.tests}.items():
             for sample in samples:
-                prediction = segment(progress.network, sample.image, job.configuration, device)
-                predictions[f"{split}/{sample.name}"] = prediction
-                truth[f"{split}/{sample.name}"] = sample.truth
-                rows += score_image(sample.name, prediction, sample.truth, job.configuration)
-            scores[split] = rows
+                name = f"{split}/{sample.name}"
+                of_classes = class_probabilities(
+                    progress.network, sample.image, job.configuration, device
+                )
+                predictions[name] = of_classes.argmax(0).astype(np.uint8)
+                if data.classes == 2:
+                    probabilities[name] = stored(of_classes[1])
+                if split in scores:
+                    truth[name] = sample.truth
+                    scores[split] += score_image(
+                        sample.name, predictions[name], sample.truth, job.configuration
+                    )
         pixels = count_pixels(predictions, truth, data.classes)
         facts = {
             "seconds": progress.seconds,
             "peak_mebibytes": _peak_mebibytes(device),
             "pixels": pixels,
         }
-        write_run(folder, key, facts, predictions, scores, progress.curve)
+        write_run(folder, key, facts, predictions, scores, progress.curve, probabilities)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     first = scores[job.configuration.tests[0]]
     measured = ", ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from statistics import mean
 
 import numpy as np
@@ -17,6 +17,11 @@ Score = dict[str, str | float]  # "image", then one entry per measure
 MEASURES: dict[str, Callable[[measures.Mask, measures.Mask, int], float]] = {
     "dice": lambda prediction, truth, _: measures.dice(prediction, truth),
     "betti0_error": measures.betti0_error,
+    "betti1_error": measures.betti1_error,
+    "betti_error": measures.betti_error,
+    "betti_matching_error": lambda prediction, truth, connectivity: measures.betti_matching_error(
+        prediction, truth, connectivity=connectivity
+    ),
     "cldice": lambda prediction, truth, _: measures.cldice(prediction, truth),
     "roundness_error": lambda prediction, truth, connectivity: measures.roundness_error(
         prediction, truth, connectivity=connectivity
@@ -25,15 +30,20 @@ MEASURES: dict[str, Callable[[measures.Mask, measures.Mask, int], float]] = {
 
 
 def score_image(
-    name: str, prediction: Labels, truth: Labels, configuration: Configuration
+    name: str,
+    prediction: Labels,
+    truth: Labels,
+    configuration: Configuration,
+    disjoint: bool = False,
 ) -> list[Score]:
     """The measures of one prediction: one row for an image, one per cube for a volume.
 
-    With several foreground classes every measure is their mean.
+    The cubes overlap by half, or not at all where they are to be ``disjoint``. With several
+    foreground classes every measure is their mean.
     """
     return [
         {"image": f"{name}{place}", **_measure(prediction[part], truth[part], configuration)}
-        for place, part in parts(truth.shape, configuration.tile)
+        for place, part in parts(truth.shape, configuration.tile, disjoint)
     ]
 
 
@@ -49,14 +59,28 @@ def _measure(
     }
 
 
-def parts(shape: tuple[int, ...], tile: int) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """The whole, or cubes of side ``tile`` that overlap by half and cover it."""
+def parts(
+    shape: tuple[int, ...], tile: int, disjoint: bool = False
+) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """The whole, or cubes that cover it: of side ``tile``, overlapping by half.
+
+    Disjoint ones have sides of about ``tile``, the same along an axis up to one pixel.
+    """
     if len(shape) == 2 or tile == 0:
         yield "", tuple(slice(0, side) for side in shape)
         return
-    for starts in product(*(_starts(side, tile) for side in shape)):
-        part = tuple(slice(start, start + tile) for start in starts)
-        yield "[" + ",".join(map(str, starts)) + "]", part
+    for part in product(*((_disjoint if disjoint else _overlapping)(side, tile) for side in shape)):
+        yield "[" + ",".join(str(along.start) for along in part) + "]", part
+
+
+def _overlapping(side: int, tile: int) -> list[slice]:
+    return [slice(start, start + tile) for start in _starts(side, tile)]
+
+
+def _disjoint(side: int, tile: int) -> list[slice]:
+    count = max(1, round(side / tile))
+    edges = [side * number // count for number in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 def _starts(side: int, tile: int) -> list[int]:

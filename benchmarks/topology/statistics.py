@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +88,79 @@ def permutation_test(
         rng=np.random.default_rng(seed),
     )
     return float(test.pvalue)
+
+
+def holm(p_values: Sequence[float] | Array) -> Array:
+    """The p-values corrected for how many they are: below a level, no false one with that chance.
+
+    The k-th smallest of n, from 0, is multiplied by n - k; none may be below one before it, or
+    above 1.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 1979.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values)
+    factors = len(values) - np.arange(len(values))
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return corrected
+
+
+class Effect(NamedTuple):
+    """A difference with the interval around it, of which 95 % hold the true one."""
+
+    value: float
+    low: float  # nan where there is no interval
+    high: float
+
+
+def effect(first: Array, second: Array) -> Effect:
+    """By how much the mean over images differs, with a bootstrap interval (BCa), over images.
+
+    One number per image, paired. A single image has no interval; equal differences, themselves.
+
+    Example:
+        >>> effect(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+        Effect(value=-2.0, low=-2.0, high=-2.0)
+    """
+    differences = first - second
+    value = float(differences.mean())
+    if np.ptp(differences) <= 10.0**-DIGITS:
+        spread = value if len(differences) > 1 else float("nan")
+        return Effect(value, spread, spread)
+    return Effect(value, *_interval((differences,), np.mean, "BCa"))
+
+
+def relative_effect(first: Array, second: Array) -> Effect:
+    """The same as a share of the second's mean, nan where that is 0; an interval of percentiles.
+
+    Images are drawn in pairs, so that the second's mean varies as well.
+
+    Example:
+        >>> relative_effect(np.array([1.0, 2.0]), np.array([2.0, 4.0]))
+        Effect(value=-0.5, low=-0.5, high=-0.5)
+    """
+
+    def change(one: Array, other: Array, axis: int = -1) -> Array:
+        with np.errstate(all="ignore"):  # a draw in which the second has no error at all
+            shares: Array = one.mean(axis=axis) / other.mean(axis=axis) - 1
+        return np.where(np.isfinite(shares), shares, np.nan)
+
+    value = float(change(first, second))
+    if len(first) < 2 or not np.isfinite(value):
+        return Effect(value, float("nan"), float("nan"))
+    return Effect(value, *_interval((first, second), change, "percentile"))
+
+
+def _interval(data: tuple[Array, ...], statistic: Callable[..., Array], method: str) -> list[float]:
+    interval = stats.bootstrap(
+        data, statistic, paired=True, method=method, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return [float(interval.low), float(interval.high)]
 
 
 def least_p_value(images: int) -> float:

@@ -16,7 +16,7 @@ from benchmarks.common.images import check_foreground
 from benchmarks.common.tables import by, markdown_of, write_table
 from benchmarks.common.volumes import Spacing
 from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_split
-from benchmarks.topology.measures import Mask
+from benchmarks.topology.measures import Mask, component_count
 from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.windows import (
     LARGEST_WINDOW,
@@ -147,6 +147,24 @@ def structure_thickness(mask: Mask, spacing: Sequence[float] | None = None) -> f
     if not skeleton.any():  # what scikit-image makes of sheets in 3D: their middle does instead
         skeleton = mask & (distance == maximum_filter(distance, 3))
     return float(np.median(2 * distance[skeleton]))
+
+
+def elongation(mask: Mask) -> float:
+    """How often the pieces of a mask are as long as they are thick: about 1 for discs.
+
+    The pixels of the skeleton, per piece and by the median thickness; nan for an empty mask.
+
+    Example:
+        >>> bar = np.zeros((20, 90), np.bool_)
+        >>> bar[8:12, 5:85] = True
+        >>> elongation(bar) > 15, elongation(bar[:, 5:12]) < 3
+        (True, True)
+    """
+    if not mask.any():
+        return float("nan")
+    pieces = component_count(mask, 3**mask.ndim - 1)
+    length = np.count_nonzero(skeletonize(mask)) / pieces
+    return float(length / structure_thickness(mask))
 
 
 def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = None) -> str:

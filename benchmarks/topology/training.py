@@ -171,11 +171,20 @@ def draw_crops(
     return torch.stack(images), torch.stack(labels).long()
 
 
-@torch.no_grad()
 def segment(
     network: nn.Module, image: Planes, configuration: Configuration, device: torch.device
 ) -> Labels:
     """The most probable class of every pixel by the plain network output; no SCNP here."""
+    probabilities = class_probabilities(network, image, configuration, device)
+    labels: Labels = probabilities.argmax(0).astype(np.uint8)
+    return labels
+
+
+@torch.no_grad()
+def class_probabilities(
+    network: nn.Module, image: Planes, configuration: Configuration, device: torch.device
+) -> Planes:
+    """The softmax of the plain network output, [classes, *spatial]."""
     sides = image.shape[1:]
     multiple = SIDE_MULTIPLE
     padding = [amount for side in reversed(sides) for amount in (0, -side % multiple)]
@@ -191,8 +200,8 @@ def segment(
         )
     network.train()
     inside = (0, slice(None), *(slice(0, side) for side in sides))
-    labels: Labels = logits[inside].argmax(0).to(torch.uint8).cpu().numpy()
-    return labels
+    probabilities: Planes = logits[inside].float().softmax(0).cpu().numpy()
+    return probabilities
 
 
 def _validation_iterations(configuration: Configuration) -> set[int]:

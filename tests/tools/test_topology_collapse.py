@@ -14,6 +14,7 @@ from benchmarks.demo import publish, report
 from benchmarks.demo.__main__ import main as demo
 from benchmarks.topology import runner
 from benchmarks.topology.collapse import collapse, count_pixels
+from benchmarks.topology.datasets import Planes
 from benchmarks.topology.records import RUN
 from benchmarks.topology.results import Method, read_results
 from tests.topology_data import (
@@ -51,6 +52,11 @@ ALL_FAILED = dict.fromkeys(ERRORS, EVERYTHING)
 def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as text:
         return list(csv.DictReader(text))
+
+
+def all_background(image: Planes) -> Planes:
+    """The probabilities [2, *spatial] of a network that finds nothing."""
+    return np.stack([np.ones(image.shape[1:], np.float32), np.zeros(image.shape[1:], np.float32)])
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -95,7 +101,7 @@ def test_a_run_stores_what_it_found_and_its_last_line_says_so(
 ) -> None:
     data = write_images(tmp_path / "bars")
     monkeypatch.setattr(
-        runner, "segment", lambda _net, image, *_: np.zeros(image.shape[1:], np.uint8)
+        runner, "class_probabilities", lambda _net, image, *_: all_background(image)
     )
     options = ("--scnp", "off,on", "--seeds", 2, "--iterations", 1, "--validations", 1)
     arguments = run_arguments(data, tmp_path / "out", *options)
@@ -117,7 +123,7 @@ def test_a_run_stores_what_it_found_and_its_last_line_says_so(
 
 def test_a_sound_run_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up_runs(tmp_path, ERRORS)
-    for name in ("benchmark", "ablation", "convergence", "closing", "summary"):
+    for name in ("benchmark", "ablation", "convergence", "summary"):
         command(name, tmp_path)
     assert "collapsed, which" not in capsys.readouterr().err
     for file in (*folder.glob("*.md"), *tmp_path.glob("*.md")):
@@ -150,12 +156,11 @@ def test_nothing_is_compared_with_a_plain_loss_that_failed(tmp_path: Path) -> No
 
 def test_a_method_without_a_sound_seed_has_a_row_without_figures(tmp_path: Path) -> None:
     folder = made_up_runs(tmp_path, ERRORS, {("on", 0): NOTHING, ("on", 1): EVERYTHING})
-    for name in ("benchmark", "ablation", "convergence", "closing"):
+    for name in ("benchmark", "ablation", "convergence"):
         command(name, tmp_path)
     told = "1 of 2 seeds found nothing, 1 of 2 seeds found everything"
     for file in (
         *(folder / f"{name}.csv" for name in ("benchmark-test", "convergence-ce_dice")),
-        folder / "closing-ce_dice-test.csv",
         tmp_path / "ablation.csv",
     ):
         rows = [row for row in rows_of(file) if row["SCNP"] == "SCNP"]
@@ -222,7 +227,6 @@ def add_window(folder: Path) -> None:
         ("ablation", "ablation.md"),
         ("convergence", "made_up/convergence-ce_dice.md"),
         ("sensitivity", "made_up/sensitivity-ce_dice.md"),
-        ("closing", "made_up/closing-ce_dice-test.md"),
         ("summary", "README.md"),
         ("qualitative", None),
     ],
@@ -298,7 +302,7 @@ def test_the_demo_says_it(
 ) -> None:
     data = write_images(tmp_path / "bars")
     monkeypatch.setattr(
-        runner, "segment", lambda _net, image, *_: np.zeros(image.shape[1:], np.uint8)
+        runner, "class_probabilities", lambda _net, image, *_: all_background(image)
     )
     options = ("--data", data, "--out", tmp_path / "out", "--crop-size", SIDE, "--iterations", 1)
     assert demo([str(option) for option in (*options, "--seeds", 2)]) == 0

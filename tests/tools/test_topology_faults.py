@@ -270,7 +270,6 @@ RUNS_FILES: list[tuple[str, tuple[str, ...]]] = [
     (SCORES, ("benchmark",)),
     (SCORES, ("summary",)),
     (CURVE, ("convergence",)),
-    (PREDICTIONS, ("closing",)),
     (PREDICTIONS, ("qualitative", "--data", "made_up")),
     (RUN, ("benchmark",)),
     (RUN, ("run",)),
@@ -330,7 +329,7 @@ def test_damaged_truths_are_named_and_written_anew(
 ) -> None:  # fmt: skip
     folder = made_up_runs(tmp_path, {("off", 0): [3.0], ("on", 0): [1.0]}, crop=[SIDE] * 2)
     damage(folder / TRUTH)
-    error = failing(capsys, "closing", tmp_path)
+    error = failing(capsys, "qualitative", tmp_path, "--data", "made_up")
     assert error.startswith(f"error: {folder / TRUTH}: ")
     assert "delete it and give the same `run` again" in error
     (folder / TRUTH).unlink()

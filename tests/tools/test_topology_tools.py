@@ -1,9 +1,8 @@
-"""The topology benchmark's window adviser, its closing of predictions, and what losses cost."""
+"""The topology benchmark's window adviser, and what losses cost."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,14 @@ import torch
 from PIL import Image
 
 from benchmarks.topology.__main__ import main
-from benchmarks.topology.closing import close
-from benchmarks.topology.configuration import DEFAULTS, Configuration, RunKey, write_json
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.iteration_cost import SCNP_FORMS, example, iteration, measure
 from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.measures import Mask
-from benchmarks.topology.records import TRUTH, write_label_maps, write_run
 from benchmarks.topology.results import LOSS_TITLES
-from benchmarks.topology.scoring import score_image
 from benchmarks.topology.thickness import structure_thickness
 from benchmarks.topology.windows import suggested_window, suggested_windows, window_per_axis
-from tests.topology_data import failing, is_picture
+from tests.topology_data import failing
 
 
 def bar(width: int, shape: tuple[int, ...] = (30, 60)) -> Mask:
@@ -195,92 +190,6 @@ def test_the_adviser_names_a_folder_that_is_not_there(
 
 def labels(*rows: str) -> Labels:
     return np.array([[int(pixel) for pixel in row.replace(".", "0")] for row in rows], np.uint8)
-
-
-def test_closing_fills_gaps_narrower_than_the_window() -> None:
-    broken = labels("......", "11.111", "......")
-    assert close(broken, (3,)).tolist() == labels("......", "111111", "......").tolist()
-    wide = labels(".......", "11...11", ".......")
-    assert close(wide, (3,)).tolist() == wide.tolist()
-    assert close(wide, (5,))[1].all()
-    assert close(broken, (3, 1)).tolist() == broken.tolist()  # along columns alone
-
-
-def test_closing_keeps_what_touches_the_border() -> None:
-    corner = labels("11...", "1....", ".....")
-    assert (close(corner, (3,)) >= corner).all()
-
-
-def test_closing_one_class_spares_the_other() -> None:
-    both = labels("1.1", "121", "1.1")
-    assert close(both, (3,)).tolist() == labels("111", "121", "111").tolist()
-
-
-def test_closing_a_volume() -> None:
-    rod = np.zeros((5, 5, 9), np.uint8)
-    rod[2, 2] = 1
-    broken = rod.copy()
-    broken[2, 2, 4] = 0
-    assert (close(broken, (3,)) == rod).all()
-
-
-CONFIGURATION: Configuration = replace(DEFAULTS[2], measures=("dice", "betti0_error"))
-LINE = labels("........", "11111111", "........")
-BROKEN = labels("........", "111.1111", "........")
-
-
-def output_folder(root: Path, predictions: dict[int, list[Labels]]) -> Path:
-    """What a `run` leaves: one image of LINE per prediction; predictions by seed."""
-    folder = root / "out" / "lines"
-    folder.mkdir(parents=True)
-    write_json(
-        folder / "configuration.json", {"configuration": CONFIGURATION.to_json(), "versions": {}}
-    )
-    names = [f"image{index}" for index in range(len(predictions[0]))]
-    write_label_maps(folder / TRUTH, {f"test/{name}": LINE for name in names})
-    for seed, of_seed in predictions.items():
-        run = folder / "runs" / f"ce_dice-off-seed{seed}"
-        run.mkdir(parents=True)
-        scores = [
-            row
-            for name, prediction in zip(names, of_seed, strict=True)
-            for row in score_image(name, prediction, LINE, CONFIGURATION)
-        ]
-        write_run(
-            run,
-            RunKey("ce_dice", "off", (1,), seed),
-            {"seconds": 1.0, "peak_mebibytes": 1.0},
-            {f"test/{name}": p for name, p in zip(names, of_seed, strict=True)},
-            {"test": scores},
-            [{"iteration": 1, "dice": 0.0}],
-        )
-    return root / "out"
-
-
-def test_the_table_of_closing(tmp_path: Path) -> None:
-    # Six images, all broken with the seed 0 and whole with the seed 1.
-    out = output_folder(tmp_path, {0: [BROKEN] * 6, 1: [LINE] * 6})
-    assert main(["closing", str(out), "--windows", "1,3", "--to", str(tmp_path / "report")]) == 0
-    report = tmp_path / "report" / "lines" / "closing-ce_dice-test.csv"
-    plain, of_one, of_three = read_table(report)
-    assert (plain["closing"], of_one["closing"], of_three["closing"]) == ("none", "1", "3")
-    assert plain["Betti-0 error"] == of_one["Betti-0 error"] == "0.50 ± 0.71"
-    assert plain["p (Betti-0 error)"] == ""
-    assert of_one["p (Betti-0 error)"] == "1.0000"
-    # Six differences of the same sign: 2 of 64 swaps are as large.
-    assert of_three["Betti-0 error"] == "**0.00 ± 0.00**"
-    assert of_three["p (Betti-0 error)"] == "0.0312"
-    assert of_three["Dice"] == "**1.0000 ± 0.0000**"
-    assert is_picture(report.with_suffix(".png"))
-
-
-def test_closing_of_a_loss_that_did_not_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = output_folder(tmp_path, {0: [LINE]})
-    assert main(["closing", str(out), "--loss", "focal"]) == 1
-    error = capsys.readouterr().err
-    assert error == f"error: {out}: --loss: got focal, which has no finished run\n"
 
 
 TOY_COST = ["cost", "--one-process", "--seconds", "0", "--threads", "1"]

@@ -78,7 +78,7 @@ def test_every_kind_of_image_and_any_size_trains_without_an_option(tmp_path: Pat
         truth = truths(folder)[f"test/{index}"]
         assert record.predictions({})[f"test/{index}"].shape == truth.shape == size
         assert (truth == rings(*size)).mean() > 0.99
-    for report in ("benchmark", "convergence", "closing", "summary"):
+    for report in ("benchmark", "convergence", "summary"):
         command(report, tmp_path)
 
 

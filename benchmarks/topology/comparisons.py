@@ -1,0 +1,243 @@
+"""Every method against the plain baseline: differences, intervals and p-values, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+from benchmarks.topology import statistics
+from benchmarks.topology.final_scores import (
+    AS_PREDICTED,
+    POST_PROCESSED,
+    Column,
+    Versions,
+    columns,
+    connectivities,
+)
+from benchmarks.topology.results import LOWER_IS_BETTER, Method, Results
+from benchmarks.topology.search import CRITERION, Choice
+from benchmarks.topology.statistics import Effect
+
+BASELINE = Method("ce_dice", "off", (1,))
+SIGNIFICANT = 0.05
+RESAMPLES = 100_000  # swaps: all of them are tried for up to 16 images
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of a method against the baseline's, both post-processed as chosen, or neither."""
+
+    method: Method
+    version: str
+    column: Column
+    mean: float
+    baseline: float  # over the seeds that both have
+    difference: Effect
+    change: Effect  # a share of the baseline's mean
+    p: float
+    p_holm: float  # over all comparisons of the table
+
+    @property
+    def outcome(self) -> str:
+        """better, worse, or nothing where the difference is not significant."""
+        if self.p_holm >= SIGNIFICANT:
+            return ""
+        lower = self.difference.value < 0
+        return "better" if lower == (self.column.measure in LOWER_IS_BETTER) else "worse"
+
+    def to_json(self) -> dict[str, object]:
+        """As numbers and text; what is not known is null."""
+        flat: dict[str, object] = {
+            "method": self.method.title,
+            "version": self.version,
+            "measure": self.column.measure,
+            "neighbours": self.column.neighbours,
+            "mean": self.mean,
+            "baseline": self.baseline,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "outcome": self.outcome,
+        }
+        for name, effect in (("difference", self.difference), ("change", self.change)):
+            flat[name] = {
+                key: value if value == value else None for key, value in effect._asdict().items()
+            }
+        return flat
+
+
+@dataclass
+class Verdict:
+    """What one scored split of a data set says."""
+
+    results: Results
+    split: str
+    methods: list[Method]  # the baseline first
+    seeds: Mapping[Method, list[int]]  # that collapsed on no scored split
+    choices: Mapping[Method, Choice]
+    scores: Mapping[Method, Versions]
+
+    @property
+    def main(self) -> Column:
+        """What the verdict is about: topological mistakes by the data set's own connectivity."""
+        return Column(CRITERION, connectivities(self.results.configuration)[0])
+
+    @property
+    def images(self) -> int:
+        """How many pairs a test has; of volumes, their disjoint cubes."""
+        for versions in self.scores.values():
+            return int(versions[AS_PREDICTED][self.main.name].shape[1])
+        return 0
+
+    def failed(self, method: Method) -> str:
+        """How many of its trainings collapsed, as tables say it; nothing where none did."""
+        for split in self.results.configuration.tests:
+            counted = self.results.counted(method, split)
+            if isinstance(counted, str):
+                return counted
+        return ""
+
+    def counted(self, method: Method) -> str:
+        """How many seeds a row stands for; or what the failed ones found."""
+        return self.failed(method) or str(len(self.seeds[method]))
+
+    def common_seeds(self, method: Method) -> list[int]:
+        """Those to compare over; none where a training of either collapsed."""
+        if method == BASELINE or self.failed(method) or self.failed(BASELINE):
+            return []
+        return sorted(set(self.seeds[method]) & set(self.seeds.get(BASELINE, [])))
+
+    @cached_property
+    def primary(self) -> list[Comparison]:
+        """Of the topological mistakes, post-processed: what was to be compared is one row each."""
+        return _corrected(self._compare(POST_PROCESSED, self.main))
+
+    @cached_property
+    def secondary(self) -> list[Comparison]:
+        """Of every measure, with post-processing and without, by both connectivities."""
+        return _corrected(
+            comparison
+            for version in (AS_PREDICTED, POST_PROCESSED)
+            for column in columns(self.results.configuration)
+            for comparison in self._compare(version, column)
+        )
+
+    def _compare(self, version: str, column: Column) -> Iterator[Comparison]:
+        for method in self.methods:
+            seeds = self.common_seeds(method)
+            if not seeds:
+                continue
+            own, baseline = (
+                statistics.over_images(
+                    self.scores[m][version][column.name][[self.seeds[m].index(s) for s in seeds]]
+                )
+                for m in (method, BASELINE)
+            )
+            p_value = statistics.permutation_test(own, baseline, RESAMPLES)
+            yield Comparison(
+                method,
+                version,
+                column,
+                float(own.mean()),
+                float(baseline.mean()),
+                statistics.effect(own, baseline),
+                statistics.relative_effect(own, baseline),
+                p_value,
+                p_value,
+            )
+
+    def to_json(self) -> dict[str, object]:
+        """Everything, as numbers and text."""
+        return {
+            "data set": self.results.name,
+            "split": self.split,
+            "warning": self.results.warning,
+            "sentence": sentence(self),
+            "images": self.images,
+            "seeds": {method.title: self.seeds[method] for method in self.methods},
+            "post-processing": {m.title: asdict(choice) for m, choice in self.choices.items()},
+            "verdict": [comparison.to_json() for comparison in self.primary],
+            "every comparison": [comparison.to_json() for comparison in self.secondary],
+        }
+
+
+def _corrected(comparisons: Iterator[Comparison]) -> list[Comparison]:
+    found = list(comparisons)
+    corrected = statistics.holm([comparison.p for comparison in found])
+    return [replace(c, p_holm=float(p)) for c, p in zip(found, corrected, strict=True)]
+
+
+def percent(effect: Effect) -> str:
+    """A change with its interval: -32 % [-40, -24]."""
+    if effect.value != effect.value:
+        return ""
+    interval = "" if effect.low != effect.low else f" [{effect.low:+.0%}, {effect.high:+.0%}]"
+    return f"{effect.value:+.0%}{interval}".replace("%", " %")
+
+
+def _change(comparison: Comparison) -> str:
+    return percent(comparison.change) or f"{comparison.difference.value:+.3g}"
+
+
+def sentence(verdict: Verdict) -> str:
+    """What the verdict's table of a split says."""
+    results, split = verdict.results, verdict.split
+    pairs = "cubes" if results.tiled else "image" if verdict.images == 1 else "images"
+    beginning = f"{results.name}, {split} ({verdict.images} {pairs}): "
+    if verdict.failed(BASELINE):
+        return f"{beginning}no verdict, since the baseline {BASELINE.title} itself collapsed."
+    clauses = []
+    for outcome, words in (
+        ("better", "significantly fewer topological mistakes than the plain baseline with"),
+        ("worse", "significantly more with"),
+        ("", "no significant difference with"),
+    ):
+        named = [
+            f"{c.method.title} ({_change(c)}, p = {c.p_holm:.2g})"
+            for c in verdict.primary
+            if c.outcome == outcome
+        ]
+        if named:
+            clauses.append(f"{words} {', '.join(named)}")
+    failed = [m.title for m in verdict.methods if m != BASELINE and not verdict.common_seeds(m)]
+    if failed:
+        clauses.append(f"not compared, since trainings collapsed: {', '.join(failed)}")
+    tests = len(verdict.primary)
+    least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
+    if least * tests >= SIGNIFICANT:
+        clauses.append(
+            f"with {verdict.images} {pairs} and {tests} comparisons the smallest of them needs a p "
+            f"below {SIGNIFICANT / max(tests, 1):.2g}, and none can be below {least:.2g}"
+        )
+    return beginning + ("; ".join(clauses) or "no method to compare") + "."
+
+
+def overall(verdicts: list[Verdict]) -> str:
+    """The one sentence that all tables come to, about SCNP in any form on the baseline's loss."""
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "": [], "collapsed": []}
+    for verdict in verdicts:
+        outcomes = {
+            c.outcome
+            for c in verdict.primary
+            if c.method.loss == BASELINE.loss and c.method.mode != BASELINE.mode
+        }
+        kind = next((k for k in ("better", "worse", "") if k in outcomes), "collapsed")
+        groups[kind].append(f"{verdict.results.name} {verdict.split}")
+    total = len(verdicts)
+    better = groups["better"]
+    text = (
+        f"Training on SCNP logits, alone, jointly or after a warm-up, makes significantly fewer "
+        f"topological mistakes than the same loss without on {len(better)} of {total} test "
+        f"set{'' if total == 1 else 's'}" + (f" ({', '.join(better)})" if better else "")
+    )
+    for kind, words in (
+        ("worse", "significantly more"),
+        ("", "no significant difference"),
+        ("collapsed", "nothing to compare, since trainings collapsed,"),
+    ):
+        if groups[kind]:
+            text += f"; {words} on {', '.join(groups[kind])}"
+    return (
+        f"{text}. (Betti-matching error, both sides with the same search of post-processing, "
+        f"p < {SIGNIFICANT} by paired permutation tests over images, corrected by Holm's method.)"
+    )

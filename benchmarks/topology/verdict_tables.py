@@ -1,0 +1,176 @@
+"""The verdict's tables, and its one chart: every method beside the plain baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from benchmarks.common.pictures import picture, title
+from benchmarks.common.tables import markdown_of
+from benchmarks.topology.benchmark import COLOURS, digits_of
+from benchmarks.topology.comparisons import (
+    BASELINE,
+    SIGNIFICANT,
+    Comparison,
+    Verdict,
+    overall,
+    percent,
+    sentence,
+)
+from benchmarks.topology.final_scores import AS_PREDICTED, POST_PROCESSED, Column, columns
+from benchmarks.topology.results import TITLES, Method
+from benchmarks.topology.search import ALLOWED_DICE_LOSS
+from benchmarks.topology.statistics import Effect
+
+Table = list[dict[str, object]]
+RULES = (
+    f"Every method was given the same search of post-processing on the validation images: a "
+    f"threshold or hysteresis of the foreground's probability, a closing, a smallest piece; of all "
+    f"combinations under which its Dice falls by at most {ALLOWED_DICE_LOSS:g} the one with the "
+    f"lowest Betti-matching error, of equal ones the simplest. Then it was scored on the test "
+    f"images, once."
+)
+PRIMARY_NOTES = (
+    f"{RULES} Means over sound seeds and images. Differences from the first row are over the seeds "
+    "of both, with 95 % bootstrap intervals over images; p: paired permutation test over images, "
+    "each averaged over its seeds (every swap for up to 16 images, else 100,000 of them), also "
+    "corrected for the rows of this table by Holm's method. **Bold**: fewer mistakes at corrected "
+    f"p < {SIGNIFICANT}; _italic_: more. A training that collapsed is in no mean; its method has "
+    "no p."
+)
+SECONDARY_NOTES = (
+    "The same test for every measure, with post-processing and without, by both connectivities "
+    "(in brackets, how many neighbours a pixel touches). **Bold**: better than the first method in "
+    "the same version at p < 0.05, corrected for all comparisons of this table by Holm's method; "
+    "_italic_: worse. The p-values and intervals stand in the .json file."
+)
+
+
+def primary_rows(verdict: Verdict) -> Table:
+    """One row per method: mistakes after the chosen post-processing, and the loss of Dice."""
+    by_method = {comparison.method: comparison for comparison in verdict.primary}
+    dice = {
+        c.method: c
+        for c in verdict.secondary
+        if (c.version, c.column.measure) == (POST_PROCESSED, "dice")
+    }
+    rows: Table = []
+    for method in verdict.methods:
+        found, choice = by_method.get(method), verdict.choices.get(method)
+        mean = _mean(verdict, method, POST_PROCESSED, verdict.main)
+        rows.append(
+            {
+                "method": method.title,
+                "seeds": verdict.counted(method),
+                "post-processing": choice.postprocessing.title if choice else "",
+                TITLES[verdict.main.measure]: _marked(mean, found),
+                "difference [95 %]": _interval(found.difference, 2) if found else "",
+                "change [95 %]": percent(found.change) if found else "",
+                "p": f"{found.p:.4f}" if found else "",
+                "p (Holm)": f"{found.p_holm:.4f}" if found else "",
+                "Dice": _mean(verdict, method, POST_PROCESSED, Column("dice")),
+                "Dice: difference [95 %]": _interval(dice[method].difference, 4) if found else "",
+            }
+        )
+    return rows
+
+
+def block(verdicts: list[Verdict]) -> str:
+    """The verdict and its tables, for a page of the documentation."""
+    warnings = dict.fromkeys(verdict.results.warning for verdict in verdicts)
+    tables = [
+        f"{sentence(verdict)}\n\n{markdown_of(primary_rows(verdict))}" for verdict in verdicts
+    ]
+    return "\n\n".join([*filter(None, warnings), overall(verdicts), *tables, PRIMARY_NOTES])
+
+
+def score_rows(verdict: Verdict) -> Table:
+    """Two rows per method: as it predicts, and post-processed; every measure."""
+    found = {(c.method, c.version, c.column): c for c in verdict.secondary}
+    return [
+        {
+            "method": method.title,
+            "seeds": verdict.counted(method),
+            "version": version,
+            **{
+                column.title: _marked(
+                    _mean(verdict, method, version, column), found.get((method, version, column))
+                )
+                for column in columns(verdict.results.configuration)
+            },
+        }
+        for method in verdict.methods
+        for version in (AS_PREDICTED, POST_PROCESSED)
+    ]
+
+
+def _mean(verdict: Verdict, method: Method, version: str, column: Column) -> str:
+    if method not in verdict.scores:
+        return ""
+    mean = verdict.scores[method][version][column.name].mean()
+    return f"{mean:.{digits_of(column.measure)}f}"
+
+
+def _marked(text: str, comparison: Comparison | None) -> str:
+    mark = {"better": "**", "worse": "_"}.get(comparison.outcome if comparison else "", "")
+    return f"{mark}{text}{mark}"
+
+
+def _interval(effect: Effect, digits: int) -> str:
+    text = f"{effect.value:+.{digits}f}"
+    if np.isfinite([effect.low, effect.high]).all():
+        text += f" [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]"
+    return text
+
+
+def draw(verdicts: list[Verdict], file: Path) -> None:
+    """A panel per test set: each method's change of the mistakes, with its interval."""
+    rows = [max(1, len(verdict.methods) - 1) for verdict in verdicts]
+    with picture(file, 8.5, 1.2 + 0.75 * len(rows) + 0.36 * sum(rows)) as figure:
+        panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows, sharex=True)[:, 0]
+        for axes, verdict in zip(panels, verdicts, strict=True):
+            _draw_panel(axes, verdict)
+        panels[-1].set_xlabel(
+            "change of the Betti-matching error from plain CE+Dice, % (lower is better)"
+        )
+        figure.legend(
+            handles=[
+                Line2D([], [], color="#555555", marker="o", label="post-processed"),
+                Line2D([], [], color="#555555", marker="o", mfc="white", label="as predicted"),
+            ],
+            loc="outside lower center",
+            ncols=2,
+        )
+        warnings = dict.fromkeys(verdict.results.warning for verdict in verdicts)
+        title(figure, "Topological mistakes", " ".join(filter(None, warnings)))
+
+
+def _draw_panel(axes: Axes, verdict: Verdict) -> None:
+    methods = [method for method in verdict.methods if method != BASELINE]
+    as_predicted = [
+        c for c in verdict.secondary if (c.version, c.column) == (AS_PREDICTED, verdict.main)
+    ]
+    for offset, fill, comparisons in ((-0.12, True, verdict.primary), (0.16, False, as_predicted)):
+        for c in comparisons:
+            change = 100 * np.array(c.change)
+            if not np.isfinite(change[0]):
+                continue
+            around = np.nan_to_num(np.abs(change[1:] - change[0]))
+            axes.errorbar(
+                [change[0]],
+                [methods.index(c.method) + offset],
+                xerr=around[:, None],
+                fmt="o",
+                color=COLOURS[c.method.mode],
+                mfc=COLOURS[c.method.mode] if fill else "white",
+                capsize=2,
+            )
+    axes.axvline(0, color="#888888", linewidth=1)
+    labels = [m.title + (" (collapsed)" if verdict.failed(m) else "") for m in methods]
+    axes.set_yticks(range(len(methods)), labels, fontsize=9)
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title(f"{verdict.results.name}, {verdict.split}", fontsize=10, loc="left")
