@@ -132,8 +132,9 @@ def groups(shapes: Shapes) -> tuple[Group, ...]:
             "3D windows, smaller image",
             "larger windows in 3D, where the peers can still be measured",
             tuple(
-                (c, (*(_PEERS if c.kernel_size <= 7 else ()), SEPARABLE_COMPILED, OURS))
+                (c, (*(_PEERS if c.kernel_size <= 7 else ()), *separable, OURS))
                 for c in windows_3d
+                for separable in [(SEPARABLE_COMPILED,) if c.kernel_size > 3 else ()]
             ),
         ),
         Group(
