@@ -254,6 +254,16 @@ def test_known_memory() -> None:
     assert memory.saved_for_backward(listing, buffer, buffer.held()) == 32 * case.logits
 
 
+@pytest.mark.parametrize("name", [OURS, "SCNPDiceCELoss"])
+def test_known_memory_of_large_results(name: str) -> None:
+    """They lie in memory that is used again, past torch's allocator."""
+    case = Case((1, 4, 1024, 1025), of_loss=name != OURS)
+    buffer, ours = inputs.Buffer(case, seed=0), build(name, case)
+    winners = pytest.approx(case.logits, rel=0.01)  # and a few sums of the loss
+    assert memory.saved_for_backward(ours, buffer, buffer.held()) == winners
+    assert memory.peak_of_tensors(ours, buffer) == winners
+
+
 def test_the_peak_counts_what_an_operator_allocates_inside() -> None:
     values = torch.randn(1, 1, 64, 64)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
