@@ -16,6 +16,7 @@ from torch import Tensor
 
 KAPPA = 9999
 INDUCTOR = "inductor"  # torch.compile's own compiler
+MOST_FORMS = 64  # of one function that are compiled
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 Peer = Callable[[Tensor, Tensor, int], Tensor]  # logits, one-hot masks, kernel_size
@@ -105,6 +106,8 @@ def compiled_shifted_comparisons(compiler: str = INDUCTOR) -> Peer:
 
 def compiled(function: Callable[..., Any], compiler: str = INDUCTOR) -> Callable[..., Any]:
     """Under torch.compile for its shapes and no others: what the compiler is best at."""
+    # One process has every window, with and without a gradient: more than the 8 that are allowed.
+    torch._dynamo.config.recompile_limit = MOST_FORMS
     result: Callable[..., Any] = torch.compile(
         function, dynamic=False, fullgraph=True, backend=compiler
     )

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -253,6 +254,16 @@ def test_known_memory() -> None:
     assert memory.saved_for_backward(listing, buffer, buffer.held()) == 32 * case.logits
 
 
+@pytest.mark.parametrize("name", [OURS, "SCNPDiceCELoss"])
+def test_known_memory_of_large_results(name: str) -> None:
+    """They lie in memory that is used again, past torch's allocator."""
+    case = Case((1, 4, 1024, 1025), of_loss=name != OURS)
+    buffer, ours = inputs.Buffer(case, seed=0), build(name, case)
+    winners = pytest.approx(case.logits, rel=0.01)  # and a few sums of the loss
+    assert memory.saved_for_backward(ours, buffer, buffer.held()) == winners
+    assert memory.peak_of_tensors(ours, buffer) == winners
+
+
 def test_the_peak_counts_what_an_operator_allocates_inside() -> None:
     values = torch.randn(1, 1, 64, 64)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -463,6 +474,24 @@ def test_a_compiler_that_speaks_no_utf8(tmp_path: Path, monkeypatch: pytest.Monk
     assert machine.compiler() == "compilateur \N{REPLACEMENT CHARACTER}trange 1.0"
     monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     assert machine.compiler() == "none"
+
+
+@pytest.mark.parametrize(
+    ("cores", "counts"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4)), (64, (1, 2, 4, 8, 16))]
+)
+def test_threads_go_up_to_the_cores(
+    cores: int, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: cores * (1 + logical))
+    assert machine.thread_counts() == counts
+
+
+def test_inputs_past_a_huge_cache_leave_room_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total=16 << 30)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    for cache, past in ((8 << 20, 16 << 20), (480 << 20, 64 << 20)):
+        monkeypatch.setattr(machine, "caches", lambda size=cache: {"L3": size})
+        assert machine.past_cache_bytes() == past
 
 
 class Graphics:
