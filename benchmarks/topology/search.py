@@ -6,6 +6,10 @@ What a run's candidates measured is kept in its folder, so that a search goes on
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -63,12 +67,24 @@ def workers(count: int) -> Iterator[Map]:
     if count == 1:
         yield map
         return
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, get_context("spawn"), _prepare, (os.getpid(),)) as pool:
         try:
             yield pool.map
         except BaseException:  # Ctrl-C: what is under way ends, and nothing else begins
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _prepare(parent: int) -> None:
+    """Runs once in every process: the parent tells when to stop, and none outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def measure(task: Task) -> list[list[Score]]:

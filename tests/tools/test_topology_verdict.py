@@ -313,7 +313,7 @@ def test_runs_that_are_stored_are_compared_though_nobody_asked(case: Path, tmp_p
         shutil.copytree(out / "lines" / "runs" / f"ce_dice-on-w3-seed{seed}", new)
         stored = json.loads((new / "run.json").read_text())
         (new / "run.json").write_text(json.dumps({**stored, "loss": "focal"}))
-    (verdict,) = judge(read_results(out / "lines"), 1)
+    (verdict,) = judge(read_results(out / "lines"), (3,), 1)
     assert [method.loss for method in verdict.methods] == [
         *["ce_dice"] * 3,
         "focal",
