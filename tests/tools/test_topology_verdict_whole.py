@@ -58,7 +58,7 @@ def test_a_killed_verdict_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: 
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(map(is_alive, children)), PATIENCE)
-    assert searched() < 10  # runs
+    assert searched() < sum(1 for _ in killed.glob("lines/runs/*"))
     command(*to_kill, "--one-process")
     for name in NAMES:
         assert (killed / "lines" / name).read_text() == (whole / "lines" / name).read_text()
