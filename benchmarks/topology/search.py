@@ -94,15 +94,24 @@ def measure(task: Task) -> list[list[Score]]:
     predictions = task.record.predictions(truth)
     cutting = any(treatment.cuts for treatment in task.treatments)
     probabilities: dict[str, Labels] = task.record.probabilities(truth) if cutting else {}
-    scores: list[list[Score]] = []
-    for treatment in task.treatments:
-        rows: list[Score] = []
-        for key, true in truth.items():
-            treated = treatment.apply(predictions[key], probabilities.get(key), task.neighbours)
-            name = key.split("/", 1)[1]
-            rows += score_image(name, treated, true, configuration, disjoint=True)
-        scores.append(sorted(rows, key=lambda row: str(row["image"])))
-    return scores
+    scores: list[list[Score]] = [[] for _ in task.treatments]
+    for key, true in truth.items():
+        closed: dict[Postprocessing, Labels] = {}  # many treatments differ in their last step alone
+        measured: dict[bytes, list[Score]] = {}  # and many come to the same
+        for rows, treatment in zip(scores, task.treatments, strict=True):
+            first = replace(treatment, smallest=0)
+            if first not in closed:
+                closed[first] = first.apply(
+                    predictions[key], probabilities.get(key), task.neighbours
+                )
+            last = Postprocessing(smallest=treatment.smallest)
+            treated = last.apply(closed[first], None, task.neighbours)
+            same = treated.tobytes()
+            if same not in measured:
+                name = key.split("/", 1)[1]
+                measured[same] = score_image(name, treated, true, configuration, disjoint=True)
+            rows += measured[same]
+    return [sorted(rows, key=lambda row: str(row["image"])) for rows in scores]
 
 
 class RunSearch:
