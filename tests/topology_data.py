@@ -16,6 +16,7 @@ from benchmarks.topology.__main__ import main
 from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
 from benchmarks.topology.datasets import Labels
+from benchmarks.topology.losses import MODES
 from benchmarks.topology.postprocessing import stored
 from benchmarks.topology.records import (
     CONFIGURATION,
@@ -162,7 +163,7 @@ def write_referees_case(
     """A data set "lines" in folder form, and the --out with its runs, which nobody trained.
 
     Two seeds of CE+Dice, and of clDice. The plain prediction breaks two lines of three beyond
-    repair, and of odd images all; SCNP one, joint none; all show a false piece. clDice breaks
+    repair, and of odd images all; joint none, others one; all show a false piece. clDice breaks
     three, on SCNP logits two. A run in ``collapsed`` predicts that probability everywhere.
     """
     truth = np.zeros((64, 64), np.uint8)
@@ -184,8 +185,8 @@ def write_referees_case(
         return of
 
     kinds = {
+        **{("ce_dice", mode): (1, True) for mode in MODES},
         ("ce_dice", "off"): (2, True),
-        ("ce_dice", "on"): (1, True),
         ("ce_dice", "joint"): (0, True),
         ("cldice", "off"): (3, False),
         ("cldice", "on"): (2, False),

@@ -72,6 +72,7 @@ class Verdict:
 
     results: Results
     split: str
+    window: tuple[int, ...]  # of the methods on SCNP
     methods: list[Method]  # the baseline first
     seeds: Mapping[Method, list[int]]  # that collapsed on no scored split
     choices: Mapping[Method, Choice]

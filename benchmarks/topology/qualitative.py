@@ -53,15 +53,16 @@ def run(options: argparse.Namespace, found: Reports) -> None:
     results, folder = next(of_data, (None, None))
     if results is None or folder is None:
         raise UsageError(f"--data: got {options.data}, of which {options.out} holds no run")
-    methods = methods_to_show(results, options.loss, options.seed)
+    methods = methods_to_show(results, options.loss, options.seed, common_window(results))
     file = folder / f"qualitative-{options.loss}.png"
     pixels_of = partial(read_pixels_to_show, options.data)
     draw(results, methods, options.seed, options.image, pixels_of, file)
 
 
-def methods_to_show(results: Results, loss: str, seed: int) -> list[Method]:
+def methods_to_show(
+    results: Results, loss: str, seed: int, window: tuple[int, ...]
+) -> list[Method]:
     """Plain, SCNP and joint, as far as they are finished. Raises UsageError without the first."""
-    window = common_window(results)
     wanted = [
         Method(loss, "off", (1,)),
         Method(loss, "on", window),

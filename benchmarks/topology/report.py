@@ -9,7 +9,6 @@ from benchmarks.common import html
 from benchmarks.common.files import read_csv, write_text
 from benchmarks.common.tables import by
 from benchmarks.topology.comparisons import Verdict, sentence
-from benchmarks.topology.results import common_window
 from benchmarks.topology.verdict_tables import PRIMARY_NOTES, SECONDARY_NOTES
 
 REPORT, CHART, PICTURE = "report.html", "verdict.png", "verdict-picture.png"
@@ -51,7 +50,7 @@ def _data_set(folder: Path, verdicts: Sequence[Verdict]) -> list[str]:
         html.heading(results.name),
         html.paragraph(
             f"{results.configuration.iterations} iterations per training, "
-            f"w = {by(common_window(results))}.",
+            f"w = {by(verdicts[0].window)}.",
             "small",
         ),
     ]

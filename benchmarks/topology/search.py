@@ -6,6 +6,10 @@ What a run's candidates measured is kept in its folder, so that a search goes on
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -63,12 +67,24 @@ def workers(count: int) -> Iterator[Map]:
     if count == 1:
         yield map
         return
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, get_context("spawn"), _prepare, (os.getpid(),)) as pool:
         try:
             yield pool.map
         except BaseException:  # Ctrl-C: what is under way ends, and nothing else begins
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _prepare(parent: int) -> None:
+    """Runs once in every process: the parent tells when to stop, and none outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def measure(task: Task) -> list[list[Score]]:
@@ -78,15 +94,24 @@ def measure(task: Task) -> list[list[Score]]:
     predictions = task.record.predictions(truth)
     cutting = any(treatment.cuts for treatment in task.treatments)
     probabilities: dict[str, Labels] = task.record.probabilities(truth) if cutting else {}
-    scores: list[list[Score]] = []
-    for treatment in task.treatments:
-        rows: list[Score] = []
-        for key, true in truth.items():
-            treated = treatment.apply(predictions[key], probabilities.get(key), task.neighbours)
-            name = key.split("/", 1)[1]
-            rows += score_image(name, treated, true, configuration, disjoint=True)
-        scores.append(sorted(rows, key=lambda row: str(row["image"])))
-    return scores
+    scores: list[list[Score]] = [[] for _ in task.treatments]
+    for key, true in truth.items():
+        closed: dict[Postprocessing, Labels] = {}  # many treatments differ in their last step alone
+        measured: dict[bytes, list[Score]] = {}  # and many come to the same
+        for rows, treatment in zip(scores, task.treatments, strict=True):
+            first = replace(treatment, smallest=0)
+            if first not in closed:
+                closed[first] = first.apply(
+                    predictions[key], probabilities.get(key), task.neighbours
+                )
+            last = Postprocessing(smallest=treatment.smallest)
+            treated = last.apply(closed[first], None, task.neighbours)
+            same = treated.tobytes()
+            if same not in measured:
+                name = key.split("/", 1)[1]
+                measured[same] = score_image(name, treated, true, configuration, disjoint=True)
+            rows += measured[same]
+    return [sorted(rows, key=lambda row: str(row["image"])) for rows in scores]
 
 
 class RunSearch:

@@ -24,7 +24,7 @@ from benchmarks.topology.final_scores import connectivities, final_scores
 from benchmarks.topology.options import one_of
 from benchmarks.topology.records import CONFIGURATION
 from benchmarks.topology.report import CHART, PICTURE, write_report
-from benchmarks.topology.results import Results, common_window, comparable, read_results
+from benchmarks.topology.results import Results, read_results
 from benchmarks.topology.run_command import add_training_arguments, train
 from benchmarks.topology.search import search, workers
 from benchmarks.topology.thickness import elongation
@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> None:
     for data in options.data:
         folder = _train(options, data)
         results = read_results(folder)
-        of_data = judge(results, 1 if options.one_process else options.workers or os.cpu_count())
+        processes = 1 if options.one_process else options.workers or os.cpu_count() or 1
+        of_data = judge(results, options.kernel_size[0], processes)
         write_verdicts(results, of_data, data, target / folder.name)
         verdicts += of_data
         folders.append(target / folder.name)
@@ -112,15 +113,19 @@ def keys(
     return sorted(wanted, key=lambda key: key.seed)
 
 
-def judge(results: Results, processes: int | None) -> list[Verdict]:
-    """A verdict per scored split; what was searched and scored before is read."""
-    methods = sorted(comparable(results), key=lambda method: method != BASELINE)
+def judge(results: Results, window: tuple[int, ...], processes: int) -> list[Verdict]:
+    """A verdict per scored split; what was searched and scored before is read.
+
+    Of the methods on SCNP, those with the ``window`` are judged.
+    """
+    judged = [m for m in results.methods() if m.mode == losses.OFF or m.window == window]
+    methods = sorted(judged, key=lambda method: method != BASELINE)
     tests = results.configuration.tests
     seeds = {
         method: sorted(set.intersection(*(set(results.sound(method, s)) for s in tests)))
         for method in methods
     }
-    with workers(processes or 1) as run_tasks:
+    with workers(processes) as run_tasks:
         configuration = results.configuration
         by_main = replace(configuration, connectivity=connectivities(configuration)[0])
         choices = search(results, by_main, seeds, run_tasks)
@@ -128,6 +133,7 @@ def judge(results: Results, processes: int | None) -> list[Verdict]:
             Verdict(
                 results,
                 split,
+                window,
                 methods,
                 seeds,
                 choices,
@@ -140,7 +146,7 @@ def judge(results: Results, processes: int | None) -> list[Verdict]:
 def write_verdicts(results: Results, verdicts: list[Verdict], data: Path, folder: Path) -> None:
     """Tables, picture and curves of one data set."""
     for verdict in verdicts:
-        where = f"{results.name}, {verdict.split}, w = {by(common_window(results))}"
+        where = f"{results.name}, {verdict.split}, w = {by(verdict.window)}"
         write_table(
             folder,
             f"verdict-{verdict.split}",
@@ -160,13 +166,13 @@ def write_verdicts(results: Results, verdicts: list[Verdict], data: Path, folder
         write_text(
             folder / f"verdict-{verdict.split}.json", json.dumps(verdict.to_json(), indent=2)
         )
-    methods = [method for method in comparable(results) if method.loss == BASELINE.loss]
+    methods = [method for method in verdicts[0].methods if method.loss == BASELINE.loss]
     convergence.write_convergence(results, methods, folder)
     seed = next(iter(verdicts[0].seeds[BASELINE]), results.seeds(BASELINE)[0])
     choice = verdicts[0].choices.get(BASELINE)
     qualitative.draw(
         results,
-        qualitative.methods_to_show(results, BASELINE.loss, seed),
+        qualitative.methods_to_show(results, BASELINE.loss, seed, verdicts[0].window),
         seed,
         None,
         partial(read_pixels_to_show, data),

@@ -19,6 +19,7 @@ from benchmarks.topology import postprocessing, search
 from benchmarks.topology.comparisons import BASELINE
 from benchmarks.topology.configuration import RunKey
 from benchmarks.topology.datasets import DataSet, Sample
+from benchmarks.topology.losses import MODES
 from benchmarks.topology.results import Method, read_results
 from benchmarks.topology.statistics import holm
 from benchmarks.topology.thickness import elongation
@@ -34,6 +35,8 @@ from tests.topology_data import (
 
 OPTIONS = ("--one-process", "--losses", "cldice", "--seeds", 2)
 ON, JOINT = Method("ce_dice", "on", (3,)), Method("ce_dice", "joint", (3,))
+OTHER, OTHER_ON = Method("cldice", "off", (1,)), Method("cldice", "on", (3,))
+COMPARED = len(MODES) - 1 + 2  # methods beside the baseline
 NAMES = ("verdict-test.csv", "verdict-test.md", "verdict-test.json", "scores-test.csv")
 
 
@@ -63,7 +66,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table_of_the_verdict(case: Path) -> None:
-    plain, on, joint, other, other_on = rows_of(case / "lines" / "verdict-test.csv")
+    rows = {row["method"]: row for row in rows_of(case / "lines" / "verdict-test.csv")}
+    assert next(iter(rows)) == BASELINE.title
+    methods = (BASELINE, ON, JOINT, OTHER, OTHER_ON)
+    plain, on, joint, other, other_on = (rows[method.title] for method in methods)
     assert [row["Betti-matching error"] for row in (plain, on, joint, other, other_on)] == [
         "2.50",
         "**1.00**",
@@ -81,7 +87,7 @@ def test_the_table_of_the_verdict(case: Path) -> None:
 
 def test_the_corrected_p_values_are_those_of_all_rows(case: Path) -> None:
     stored = json.loads((case / "lines" / "verdict-test.json").read_text())
-    for name, count in (("verdict", 4), ("every comparison", 4 * 2 * 8)):
+    for name, count in (("verdict", COMPARED), ("every comparison", COMPARED * 2 * 8)):
         found = stored[name]
         assert len(found) == count
         corrected = holm([row["p"] for row in found])
@@ -213,7 +219,7 @@ def test_a_page_of_the_documentation_takes_the_verdict(case: Path, tmp_path: Pat
         ({("on", 1): 0.1}, "not compared, since trainings collapsed: CE+Dice, SCNP, w = 3"),
         ({("off", 0): 0.9}, "no verdict, since the baseline CE+Dice, plain itself collapsed."),
         (
-            {(mode, seed): 0.1 for mode in ("off", "on", "joint") for seed in (0, 1)},
+            {(mode, seed): 0.1 for mode in MODES for seed in (0, 1)},
             "no verdict, since the baseline CE+Dice, plain itself collapsed.",
         ),
     ],
@@ -231,7 +237,7 @@ def test_collapse_comes_first_and_last_and_has_no_p(
     command("verdict", "--data", data, "--out", out, *OPTIONS)
     written = capsys.readouterr()
     warning = read_results(out / "lines").warning
-    assert f"{len(collapsed)} of 10 trainings collapsed" in warning
+    assert f"{len(collapsed)} of {2 * (COMPARED + 1)} trainings collapsed" in warning
     assert written.err.splitlines()[-1] == warning
     body = (out / "report.html").read_text().split("</h1>")[1].lstrip()
     assert body.startswith('<p class="warning">')
@@ -257,8 +263,8 @@ def test_few_images_are_told(tmp_path: Path) -> None:
     command("verdict", "--data", data, "--out", out, *OPTIONS)
     text = (out / "lines" / "verdict-test.md").read_text()
     assert (
-        "with 4 images and 4 comparisons the smallest of them needs a p below 0.013, and none can "
-        "be below 0.12." in text
+        f"with 4 images and {COMPARED} comparisons the smallest of them needs a p below "
+        f"{0.05 / COMPARED:.2g}, and none can be below 0.12." in text
     )
     assert "**" not in "".join(
         row["Betti-matching error"] for row in rows_of(out / "lines" / "verdict-test.csv")
@@ -295,7 +301,8 @@ def test_a_kill_while_scoring_loses_nothing(
     monkeypatch.setattr(search, "measure", noted)
     command(*arguments)
     assert {task.split for task in calls} == {"test"}  # the search was finished
-    assert len(calls) == 2 * (10 - 2)  # 10 runs by 2 connectivities, 2 runs whole before
+    runs = 2 * (COMPARED + 1)
+    assert len(calls) == 2 * (runs - 2)  # by 2 connectivities; 2 runs were whole before
     calls.clear()
     command(*arguments)
     assert calls == []
@@ -313,12 +320,9 @@ def test_runs_that_are_stored_are_compared_though_nobody_asked(case: Path, tmp_p
         shutil.copytree(out / "lines" / "runs" / f"ce_dice-on-w3-seed{seed}", new)
         stored = json.loads((new / "run.json").read_text())
         (new / "run.json").write_text(json.dumps({**stored, "loss": "focal"}))
-    (verdict,) = judge(read_results(out / "lines"), 1)
-    assert [method.loss for method in verdict.methods] == [
-        *["ce_dice"] * 3,
-        "focal",
-        *["cldice"] * 2,
-    ]
+    (verdict,) = judge(read_results(out / "lines"), (3,), 1)
+    losses_ = [method.loss for method in verdict.methods]
+    assert losses_ == [*["ce_dice"] * len(MODES), "focal", *["cldice"] * 2]
     assert verdict.methods[0] == BASELINE
 
 

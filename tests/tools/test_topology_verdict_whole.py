@@ -1,7 +1,8 @@
-"""Promise: the verdict runs from trainings to the report on folders of images and volumes."""
+"""Promise: the verdict runs from trainings to the report, and goes on after a kill."""
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -11,58 +12,98 @@ from pathlib import Path
 import pytest
 
 from benchmarks.topology import search
+from benchmarks.topology.comparisons import BASELINE
+from benchmarks.topology.results import read_results
 from tests.tools.test_topology_runs import PATIENCE, ROOT, children_of, is_alive, wait_until
-from tests.topology_data import TOY, TOY_TRAINING, command, write_images, write_volumes
+from tests.topology_data import (
+    SIDE,
+    TOY,
+    command,
+    write_images,
+    write_referees_case,
+    write_volumes,
+)
 
 NAMES = ("verdict-test.csv", "verdict-test.md", "verdict-test.json", "scores-test.csv")
+# Trains some methods well enough on write_images, in seconds.
+SMALL = (*TOY, "--crop-size", SIDE, "--batch-size", 2, "--features", "8x8x8x8x8x8",
+         "--iterations", 60, "--learning-rate", 0.05)  # fmt: skip
+ONE_SEED = ("--seeds", 1, "--losses", "cldice")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_verdict_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """A tiny data set in folder form, from trainings to the report; killed in its search."""
-    data = write_images(tmp_path / "bars")
+    """Killed in its search, which works in processes of its own: none of them is left behind."""
 
-    def arguments(out: str, *more: object) -> list[str]:
-        toy = (*TOY_TRAINING, "--iterations", 12, "--seeds", 1, "--losses", "cldice", *more)
-        return [str(a) for a in ("verdict", "--data", data, "--out", tmp_path / out, *toy)]
+    def arguments(root: Path) -> list[str]:
+        data, out = write_referees_case(root)
+        more = ("--losses", "cldice", "--seeds", "2")
+        return ["verdict", "--data", str(data), "--out", str(out), *more]
 
-    command(*arguments("whole", "--one-process"))
+    command(*arguments(tmp_path / "whole"), "--one-process")
+    to_kill = arguments(tmp_path / "killed")
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.topology", *arguments("killed", "--workers", 2)],
+        [sys.executable, "-m", "benchmarks.topology", *to_kill, "--workers", "2"],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    runs = tmp_path / "killed" / "bars" / "runs"
+    whole, killed = (tmp_path / name / "out" for name in ("whole", "killed"))
 
-    def begun() -> bool:
-        searched = any(runs.glob(f"*/{search.SEARCH}")) or process.poll() is not None
-        return searched or sum(1 for _ in runs.glob("*/run.json")) == 5
+    def searched() -> int:
+        return sum(1 for _ in killed.glob(f"lines/runs/*/{search.SEARCH}"))
 
-    wait_until(begun, PATIENCE)
+    wait_until(lambda: searched() > 0, PATIENCE)
     children = children_of(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for child in filter(is_alive, children):  # an idle one would wait for its parent's pipe
-        os.kill(child, signal.SIGKILL)
-    command(*arguments("killed", "--one-process"))
+    wait_until(lambda: not any(map(is_alive, children)), PATIENCE)
+    assert searched() < sum(1 for _ in killed.glob("lines/runs/*"))
+    command(*to_kill, "--one-process")
     for name in NAMES:
-        killed, whole = (tmp_path / out / "bars" / name for out in ("killed", "whole"))
-        assert killed.read_text() == whole.read_text()
-    assert (tmp_path / "killed" / "report.html").is_file()
+        assert (killed / "lines" / name).read_text() == (whole / "lines" / name).read_text()
+    assert (killed / "report.html").is_file()
+
+
+def test_from_a_folder_to_the_report(tmp_path: Path) -> None:
+    """Who is compared are exactly those whose trainings, and the baseline's, did not collapse."""
+    data, out = write_images(tmp_path / "bars"), tmp_path / "out"
+    command("verdict", "--data", data, "--out", out, *SMALL, *ONE_SEED)
+    results = read_results(out / "bars")
+    with (out / "bars" / "verdict-test.csv").open(encoding="utf-8", newline="") as text:
+        rows = {row["method"]: row for row in csv.DictReader(text)}
+    assert set(rows) == {method.title for method in results.methods()}
+    assert {(m.loss, m.mode) for m in results.methods()} >= {
+        ("ce_dice", "off"),
+        ("ce_dice", "on"),
+        ("ce_dice", "joint"),
+        ("cldice", "off"),
+        ("cldice", "on"),
+    }
+    failed = {m for m in results.methods() if results.collapsed(m, "test")}
+    assert len(failed) < len(rows)
+    for method in results.methods():
+        row = rows[method.title]
+        compared = method != BASELINE and not {method, BASELINE} & failed
+        assert bool(row["p"]) == bool(row["p (Holm)"]) == compared
+        assert bool(row["Betti-matching error"]) == bool(row["Dice"]) == (method not in failed)
+    body = (out / "report.html").read_text()
+    assert bool(failed) == ('class="warning"' in body)
+    assert all(method.title in body for method in results.methods())
 
 
 def test_volumes_and_several_data_sets(tmp_path: Path) -> None:
-    """Beside each other in one report, the second with its own options stored."""
+    """Beside each other in one report; the second time each with the settings of its folder."""
     sets = (write_volumes(tmp_path / "plates"), write_images(tmp_path / "bars"))
-    toy = (*TOY, "--iterations", 2, "--validations", 1, "--seeds", 1, "--losses", "cldice")
-    command("verdict", "--data", *sets, "--out", tmp_path / "out", *toy)
-    text = (tmp_path / "out" / "report.html").read_text()
+    toy = (*TOY, "--iterations", 2, "--validations", 1)
+    out = tmp_path / "out"
+    command("verdict", "--data", *sets, "--out", out, *toy, *ONE_SEED)
+    text = (out / "report.html").read_text()
     assert text.index("<h2>plates</h2>") < text.index("<h2>bars</h2>")
-    header = (tmp_path / "out/plates/scores-test.csv").read_text().splitlines()[0]
+    header = (out / "plates" / "scores-test.csv").read_text().splitlines()[0]
     assert "Betti-matching error (6)" in header
     assert "Betti-matching error (26)" in header
-    command("verdict", "--data", *sets, "--out", tmp_path / "out", "--one-process", "--seeds", 1,
-            "--losses", "cldice", "--to", tmp_path / "report")  # fmt: skip
-    assert (tmp_path / "report" / "report.html").is_file()
-    assert (tmp_path / "report" / "plates" / "verdict-test.md").is_file()
+    report = tmp_path / "report"
+    command("verdict", "--data", *sets, "--out", out, "--one-process", *ONE_SEED, "--to", report)
+    assert (report / "report.html").is_file()
+    assert (report / "plates" / "verdict-test.md").is_file()
