@@ -22,6 +22,7 @@ from benchmarks.topology import losses
 from benchmarks.topology.configuration import (
     DEFAULTS,
     LEVELS,
+    PRECISIONS,
     SIDE_MULTIPLE,
     Configuration,
     grid,
@@ -36,7 +37,16 @@ from benchmarks.topology.datasets import (
     is_volumetric,
     read_data_set,
 )
-from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
+from benchmarks.topology.options import (
+    check_classes,
+    kernel_size,
+    one_of,
+    positive,
+    share,
+    sides,
+    words,
+)
+from benchmarks.topology.precision import faster_precision
 from benchmarks.topology.records import (
     CONFIGURATION,
     TRUTH,
@@ -72,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scnp",
         type=one_of(losses.MODES),
         default=losses.MODES,
-        help="comma-separated: off, on, joint (all)",
+        help=f"comma-separated: {', '.join(losses.MODES)} (all)",
     )
     add(
         "--kernel-size",
@@ -89,6 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--iterations", type=positive, metavar="N", help="per training")
     add("--crop-size", dest="crop", type=sides, metavar="N", help="training crops, 128 or 32x64x64")
     add("--batch-size", type=positive, metavar="N")
+    add(
+        "--foreground-share",
+        type=share,
+        metavar="X",
+        help="of every batch's crops, at least so many are drawn around foreground (1/3)",
+    )
+    add("--precision", choices=PRECISIONS, help="of training (default: the faster one here)")
     add("--optimizer", choices=("sgd", "adam"))
     add("--learning-rate", type=float, metavar="X")
     add("--features", type=sides, metavar="NxN..", help="channels of the network's levels")
@@ -127,6 +144,7 @@ def run(options: argparse.Namespace) -> None:
                 f"{dimensions} of them for this data"
             )
     folder = options.out / data.name
+    configuration = _with_precision(configuration, options, data, device, folder)
     describe(folder, configuration, data, options.device)
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
@@ -239,6 +257,24 @@ def _say_of_volumes(
                 f"{by(adapted)} does not",
                 file=sys.stderr,
             )
+
+
+def _with_precision(
+    configuration: Configuration,
+    options: argparse.Namespace,
+    data: DataSet,
+    device: torch.device,
+    folder: Path,
+) -> Configuration:
+    """With the precision asked for, or that of the folder's runs, or else the faster one."""
+    if options.precision or options.configuration:
+        return configuration
+    if (folder / CONFIGURATION).exists():
+        precision = configuration_of(folder).precision
+    else:
+        precision, reason = faster_precision(data, configuration, device)
+        print(f"{data.name}: {reason}", file=sys.stderr)
+    return dataclasses.replace(configuration, precision=precision)
 
 
 def _check_crop(configuration: Configuration) -> None:
