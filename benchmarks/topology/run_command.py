@@ -18,7 +18,7 @@ import torch
 from benchmarks.common.errors import DataError, UsageError
 from benchmarks.common.tables import by
 from benchmarks.kernels.machine import machine_facts
-from benchmarks.topology import losses
+from benchmarks.topology import losses, pilot
 from benchmarks.topology.configuration import (
     DEFAULTS,
     LEVELS,
@@ -49,16 +49,18 @@ from benchmarks.topology.options import (
 from benchmarks.topology.precision import faster_precision
 from benchmarks.topology.records import (
     CONFIGURATION,
+    PILOT,
     TRUTH,
     configuration_of,
     finished_runs,
     write_label_maps,
 )
 from benchmarks.topology.results import read_results
-from benchmarks.topology.runner import Job, run_all
+from benchmarks.topology.runner import Job, only_one, run_all
 from benchmarks.topology.scoring import MEASURES
 from benchmarks.topology.windows import window_per_axis
 
+BASELINE = "ce_dice"  # whose plain training says how long to train, if it is among the losses
 # What results may depend on, besides torch and this package.
 LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
@@ -96,7 +98,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--one-process", action="store_true", help="to try it out: no processes of their own")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
     add("--configuration", type=Path, metavar="FILE", help="start from this configuration.json")
-    add("--iterations", type=positive, metavar="N", help="per training")
+    add(
+        "--iterations",
+        type=positive,
+        metavar="N",
+        help="per training (as many as the plain baseline needs until its validation Dice has "
+        "stopped rising)",
+    )
+    add(
+        "--most-iterations",
+        type=positive,
+        default=DEFAULTS[2].iterations,
+        metavar="N",
+        help=f"that the baseline may choose ({DEFAULTS[2].iterations})",
+    )
     add("--crop-size", dest="crop", type=sides, metavar="N", help="training crops, 128 or 32x64x64")
     add("--batch-size", type=positive, metavar="N")
     add(
@@ -144,9 +159,9 @@ def run(options: argparse.Namespace) -> None:
                 f"{dimensions} of them for this data"
             )
     folder = options.out / data.name
-    configuration = _with_precision(configuration, options, data, device, folder)
-    describe(folder, configuration, data, options.device)
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+    configuration = _settled(configuration, options, data, device, folder, workers)
+    describe(folder, configuration, data, options.device)
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
     job = Job(
         partial(
@@ -180,6 +195,8 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         if options.configuration
         else DEFAULTS[3 if is_volumetric(options.data) else 2]
     )
+    if not options.configuration:
+        base = dataclasses.replace(base, iterations=options.most_iterations)
     given = {
         name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None
     }
@@ -259,22 +276,42 @@ def _say_of_volumes(
             )
 
 
-def _with_precision(
+def _settled(
     configuration: Configuration,
     options: argparse.Namespace,
     data: DataSet,
     device: torch.device,
     folder: Path,
+    threads: int,
 ) -> Configuration:
-    """With the precision asked for, or that of the folder's runs, or else the faster one."""
-    if options.precision or options.configuration:
+    """With the precision and the iterations that no option gives.
+
+    They are those of the folder's runs, or else the faster precision, and the iterations that the
+    plain baseline needs.
+    """
+    if options.configuration:
         return configuration
-    if (folder / CONFIGURATION).exists():
-        precision = configuration_of(folder).precision
+    started = [name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
+    if not options.precision:
+        if started:
+            precision = read_configuration(folder / started[0]).precision
+        else:
+            precision, reason = faster_precision(data, configuration, device)
+            print(f"{data.name}: {reason}", file=sys.stderr)
+        configuration = dataclasses.replace(configuration, precision=precision)
+    if options.iterations:
+        return configuration
+    if CONFIGURATION in started:
+        iterations = configuration_of(folder).iterations
     else:
-        precision, reason = faster_precision(data, configuration, device)
-        print(f"{data.name}: {reason}", file=sys.stderr)
-    return dataclasses.replace(configuration, precision=precision)
+        loss = BASELINE if BASELINE in options.losses else options.losses[0]
+        with only_one(folder / ".lock"):
+            iterations = pilot.iterations_of_the_pilot(
+                folder, loss, data, configuration, fingerprint(data), device, threads
+            )
+            pilot.draw(folder, data.name, folder)
+        print(f"{data.name}: {pilot.sentence(folder)}", file=sys.stderr)
+    return dataclasses.replace(configuration, iterations=iterations)
 
 
 def _check_crop(configuration: Configuration) -> None:
