@@ -25,6 +25,7 @@ from benchmarks.topology import (
     sensitivity,
     summary,
     thickness,
+    vessels,
 )
 from benchmarks.topology.options import add_results_arguments, reports, warnings
 
@@ -39,8 +40,9 @@ COMMANDS: dict[str, ModuleType] = {
     "cost": cost,
     "thickness": thickness,
     "summary": summary,
+    "vessels": vessels,
 }
-OF_DATA = (run_command, cost, thickness)  # the others report finished runs
+OF_DATA = (run_command, cost, thickness, vessels)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
