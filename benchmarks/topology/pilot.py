@@ -210,8 +210,8 @@ def sentence(folder: Path) -> str:
         return ""
     curve = read_curve(file)
     reached = curve[-1]
-    classes = [name for name in reached if name.startswith("dice_")]
-    dice = ", ".join(f"class {name[5:]} {reached[name]:.3f}" for name in classes)
+    classes = {_title(name): of for name, of in reached.items() if name.startswith("dice_")}
+    dice = ", ".join(f"{title} {of:.3f}" for title, of in classes.items())
     stopped = _is_done(curve)
     why = (
         f"then its validation Dice had risen by at most {RISE} for {PATIENCE} checks"
@@ -224,6 +224,10 @@ def sentence(folder: Path) -> str:
         f"Plain {title} trained for {stored['iterations']} iterations; {why} "
         f"(Dice over all validation pixels: {dice}). Every method trains as long."
     )
+
+
+def _title(column: str) -> str:
+    return "background" if column == "dice_0" else f"class {column.removeprefix('dice_')}"
 
 
 def read_curve(file: Path) -> list[CurvePoint]:
@@ -242,8 +246,8 @@ def draw(folder: Path, name: str, to: Path) -> None:
     iterations = [point["iteration"] for point in curve]
     with panels(to / "pilot.png", 6, 3.6, 1) as (figure, (axes,)):
         for column in (column for column in curve[-1] if column.startswith("dice_")):
-            label = "background" if column == "dice_0" else f"class {column[5:]}"
-            axes.plot(iterations, [point[column] for point in curve], marker=".", label=label)
+            of_class = [point[column] for point in curve]
+            axes.plot(iterations, of_class, marker=".", label=_title(column))
         mean_dice = [point["dice"] for point in curve]
         axes.plot(iterations, mean_dice, color="black", label="mean, which decides")
         if _is_done(curve):

@@ -272,7 +272,7 @@ def _validate(
 def _watched(samples: Sequence[Sample]) -> list[Sample]:
     """The first images of a split; of large ones the middle."""
     chosen = samples[:VALIDATION_IMAGES]
-    return [_middle_of(sample, VALIDATION_PIXELS // len(chosen)) for sample in chosen]
+    return [_middle_of(sample, VALIDATION_PIXELS // max(1, len(chosen))) for sample in chosen]
 
 
 def _middle_of(sample: Sample, pixels: int) -> Sample:

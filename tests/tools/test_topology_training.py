@@ -10,8 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.common.errors import UsageError
 from benchmarks.topology import datasets, precision, training
-from benchmarks.topology.configuration import DEFAULTS, Configuration
+from benchmarks.topology.__main__ import main
+from benchmarks.topology.configuration import (
+    DEFAULTS,
+    Configuration,
+    read_configuration,
+    write_json,
+)
 from benchmarks.topology.crops import Crops
 from benchmarks.topology.datasets import DataSet, Sample, standardise
 from benchmarks.topology.losses import LOSSES, MODES, build_loss, penalized
@@ -325,3 +332,35 @@ def test_what_is_watched_is_small_however_large_the_images() -> None:
     sizes = [sample.truth.size for sample in watched]
     assert 0.9 * training.VALIDATION_PIXELS < sum(sizes) <= training.VALIDATION_PIXELS
     assert training._watched(samples[:1])[0].truth.shape == (700, 900)
+
+
+def test_folders_of_earlier_versions_keep_their_recipe() -> None:
+    root = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "topology"
+    found = [read_configuration(file) for file in root.glob("*/configuration.json")]
+    assert found
+    for configuration in found:
+        assert (configuration.foreground_share, configuration.precision) == (0.0, "float32")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("foreground_share", 1.5, "foreground_share: got 1.5, takes a number from 0 to 1"),
+        ("precision", "float16", 'precision: got "float16", takes float32 or bfloat16'),
+    ],
+)
+def test_settings_of_a_file_that_are_none(
+    setting: str, value: object, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "configuration.json"
+    write_json(file, {"configuration": {**TOY.to_json(), setting: value}})
+    with pytest.raises(UsageError) as error:
+        read_configuration(file)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "1/0", "third", "nan"])
+def test_shares_that_are_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--data", ".", "--foreground-share", text])
+    assert "takes a number from 0 to 1" in capsys.readouterr().err
