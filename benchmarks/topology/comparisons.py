@@ -139,14 +139,17 @@ class Verdict:
     def usual_image(self) -> str | None:
         """Where SCNP changes the mistakes by the median over the images; None for volumes.
 
-        Of the baseline's loss in all its modes that are compared; the picture shows this one.
+        Of the baseline's loss in all its modes that are compared; of several such images the one
+        with the most mistakes of the baseline. The picture shows it.
         """
         methods = [c.method for c in self.primary if c.method.loss == BASELINE.loss]
         if not methods or self.results.configuration.spatial_dimensions == 3:
             return None
-        changes = [np.subtract(*self.paired(m, POST_PROCESSED, self.main)) for m in methods]
-        order = np.argsort(np.mean(changes, axis=0), kind="stable")
-        return self.results.images(BASELINE, self.split)[int(order[len(order) // 2])]
+        own, baseline = np.mean([self.paired(m, POST_PROCESSED, self.main) for m in methods], 0)
+        changes = own - baseline
+        middle = np.sort(changes)[len(changes) // 2]
+        index = np.where(np.isclose(changes, middle), baseline, -1).argmax()
+        return self.results.images(BASELINE, self.split)[int(index)]
 
     def _compare(self, version: str, column: Column) -> Iterator[Comparison]:
         for method in self.methods:

@@ -160,7 +160,7 @@ def draw(
             below = f"{counted(marks[method.mode])}\n{_means(results, method, split)}"
             if treatment is not None:
                 matching = betti_matching_error(prediction, truth, connectivity=connectivity)
-                below = f"Betti-matching error {matching}, {below}"
+                below = f"Betti-matching error {matching}\n{below}"
             axes.set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
         if treated is not None and treatment is not None:
             found = find_marks(treated, truth)
@@ -169,7 +169,7 @@ def draw(
             title += f"Dice {dice(treated, truth):.3f}"
             show_segmentation(method_axes[-1], title, treated, truth, found, window)
             matching = betti_matching_error(treated, truth, connectivity=connectivity)
-            below = f"Betti-matching error {matching}, {counted(found)}\n"
+            below = f"Betti-matching error {matching}\n{counted(found)}\n"
             below += fill(f"chosen on the validation images: {treatment.title}", CAPTION)
             method_axes[-1].set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
         heading = _title(results, seed, split, name, depth, image is None and telling)
