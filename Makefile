@@ -35,6 +35,9 @@ BIN := $(VENV)/bin
 # What setup.py builds with, as pyproject.toml states it: a list of quoted requirements.
 BUILD_NEEDS := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 
+# A library that the kernels are measured against; where it cannot be installed, its row says so.
+SERRON := $(shell sed -n 's/.*"\(serron==[0-9.]*\);.*/\1/p' pyproject.toml)
+
 # Reinstalled when a source, the build or the metadata changes.
 NATIVE := $(shell find csrc -type f) setup.py pyproject.toml scnp_kernels/backends/native/build.py \
 	scnp_kernels/backends/native/cuda_toolkit.py
@@ -49,6 +52,7 @@ $(VENV)/torch.installed: | $(BIN)/python
 
 $(VENV)/native.installed: $(VENV)/torch.installed $(NATIVE)
 	SCNP_BUILD=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e ".[demo,topology,test,bench]"
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python "$(SERRON)"
 	touch $@
 
 # The tools alone: the package is there already, and building it again would take a minute.

@@ -8,6 +8,7 @@ Exits with status 1 if the self-test fails, or a variable holds what it does not
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -28,6 +29,11 @@ VARIABLES = (
 
 def main() -> int:
     """Print the report; return the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m scnp_kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     try:
         return _report()
     except (ValueError, RuntimeError) as error:  # a variable that cannot be obeyed, for one

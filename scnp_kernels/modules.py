@@ -13,13 +13,11 @@ from .functional import scnp
 from .rules.arguments import (
     LABEL_DTYPES,
     KernelSize,
-    Weight,
     check_flag,
     check_ignore_index,
     check_kernel_size,
-    check_term_weights,
-    is_computed,
 )
+from .rules.weights import Weight, check_term_weights, is_computed, weighted_sum
 from .sharding import dtensor
 
 
@@ -173,8 +171,7 @@ class SCNPLoss(nn.Module):
             )
         if is_computed(weights["plain_weight"]):
             terms["plain"] = self.loss(logits, labels, *args, **kwargs)
-        weighted = [_weighted(weights[f"{name}_weight"], loss) for name, loss in terms.items()]
-        total = weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1]
+        total = weighted_sum([(weights[f"{name}_weight"], loss) for name, loss in terms.items()])
         if not return_terms:
             return total
         return total, {name: loss.detach() for name, loss in terms.items()}
@@ -205,10 +202,3 @@ def _as_class_indices(target: Tensor, logits: Tensor) -> Tensor:
         return target  # of which SCNP says what it takes; nested tensors have no shape to compare
     is_label_map = target.dtype in LABEL_DTYPES and target.shape != logits.shape
     return target.long() if is_label_map else target
-
-
-def _weighted(weight: Weight, loss: Tensor) -> Tensor:
-    if isinstance(weight, Tensor):
-        # In the wider of the two dtypes, and rounded to the loss's once.
-        return (weight * loss).to(loss.dtype)
-    return loss if weight == 1 else weight * loss

@@ -39,7 +39,7 @@ from benchmarks.topology.datasets import (
     read_data_set,
     read_pixels_to_show,
 )
-from benchmarks.topology.losses import MODES
+from benchmarks.topology.losses import JOINT, OFF, ON
 from benchmarks.topology.options import positive
 from benchmarks.topology.records import SCORES
 from benchmarks.topology.results import Method, Results, read_results
@@ -128,7 +128,7 @@ def _trained(
     """Every method with every seed, in this process. Raises UsageError where a training fails."""
     describe(folder, configuration, data, "cpu")
     job = Job(lambda: data, configuration, folder, threads=threads)
-    keys = grid((LOSS,), MODES, ((options.kernel_size,),), range(options.seeds))
+    keys = grid((LOSS,), (OFF, ON, JOINT), ((options.kernel_size,),), range(options.seeds))
     failures = run_all(job, keys, workers=1, one_process=True)
     if failures:
         raise UsageError("; ".join([*failures, "nothing was written"]))

@@ -23,7 +23,7 @@ from benchmarks.harness.subject import Forward, Subject
 from benchmarks.kernels import loss_peers, peers
 from benchmarks.kernels.check import check_loss
 from benchmarks.kernels.inputs import Buffer
-from benchmarks.kernels.loss_peers import SMOOTH, dice_ce
+from benchmarks.kernels.loss_peers import SMOOTH, dice_ce, on_listing
 from scnp_kernels import scnp, scnp_dice_ce_loss
 
 TABLE = "losses"
@@ -48,12 +48,6 @@ def nnunet_dice_ce(logits: Tensor, labels: Tensor) -> Tensor:
     denominator = torch.clip(of_masks.sum(0) + of_probability + SMOOTH, 1e-8)
     dice = (2 * intersection + SMOOTH) / denominator
     return F.cross_entropy(logits, labels) + 1 - dice.mean()
-
-
-def on_listing(loss: Function, logits: Tensor, labels: Tensor) -> Tensor:
-    """A loss on the paper's listing."""
-    one_hot = torch.zeros_like(logits).scatter_(1, labels.unsqueeze(1), 1)
-    return loss(peers.listing(logits, one_hot, 3), labels)
 
 
 def on_scnp(loss: Function, logits: Tensor, labels: Tensor) -> Tensor:
@@ -143,13 +137,7 @@ def built(loss: Loss, case: Case) -> Forward:
 
 def check(loss: Loss, forward: Forward, buffer: Buffer, case: Case) -> None:
     """Compare value and gradient with the formula in float64, on the listing."""
-
-    def exact(logits: Tensor, labels: Tensor) -> Tensor:
-        value = logits.new_zeros(())
-        if loss.of_penalized:
-            value = value + on_listing(loss.formula, logits, labels)
-        return value + loss.formula(logits, labels) if loss.of_plain else value
-
+    exact = loss_peers.sum_of_terms(loss.formula, loss.of_penalized, loss.of_plain)
     tolerance = max(2e-5, torch.finfo(case.dtype).eps)
     # In half types every step of a composition rounds; the largest terms may cancel.
     check_loss(loss.name, forward, buffer, exact, tolerance, of_gradient=8 * tolerance)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,8 @@ from benchmarks.gpu import device
 from benchmarks.gpu.rows import Row
 from benchmarks.harness.memory import bytes_of
 from benchmarks.harness.subject import Rotation, Subject
+
+Taken = TypeVar("Taken")
 
 WARM_UP = 2
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50
@@ -37,15 +40,16 @@ def passes(subject: Subject) -> Row:
     waits in a training.
     """
     clock = device.clock()
-    samples: list[tuple[float, float, float, float]] = []
-    begun = time.perf_counter()
-    while not _enough(len(samples), begun):
+
+    def sample() -> tuple[float, ...]:
         forward, backward = subject.seconds_both(clock)
-        samples.append((forward, backward, clock.launching(), forward + backward))
-    kept = samples[WARM_UP:]
-    row: Row = {"rounds": len(kept)}
-    for number, name in enumerate(("forward_ms", "backward_ms", "host_ms", "both_ms")):
-        row |= spread(name, [1e3 * sample[number] for sample in kept])
+        return forward, backward, clock.launching(), forward + backward
+
+    samples = _samples(sample)
+    row: Row = {"rounds": len(samples)}
+    names = ("forward_ms", "backward_ms", "host_ms", "both_ms")
+    for name, seconds in zip(names, zip(*samples, strict=True), strict=True):
+        row |= spread(name, [1e3 * each for each in seconds])
     return {**row, **memory(subject)}
 
 
@@ -54,19 +58,19 @@ def copies(rotation: Rotation) -> Row:
     destination = torch.empty_like(rotation.inputs[0].logits.detach())
     copy = Subject(lambda given: destination.copy_(given.logits.detach()), rotation, backward=None)
     clock = device.clock()
-    samples: list[float] = []
-    begun = time.perf_counter()
-    while not _enough(len(samples), begun):
-        samples.append(1e3 * copy.seconds_forward(clock))
+    samples = _samples(lambda: 1e3 * copy.seconds_forward(clock))
     moved = 2 * destination.numel() * destination.element_size()
-    row = spread("both_ms", samples[WARM_UP:])
-    return {**row, "rounds": len(samples) - WARM_UP, "bytes_per_ms": moved / row["both_ms"]}
+    row = spread("both_ms", samples)
+    return {**row, "rounds": len(samples), "bytes_per_ms": moved / row["both_ms"]}
 
 
-def _enough(count: int, begun: float) -> bool:
-    if count < WARM_UP + LEAST_ROUNDS:
-        return False
-    return count >= WARM_UP + MOST_ROUNDS or time.perf_counter() - begun > SECONDS
+def _samples(take: Callable[[], Taken]) -> list[Taken]:
+    """Take samples for a while; the first ones, which warm up, are left out."""
+    end = time.perf_counter() + SECONDS
+    samples = [take() for _ in range(WARM_UP + LEAST_ROUNDS)]
+    while len(samples) < WARM_UP + MOST_ROUNDS and time.perf_counter() < end:
+        samples.append(take())
+    return samples[WARM_UP:]
 
 
 def memory(subject: Subject) -> Row:

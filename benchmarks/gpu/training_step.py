@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from benchmarks.gpu import device
 from benchmarks.gpu.cases import SHAPES
-from benchmarks.gpu.losses import Function, fused, nnunet_dice_ce, on_listing, on_scnp
+from benchmarks.gpu.losses import Function, fused, nnunet_dice_ce, on_scnp
 from benchmarks.gpu.measure import spread
 from benchmarks.gpu.program import Job
 from benchmarks.gpu.rows import Row
+from benchmarks.kernels.loss_peers import on_listing
 
 TABLE = "training step"
 WARM_UP, ROUNDS = (1, 2) if device.REHEARSAL else (2, 8)

@@ -22,7 +22,7 @@ SETTLING = 0.01  # seconds
 class Effort:
     """How long to measure."""
 
-    seconds: float = 2.0  # for each subject on each case
+    seconds: float = 1.5  # for each subject on each case
     least_rounds: int = 5
     most_rounds: int = 60
 

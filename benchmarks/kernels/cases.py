@@ -5,7 +5,9 @@ Not the full product: every group changes one thing, and its members are measure
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -14,6 +16,10 @@ from benchmarks.harness.case import BOOL_MASKS, FLOAT_MASKS, LABELS, Case
 LISTING = "listing"
 LISTING_COMPILED = "listing compiled"
 SHIFTED_COMPILED = "shifted compiled"
+SEPARABLE_COMPILED = "separable compiled"  # the listing, pooled along one axis after the other
+# Of other libraries: see library_peers.py.
+OPENCV = "OpenCV erode + dilate"
+SERRON, KORNIA = "listing by serron", "listing by kornia"
 COPY = "copy"  # of the logits: measured beside every case
 FILL = "fill"  # allocate and fill the three results
 OURS = "scnp cpu"
@@ -50,13 +56,19 @@ class Shapes:
     sizes: tuple[tuple[int, ...], ...] = ((1, 2, 512, 512), (1, 2, 2048, 2048), (1, 2, 96, 96, 96))
     windows_3d: tuple[int, ...] = (1, 2, 96, 96, 96)  # the listing is too slow for more
     classes_spatial: tuple[int, ...] = (512, 512)
-    classes: tuple[int, ...] = (2, 3, 4, 8)
-    classes_of_loss: tuple[int, ...] = (2, 4, 8, 16)
+    classes: tuple[int, ...] = (2, 4, 8)
+    classes_of_loss: tuple[int, ...] = (2, 8, 16)
     one_channel: tuple[tuple[int, ...], ...] = ((1, 1, 2048, 2048), (1, 1, 160, 128, 112))
     small: tuple[int, ...] = (1, 2, 64, 64)
-    windows: dict[int, tuple[int, ...]] = field(
-        default_factory=lambda: {2: (3, 5, 7, 11), 3: (3, 5, 7)}  # by spatial axes
-    )
+    # As many pixels in 2D as in 3D.
+    many_classes: tuple[int, ...] = (2, 4, 16, 64, 117)
+    many_classes_spatial: tuple[tuple[int, ...], ...] = ((512, 512), (64, 64, 64))
+    # max_pool3d vectorizes over channels_last, if there are enough: its slow layout, and its fast.
+    pooled: tuple[tuple[int, ...], ...] = ((1, 3, 96, 96, 96), (1, 16, 64, 64, 64))
+    threads: tuple[int, ...] = (1, 2)
+    windows_2d: tuple[int, ...] = (3, 5, 7, 11)
+    windows_3d_large: tuple[int, ...] = (3, 5, 7)  # of the paper's shape
+    windows_3d_small: tuple[int, ...] = (3, 5, 7, 9, 11)  # of the smaller image
 
 
 FULL = Shapes()
@@ -69,137 +81,132 @@ QUICK = Shapes(  # to see that the suite works; its numbers mean nothing
     classes=(2, 3),
     classes_of_loss=(2, 3),
     one_channel=((1, 1, 64, 64),),
-    small=(1, 2, 16, 16),
+    small=(1, 2, 20, 20),
+    many_classes=(2, 117),
+    many_classes_spatial=((16, 16), (6, 6, 6)),
+    pooled=((1, 3, 6, 7, 8),),
 )
 
 _PEERS = (LISTING, LISTING_COMPILED)
 _ALL = (*_PEERS, SHIFTED_COMPILED, OURS)
-_HALF_TYPES = (torch.bfloat16, torch.float16)
-_LOSSES = (
-    *LOSSES_WITHOUT_SCNP,
-    LISTING_DICE_CE,
-    LISTING_DICE_CE_COMPILED,
-    SCNP_DICE_CE,
-    FUSED,
-    FUSED_JOINT,
-    FUSED_PLAIN,
-    FUSED_TVERSKY,
-    FUSED_FOCAL,
-)
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_TARGETS = (LABELS, FLOAT_MASKS, BOOL_MASKS)
+_LISTING_LOSSES = (LISTING_DICE_CE, LISTING_DICE_CE_COMPILED)
+_LOSSES = (*LOSSES_WITHOUT_SCNP, *_LISTING_LOSSES, *OUR_LOSSES)
 
 
 def groups(shapes: Shapes) -> tuple[Group, ...]:
     """Every group of a run."""
-    paper_2d = Case(shapes.paper_2d)
-    paper_3d = Case(shapes.paper_3d)
-    windows_2d, windows_3d = (
-        tuple(replace(Case(shape), kernel_size=w) for w in shapes.windows[dimensions])
-        for dimensions, shape in ((2, shapes.paper_2d), (3, shapes.windows_3d))
-    )
+    paper_2d, paper_3d = papers = [Case(shapes.paper_2d), Case(shapes.paper_3d)]
+    loss_2d, loss_3d = losses = _varied(papers, "of_loss", [True])
+    one_channel = [Case(shape) for shape in shapes.one_channel]
     return (
-        Group("2D", "the paper's 2D shape", ((paper_2d, (*_ALL, OURS_REFERENCE, FILL)),)),
-        Group("3D", "the paper's 3D shape", ((paper_3d, (*_ALL, FILL)),)),
-        Group(
-            "small", "what a call costs", ((Case(shapes.small), (*_PEERS, OURS, OURS_REFERENCE)),)
+        _group(
+            "2D",
+            "the paper's 2D shape, with other libraries",
+            [paper_2d],
+            (*_ALL, OURS_REFERENCE, FILL, OPENCV, SERRON, KORNIA),
         ),
+        _group("3D", "the paper's 3D shape", [paper_3d], (*_ALL, FILL)),
+        _group("small", "what a call costs", [Case(shapes.small)], (*_PEERS, OURS, OURS_REFERENCE)),
         Group(
             "2D windows",
             "larger windows in 2D",
-            tuple((c, _ALL if c.kernel_size <= 5 else (*_PEERS, OURS)) for c in windows_2d),
+            tuple(
+                (case, _ALL if case.kernel_size <= 5 else (*_PEERS, OURS))
+                for case in _varied([paper_2d], "kernel_size", shapes.windows_2d)
+            ),
         ),
-        _ours_only(
+        _group(
             "3D windows",
             "larger windows in 3D",
-            [replace(paper_3d, kernel_size=w) for w in shapes.windows[3]],
+            _varied([paper_3d], "kernel_size", shapes.windows_3d_large),
         ),
         Group(
             "3D windows, smaller image",
             "larger windows in 3D, where the peers can still be measured",
-            tuple((case, (*_PEERS, OURS)) for case in windows_3d),
+            tuple(
+                (Case(shapes.windows_3d, kernel_size=w), (*_peers_of_window_3d(w), OURS))
+                for w in shapes.windows_3d_small
+            ),
         ),
-        Group(
+        _group(
+            "pooling in channels_last",
+            "the listing's max_pool3d in channels_last_3d",
+            _varied([Case(shape) for shape in shapes.pooled], "channels_last", (False, True)),
+            (LISTING, OURS),
+        ),
+        _group(
             "2D dtypes",
             "half types in 2D",
-            tuple((replace(paper_2d, dtype=t), (LISTING, OURS)) for t in _dtypes()),
+            _varied([paper_2d], "dtype", _DTYPES),
+            (LISTING, OURS),
         ),
-        _ours_only(
-            "3D dtypes", "half types in 3D", [replace(paper_3d, dtype=t) for t in _dtypes()]
-        ),
+        _group("3D dtypes", "half types in 3D", _varied([paper_3d], "dtype", _DTYPES)),
         Group(
             "sizes",
             "other sizes",
             tuple((Case(s), _ALL if len(s) == 4 else (*_PEERS, OURS)) for s in shapes.sizes),
         ),
-        Group(
+        _group(
             "classes",
             "2 to 8 classes",
-            tuple(
-                (Case((1, count, *shapes.classes_spatial)), (*_PEERS, OURS))
-                for count in shapes.classes
-            ),
+            [Case((1, count, *shapes.classes_spatial)) for count in shapes.classes],
+            (*_PEERS, OURS),
         ),
-        Group(
-            "loss 2D",
-            "Dice + cross entropy on the paper's 2D shape",
-            ((Case(shapes.paper_2d, of_loss=True), _LOSSES),),
-        ),
-        Group(
-            "loss 3D",
-            "Dice + cross entropy on the paper's 3D shape",
-            ((Case(shapes.paper_3d, of_loss=True), _LOSSES),),
-        ),
-        Group(
+        _group("loss 2D", "Dice + cross entropy on the paper's 2D shape", [loss_2d], _LOSSES),
+        _group("loss 3D", "Dice + cross entropy on the paper's 3D shape", [loss_3d], _LOSSES),
+        _group(
             "loss classes",
             "Dice + cross entropy of 2 to 16 classes",
-            tuple(
-                (
-                    Case((1, count, *shapes.classes_spatial), of_loss=True),
-                    (DICE_CE, DICE_CE_COMPILED, SCNP_DICE_CE, FUSED, FUSED_JOINT),
-                )
-                for count in shapes.classes_of_loss
-            ),
+            _losses_of_classes(shapes.classes_of_loss, shapes.classes_spatial),
+            (DICE_CE, DICE_CE_COMPILED, SCNP_DICE_CE, FUSED, FUSED_JOINT),
         ),
-        Group(
-            "gate",
-            "a gate against none",
-            tuple((case, (OURS, OURS_GATED)) for case in (paper_2d, paper_3d)),
+        _group(
+            "many classes",
+            "the fused loss of 2 to 117 classes, time per logit",
+            _losses_of_classes(shapes.many_classes, *shapes.many_classes_spatial),
+            (FUSED,),
         ),
-        _ours_only(
-            "targets",
-            "label maps and one-hot masks",
-            [
-                replace(case, target=target)
-                for case in (paper_2d, paper_3d)
-                for target in (LABELS, FLOAT_MASKS, BOOL_MASKS)
-            ],
-        ),
-        _ours_only(
+        _group("gate", "a gate against none", papers, (OURS, OURS_GATED)),
+        _group("targets", "label maps and one-hot masks", _varied(papers, "target", _TARGETS)),
+        _group(
             "layout",
             "channels_last against contiguous",
-            [
-                replace(case, channels_last=channels_last)
-                for case in (paper_2d, paper_3d)
-                for channels_last in (False, True)
-            ],
+            _varied(papers, "channels_last", (False, True)),
         ),
-        _ours_only(
+        Group(
             "threads",
-            "one thread against two, with one image of one channel too",
-            [
-                replace(Case(shape), threads=threads)
-                for shape in (shapes.paper_2d, shapes.paper_3d, *shapes.one_channel)
-                for threads in (1, 2)
-            ],
+            "from one thread to one for each core, with one image of one channel too",
+            tuple(
+                (case, (FUSED if case.of_loss else OURS,))
+                for case in _varied([*papers, *one_channel, *losses], "threads", shapes.threads)
+            ),
         ),
     )
 
 
-def _ours_only(name: str, question: str, cases: list[Case]) -> Group:
-    return Group(name, question, tuple((case, (OURS,)) for case in cases))
+def _group(
+    name: str, question: str, cases: Iterable[Case], names: tuple[str, ...] = (OURS,)
+) -> Group:
+    """Everything that is named on every case."""
+    return Group(name, question, tuple((case, names) for case in cases))
 
 
-def _dtypes() -> tuple[torch.dtype, ...]:
-    return (torch.float32, *_HALF_TYPES)
+def _varied(cases: Iterable[Case], attribute: str, values: Sequence[Any]) -> list[Case]:
+    return [replace(case, **{attribute: value}) for case in cases for value in values]
+
+
+def _losses_of_classes(counts: Iterable[int], *spatial: tuple[int, ...]) -> list[Case]:
+    return [Case((1, count, *sides), of_loss=True) for sides in spatial for count in counts]
+
+
+def _peers_of_window_3d(kernel_size: int) -> Iterator[str]:
+    """Pooling in one step is too slow above 7; pooling by axis is for what is larger than 3."""
+    if kernel_size <= 7:
+        yield from _PEERS
+    if kernel_size > 3:
+        yield SEPARABLE_COMPILED
 
 
 def all_cases(shapes: Shapes) -> tuple[Case, ...]:

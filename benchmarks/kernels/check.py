@@ -63,6 +63,19 @@ def check(about: str, run: Forward, buffer: Buffer, answer: Expected, bitwise: b
         raise WrongResultError(f"{about}, gradient: {_difference(found, answer.gradient)}")
 
 
+def check_planes(about: str, planes: Tensor, buffer: Buffer) -> None:
+    """Compare erosion and dilation, which read no labels, with the listing of one class.
+
+    Raises:
+        WrongResultError: They do not agree bit for bit.
+    """
+    for label, found in zip((1, 0), planes, strict=True):
+        masks = torch.full_like(buffer.logits, label)
+        wanted = peers.listing(buffer.logits.detach(), masks, buffer.case.kernel_size)
+        if not torch.equal(found, wanted):
+            raise WrongResultError(f"{about}, values: {_difference(found, wanted)}")
+
+
 def check_loss(
     about: str,
     run: Forward,

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.harness.case import Case
 from benchmarks.harness.subject import Forward, SubjectError
-from benchmarks.kernels import loss_peers, peers
+from benchmarks.kernels import library_peers, loss_peers, peers
 from benchmarks.kernels.cases import (
     COPY,
     DICE_CE,
@@ -19,13 +19,17 @@ from benchmarks.kernels.cases import (
     FUSED_JOINT,
     FUSED_PLAIN,
     FUSED_TVERSKY,
+    KORNIA,
     LISTING,
     LISTING_COMPILED,
     LISTING_DICE_CE,
     LISTING_DICE_CE_COMPILED,
+    OPENCV,
     OURS,
     OURS_GATED,
     SCNP_DICE_CE,
+    SEPARABLE_COMPILED,
+    SERRON,
     SHIFTED_COMPILED,
 )
 from scnp_kernels import (
@@ -57,11 +61,15 @@ def our_backends() -> tuple[str, ...]:
 
 def implementations() -> tuple[str, ...]:
     """Peers and our backends: all that compute SCNP."""
-    return (LISTING, LISTING_COMPILED, SHIFTED_COMPILED, *our_backends())
+    compiled = (LISTING_COMPILED, SEPARABLE_COMPILED, SHIFTED_COMPILED)
+    installed = [name for name in (SERRON, KORNIA) if library_peers.missing(name) is None]
+    return (LISTING, *compiled, *installed, *our_backends())
 
 
 def why_not(implementation: str, case: Case) -> str | None:
     """None, or why this is not worth measuring on this case."""
+    if implementation in (SERRON, KORNIA) and case.dimensions != 2:
+        return "takes images of two axes"
     if implementation == SHIFTED_COMPILED:
         limit = MOST_SHIFTS + 2 * (case.dimensions == 3)
         if case.taps > limit:
@@ -78,14 +86,20 @@ def build(implementation: str, case: Case) -> Forward:
     """What runs the implementation on a buffer of the case: one forward pass.
 
     Raises:
-        NotAvailableError: It is one of our backends, and cannot run here.
+        NotAvailableError: It is one of our backends, or of a library, and cannot run here.
     """
     kernel_size = case.kernel_size
+    lacking = library_peers.missing(implementation)
+    if lacking is not None:
+        raise NotAvailableError(f"{implementation}: {lacking}")
     if implementation == COPY:
         return lambda buffer: peers.copy_of_the_logits(buffer.destination, buffer.logits.detach())
     if implementation == FILL:
         winners = case.winners_dtype
         return lambda buffer: peers.allocate_and_fill(buffer.logits.detach(), winners)[0]
+    if implementation == OPENCV:
+        planes = library_peers.opencv_planes()
+        return lambda buffer: planes(buffer.logits, kernel_size)
     if case.of_loss:
         loss = _loss(implementation, kernel_size)
         return lambda buffer: loss(buffer.logits, buffer.labels)
@@ -109,6 +123,9 @@ def build_peer(implementation: str, kernel_size: int, compiler: str = peers.INDU
     makers: dict[str, Callable[[str], peers.Peer]] = {
         LISTING: lambda _: peers.listing,
         LISTING_COMPILED: peers.compiled_listing,
+        SEPARABLE_COMPILED: peers.compiled_separable,
+        SERRON: lambda _: library_peers.serron_listing(),
+        KORNIA: lambda _: library_peers.kornia_listing(),
         SHIFTED_COMPILED: peers.compiled_shifted_comparisons,
     }
     peer = makers[implementation](compiler)

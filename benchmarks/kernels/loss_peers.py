@@ -31,9 +31,21 @@ def listing_dice_ce(logits: Tensor, labels: Tensor, kernel_size: int) -> Tensor:
     return _dice_ce_of_masks(peers.listing(logits, masks, kernel_size), labels, masks)
 
 
-def on_listing(logits: Tensor, labels: Tensor, loss: Loss, kernel_size: int) -> Tensor:
+def on_listing(loss: Loss, logits: Tensor, labels: Tensor, kernel_size: int = 3) -> Tensor:
     """A loss on the paper's listing."""
     return loss(peers.listing(logits, _masks(logits, labels), kernel_size), labels)
+
+
+def sum_of_terms(loss: Loss, penalized: bool, plain: bool, kernel_size: int = 3) -> Loss:
+    """A loss on the listing, or without it, or both: what others have to agree with."""
+
+    def total(logits: Tensor, labels: Tensor) -> Tensor:
+        value = logits.new_zeros(())
+        if penalized:
+            value = value + on_listing(loss, logits, labels, kernel_size)
+        return value + loss(logits, labels) if plain else value
+
+    return total
 
 
 def tversky(logits: Tensor, labels: Tensor, alpha: float = 0.3, beta: float = 0.7) -> Tensor:

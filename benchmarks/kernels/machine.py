@@ -27,6 +27,7 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DEFAULT_CACHE = 32 << 20
+_SHARES = 256  # of memory: one is for the logits of one process
 _UNKNOWN = "unknown"
 
 
@@ -77,9 +78,20 @@ def caches() -> dict[str, int]:
     return found
 
 
+def thread_counts() -> tuple[int, ...]:
+    """1, 2, 4, ... up to 16 or the number of cores."""
+    cores = psutil and psutil.cpu_count(logical=False)
+    return tuple(n for n in (1, 2, 4, 8, 16) if n <= (cores or os.cpu_count() or 1))
+
+
 def past_cache_bytes() -> int:
-    """Twice the largest cache: so much does not stay in it."""
-    return 2 * max(caches().values(), default=_DEFAULT_CACHE)
+    """Twice the largest cache: so much does not stay in it. Less where memory has no room for it.
+
+    A virtual machine of few cores sees the whole cache of a large chip, and a dozen processes hold
+    some times as much each.
+    """
+    twice = 2 * max(caches().values(), default=_DEFAULT_CACHE)
+    return min(twice, (psutil.virtual_memory().total if psutil else twice * _SHARES) // _SHARES)
 
 
 def git_revision() -> str:

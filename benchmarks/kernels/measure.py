@@ -13,7 +13,7 @@ from benchmarks.harness.case import Case, least_bytes
 from benchmarks.harness.memory import peak_of_tensors, saved_for_backward
 from benchmarks.harness.subject import Subject, gradient
 from benchmarks.harness.turns import Effort, Measured, measure
-from benchmarks.kernels import loss_peers
+from benchmarks.kernels import library_peers, loss_peers
 from benchmarks.kernels.cases import (
     COPY,
     FUSED,
@@ -22,11 +22,12 @@ from benchmarks.kernels.cases import (
     FUSED_PLAIN,
     FUSED_TVERSKY,
     LOSSES_WITHOUT_SCNP,
+    OPENCV,
     OURS,
     OURS_GATED,
     Group,
 )
-from benchmarks.kernels.check import check, check_loss, expected
+from benchmarks.kernels.check import check, check_loss, check_planes, expected
 from benchmarks.kernels.implementations import BASELINES, OURS_PREFIX, build
 from benchmarks.kernels.inputs import Inputs
 from benchmarks.kernels.results import Record
@@ -50,12 +51,17 @@ class Kernels:
         if name in BASELINES:
             return Subject(run, rotation, backward=None)
         buffer, about = rotation.inputs[0], f"{name} on {case.name}"
+        if name == OPENCV:
+            check_planes(about, run(buffer), buffer)
+            return Subject(run, rotation, backward=None)
         if case.of_loss:
             check_loss(about, run, buffer, exact_loss(name, case), LOSS_TOLERANCE)
         else:
+            # What goes straight through is a window's middle tap to ours, and autograd's last term.
+            gated = name == OURS_GATED
             ours = name.startswith(OURS_PREFIX)
-            answer = expected(case, buffer, gated=name == OURS_GATED)
-            check(about, run, buffer, answer, bitwise=ours)
+            answer = expected(case, buffer, gated)
+            check(about, run, buffer, answer, bitwise=ours and not gated)
         facts = {
             "saved_bytes": saved_for_backward(run, buffer, buffer.held()),
             "peak_bytes": peak_of_tensors(run, buffer),
@@ -82,18 +88,15 @@ class Installed:
 
 def exact_loss(name: str, case: Case) -> loss_peers.Loss:
     """The composition that a loss of this name has to agree with."""
-    on_penalized = partial(loss_peers.listing_dice_ce, kernel_size=case.kernel_size)
-    others: dict[str, loss_peers.Loss] = {
+    formulas: dict[str, loss_peers.Loss] = {
         FUSED_TVERSKY: loss_peers.tversky,
         FUSED_FOCAL: loss_peers.focal,
     }
-    if name in others:
-        return partial(loss_peers.on_listing, loss=others[name], kernel_size=case.kernel_size)
-    if name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN):
-        return loss_peers.dice_ce
-    if name == FUSED_JOINT:
-        return lambda z, y: on_penalized(z, y) + loss_peers.dice_ce(z, y)
-    return on_penalized
+    formula = formulas.get(name, loss_peers.dice_ce)
+    plain = name in (*LOSSES_WITHOUT_SCNP, FUSED_PLAIN)
+    return loss_peers.sum_of_terms(
+        formula, not plain, plain or name == FUSED_JOINT, case.kernel_size
+    )
 
 
 def measure_group(
@@ -106,13 +109,16 @@ def measure_group(
 ) -> list[Record]:
     """Check, then measure everything in the group; raises SubjectError."""
     python = sys.executable if own_processes else None
+    for name, reason in missing_peers(group).items():
+        say(f"  {name}: not measured, {reason}")
 
     def told(measured: Measured) -> None:
         if measured.name not in BASELINES:
             record = Record.of(group.name, measured)
+            memory = f"saves {record.saved_per_logit:.2f}, peak {record.peak_per_logit:.2f}"
             say(
-                f"  {measured.case.name}, {measured.name}: right; "
-                f"saves {record.saved_per_logit:.2f}, peak {record.peak_per_logit:.2f} B per logit "
+                f"  {measured.case.name}, {measured.name}: right"
+                f"{f'; {memory} B per logit' if record.has_gradient else ''} "
                 f"({measured.preparing:.1f} s with compilation)"
             )
 
@@ -135,11 +141,19 @@ def _process_of(case: Case, implementation: str) -> tuple[object, ...]:
     return implementation, case.shape, case.dtype
 
 
+def missing_peers(group: Group) -> dict[str, str]:
+    """The peers of a group that are not installed, and what each lacks."""
+    names = dict.fromkeys(name for _, names in group.members for name in names)
+    found = {name: library_peers.missing(name) for name in names}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
 def members_and_copies(group: Group) -> Sequence[tuple[Case, str]]:
-    """Everything in the group, and a copy of the logits for every kind of logits."""
+    """All of the group that is installed, and a copy of the logits for every kind of logits."""
     members, copied = [], set()
+    missing = missing_peers(group)
     for case, implementations in group.members:
-        members += [(case, name) for name in implementations]
+        members += [(case, name) for name in implementations if name not in missing]
         logits = (case.shape, case.dtype, case.channels_last, case.threads)
         if logits not in copied:
             copied.add(logits)

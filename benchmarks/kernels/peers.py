@@ -16,19 +16,43 @@ from torch import Tensor
 
 KAPPA = 9999
 INDUCTOR = "inductor"  # torch.compile's own compiler
+MOST_FORMS = 64  # of one function that are compiled
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 Peer = Callable[[Tensor, Tensor, int], Tensor]  # logits, one-hot masks, kernel_size
 
 
-def listing(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
-    """The paper's listing (Appendix A)."""
-    max_pool = _MAX_POOL[logits.dim() - 2]
-    padding = kernel_size // 2
-    t1 = -max_pool(-(logits * one_hot + KAPPA * (1 - one_hot)), kernel_size, 1, padding)
-    t2 = max_pool(logits * (1 - one_hot) - KAPPA * one_hot, kernel_size, 1, padding)
-    penalized: Tensor = t1 * one_hot + t2 * (1 - one_hot)
-    return penalized
+Filter = Callable[[Tensor, int], Tensor]  # of values and kernel_size: their minimum or maximum
+
+
+def on_masked(erode: Filter, dilate: Filter) -> Peer:
+    """The paper's listing with somebody's minimum and maximum over the window."""
+
+    def penalize(logits: Tensor, one_hot: Tensor, kernel_size: int) -> Tensor:
+        t1 = erode(logits * one_hot + KAPPA * (1 - one_hot), kernel_size)
+        t2 = dilate(logits * (1 - one_hot) - KAPPA * one_hot, kernel_size)
+        return t1 * one_hot + t2 * (1 - one_hot)
+
+    return penalize
+
+
+def _pooled(values: Tensor, kernel_size: int) -> Tensor:
+    maximum: Tensor = _MAX_POOL[values.dim() - 2](values, kernel_size, 1, kernel_size // 2)
+    return maximum
+
+
+def _pooled_by_axis(values: Tensor, kernel_size: int) -> Tensor:
+    """The same, one axis after the other."""
+    axes = values.dim() - 2
+    for axis in range(axes):
+        window = [kernel_size if axis == other else 1 for other in range(axes)]
+        values = _MAX_POOL[axes](values, window, 1, [side // 2 for side in window])
+    return values
+
+
+# The paper's listing (Appendix A), and the same with separable pooling.
+listing = on_masked(lambda values, side: -_pooled(-values, side), _pooled)
+separable = on_masked(lambda values, side: -_pooled_by_axis(-values, side), _pooled_by_axis)
 
 
 def pad_signed(logits: Tensor, one_hot: Tensor, kernel_size: int) -> tuple[Tensor, Tensor]:
@@ -59,6 +83,11 @@ def compiled_listing(compiler: str = INDUCTOR) -> Peer:
     return compiled(listing, compiler)
 
 
+def compiled_separable(compiler: str = INDUCTOR) -> Peer:
+    """The listing under torch.compile, with pooling along one axis after the other."""
+    return compiled(separable, compiler)
+
+
 def compiled_shifted_comparisons(compiler: str = INDUCTOR) -> Peer:
     """One comparison per pixel of the window, under torch.compile.
 
@@ -77,6 +106,8 @@ def compiled_shifted_comparisons(compiler: str = INDUCTOR) -> Peer:
 
 def compiled(function: Callable[..., Any], compiler: str = INDUCTOR) -> Callable[..., Any]:
     """Under torch.compile for its shapes and no others: what the compiler is best at."""
+    # One process has every window, with and without a gradient: more than the 8 that are allowed.
+    torch._dynamo.config.recompile_limit = MOST_FORMS
     result: Callable[..., Any] = torch.compile(
         function, dynamic=False, fullgraph=True, backend=compiler
     )

@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +27,15 @@ from benchmarks.harness.subject import SubjectError
 from benchmarks.harness.turns import Effort
 from benchmarks.kernels.bars import verdicts
 from benchmarks.kernels.cases import FULL, QUICK, groups
-from benchmarks.kernels.machine import load_average, machine_facts, past_cache_bytes
-from benchmarks.kernels.measure import measure_group
+from benchmarks.kernels.machine import (
+    load_average,
+    machine_facts,
+    past_cache_bytes,
+    thread_counts,
+)
+from benchmarks.kernels.measure import measure_group, missing_peers
 from benchmarks.kernels.pictures import draw_pictures
-from benchmarks.kernels.results import Results, stored_runs, write_results
+from benchmarks.kernels.results import Record, Results, stored_runs, write_results
 from benchmarks.kernels.tables import blocks, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,17 +86,24 @@ def _measure(options: argparse.Namespace) -> Results:
     say = partial(print, flush=True)
     facts = machine_facts(options.threads)
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
-    records = []
-    for group in groups(QUICK if options.quick else FULL):
+    records: list[Record] = []
+    missing: dict[str, str] = {}  # peers
+    took: dict[str, float] = {}  # seconds, by group
+    for group in groups(QUICK if options.quick else replace(FULL, threads=thread_counts())):
         if options.groups is not None and group.name not in options.groups:
             continue
-        say(f"{group.name}: {group.question} [{time.perf_counter() - start:.0f} s]")
+        begun = time.perf_counter()
+        say(f"{group.name}: {group.question} [{begun - start:.0f} s]")
         records += measure_group(
             group, effort, options.threads, past_cache_bytes(), say, not options.one_process
         )
+        missing |= missing_peers(group)
+        took[group.name] = time.perf_counter() - begun
+        say(f"  took {took[group.name]:.0f} s")
     facts["load after"] = load_average()
-    facts["minutes"] = f"{(time.perf_counter() - start) / 60:.1f}"
-    return Results(facts, records)
+    facts["minutes"] = f"{sum(took.values()) / 60:.1f}"
+    facts["seconds by group"] = ", ".join(f"{name} {spent:.0f}" for name, spent in took.items())
+    return Results(facts, records, missing)
 
 
 def _parser() -> argparse.ArgumentParser:

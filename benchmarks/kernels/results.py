@@ -69,6 +69,11 @@ class Record:
         )
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether all phases and the memory were measured: not of memory traffic, nor of OpenCV."""
+        return self.least_bytes is not None
+
+    @property
     def shape_name(self) -> str:
         """``2x2x1280x1024``."""
         return by(self.shape)
@@ -141,6 +146,7 @@ class Results:
 
     facts: dict[str, str]
     records: list[Record]
+    missing: dict[str, str] = field(default_factory=dict)  # peers not installed: what they lack
 
     @property
     def capability(self) -> str:
@@ -189,12 +195,20 @@ def ratio(slower: Record, faster: Record, phase: str, faster_phase: str | None =
     )
 
 
+def per_logit(one: Record, other: Record) -> Ratio:
+    """How many times longer the first took for a logit, forward + backward."""
+    found, less = ratio(one, other, BOTH), other.logits / one.logits
+    return Ratio(found.of_medians * less, found.median_of_rounds * less, found.rounds)
+
+
 def write_results(folder: Path, results: Results) -> None:
     """Both files, each whole or not at all."""
     # One line for each record, so that a difference between two runs can be read.
     lines = ",\n".join(f"  {json.dumps(asdict(record))}" for record in results.records)
     facts = json.dumps(results.facts, indent=1)
-    write_text(folder / JSON_NAME, f'{{"facts": {facts},\n"records": [\n{lines}\n]}}')
+    missing = json.dumps(results.missing, indent=1)
+    document = f'{{"facts": {facts},\n"missing": {missing},\n"records": [\n{lines}\n]}}'
+    write_text(folder / JSON_NAME, document)
     write_csv(folder / CSV_NAME, list(_csv_rows(results)))
 
 
@@ -210,7 +224,7 @@ def read_results(folder: Path) -> Results:
         for name in ("shape", "least_bytes"):
             values[name] = values[name] and tuple(values[name])
         records.append(Record(**values))
-    return Results(document["facts"], records)
+    return Results(document["facts"], records, document.get("missing", {}))
 
 
 def stored_runs(folder: Path) -> dict[Path, Results]:
@@ -228,7 +242,7 @@ def stored_runs(folder: Path) -> dict[Path, Results]:
 
 def _csv_rows(results: Results) -> Iterable[dict[str, object]]:
     for record in results.records:
-        measured = record.least_bytes is not None  # the baselines have one phase, and no memory
+        measured = record.has_gradient
         for phase in PHASES if measured else (FORWARD,):
             speed = record.gigabytes_per_second(phase)
             to_copy = ratio(record, results.copy_beside(record), phase, FORWARD)

@@ -25,6 +25,7 @@ from benchmarks.topology import (
     summary,
     thickness,
     verdict,
+    vessels,
 )
 from benchmarks.topology.options import add_results_arguments, reports, warnings
 
@@ -39,8 +40,9 @@ COMMANDS: dict[str, ModuleType] = {
     "thickness": thickness,
     "summary": summary,
     "verdict": verdict,
+    "vessels": vessels,
 }
-OF_DATA = (run_command, cost, thickness, verdict)  # the others report finished runs
+OF_DATA = (run_command, cost, thickness, verdict, vessels)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

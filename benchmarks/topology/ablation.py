@@ -22,7 +22,7 @@ from benchmarks.topology.results import (
 )
 
 MEASURES = ("betti0_error", "dice", "cldice")
-HATCHES = {"on": "", "joint": "//"}
+HATCHES = {"on": "", "joint": "//", "warm_up": ".."}
 GAP = 1.0  # between the bars of two losses, in bars
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 

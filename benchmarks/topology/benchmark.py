@@ -27,8 +27,8 @@ from benchmarks.topology.results import (
 )
 
 SIGNIFICANT = 0.05
-COLOURS = {"off": "black", "on": "#009E73", "joint": "#E69F00"}
-MARKERS = {"off": "o", "on": "s", "joint": "^"}
+COLOURS = {"off": "black", "on": "#009E73", "joint": "#E69F00", "warm_up": "#0072B2"}
+MARKERS = {"off": "o", "on": "s", "joint": "^", "warm_up": "D"}
 NOTES = (
     "Mean ± standard deviation over the seeds of the mean over the test images. p: paired "
     "permutation test (10,000 permutations) against the same loss without SCNP, over images, each "
@@ -192,7 +192,7 @@ def draw(results: Results, split: str, cells: Mapping[Method, Cells], file: Path
 
 
 def _draw_panel(axes: Axes, titles: list[str], measure: str, cells: Mapping[Method, Cells]) -> None:
-    for offset, mode in ((-0.2, "off"), (0.0, "on"), (0.2, "joint")):
+    for offset, mode in ((-0.24, "off"), (-0.08, "on"), (0.08, "joint"), (0.24, "warm_up")):
         shown = {m.loss_title: of[measure] for m, of in cells.items() if m.mode == mode}
         if shown:
             axes.errorbar(

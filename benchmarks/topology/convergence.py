@@ -13,6 +13,7 @@ from matplotlib.ticker import ScalarFormatter, SymmetricalLogLocator
 from benchmarks.common.errors import UsageError
 from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import write_table
+from benchmarks.topology import pilot
 from benchmarks.topology.benchmark import COLOURS, MARKERS
 from benchmarks.topology.options import Reports
 from benchmarks.topology.records import CURVE, blaming, train_anew
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace, found: Reports) -> None:
                 f"{results.folder}: --loss: got {options.loss}, of which no run is finished"
             )
         write_convergence(results, methods, folder)
+        if pilot.sentence(results.folder):
+            pilot.draw(results.folder, results.name, folder)
 
 
 def write_convergence(results: Results, methods: list[Method], folder: Path) -> None:
@@ -61,8 +64,9 @@ def write_convergence(results: Results, methods: list[Method], folder: Path) -> 
         folder,
         name,
         rows,
-        before=f"{results.name}, {methods[0].loss_title}: validation images (the middle "
-        "256 pixels of at most ten), mean over the seeds, plain network output.",
+        before=f"{results.name}, {methods[0].loss_title}: validation images (at "
+        "most ten, of large ones the middle), mean over the seeds, plain network output. "
+        + pilot.sentence(results.folder),
         warning=results.warning,
     )
     draw(results, methods, measures, folder / f"{name}.png")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from benchmarks.common.images import (
     LAYOUT,
-    LAYOUT_3D,
     DataError,
     check_foreground,
     check_same_size,
@@ -32,11 +31,17 @@ from benchmarks.common.volumes import (
     read_volume,
     read_volume_labels,
 )
-from benchmarks.common.volumes.volume import known_spacing
 from benchmarks.topology.configuration import SIDE_MULTIPLE
+from benchmarks.topology.npz_files import (
+    StackedImage,
+    holds_npz,
+    is_stack,
+    npz_files,
+    read_npz,
+    read_stack,
+    read_stacked_image,
+)
 
-MASK_KEYS = ("mask", "interior", "label")
-SPACING_KEY = "spacing"  # depth, height, width
 SAME_SPACING = 0.01  # relative, between an image and its mask
 X = " x "  # between sides, in sentences
 
@@ -98,14 +103,11 @@ def is_volumetric(path: Path, split: str = "train") -> bool:
     By its first training image; where there is no training split, by that of ``split``. Raises
     DataError where there is none.
     """
-    if _holds_npz(path, "train") or _holds_npz(path, split):
-        return True
+    file = next((npz_files(path, s)[0] for s in ("train", split) if holds_npz(path, s)), None)
+    if file is not None:
+        return not is_stack(file)
     first = "train" if (path / "train" / "images").is_dir() else split
     return is_volume(image_pairs(path / first)[0][0])
-
-
-def _holds_npz(path: Path, split: str) -> bool:
-    return (path / f"{split}.npz").exists() or any((path / split).glob("*.npz"))
 
 
 def common_spacing(samples: Sequence[Sample]) -> Spacing | None:
@@ -180,6 +182,12 @@ def read_split(
     if is_volumetric(path, split):
         return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
     least = smallest or (1, 1)
+    if holds_npz(path, split):
+        return [
+            _stack_sample(file, one, least, classes)
+            for file in npz_files(path, split)
+            for one in read_stack(file, mask_key)
+        ]
     return [_read_image(*pair, least, classes) for pair in image_pairs(path / split)]
 
 
@@ -188,9 +196,13 @@ def read_pixels_to_show(path: Path, split: str, name: str) -> Planes:
 
     Raises DataError where there is no such image.
     """
-    if _holds_npz(path, "train") or _holds_npz(path, split):
-        for file in _volume_files(path, split):
-            if file.stem == name:
+    if holds_npz(path, "train") or holds_npz(path, split):
+        for file in npz_files(path, split):
+            if is_stack(file):
+                stacked = read_stacked_image(file, name)
+                if stacked is not None:
+                    return stacked.astype(np.float32)
+            elif file.stem == name:
                 with np.load(file) as archive:
                     return _planes(archive["image"])
     else:
@@ -222,13 +234,27 @@ def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], clas
     return Sample(identifier(image_file), standardise(np.moveaxis(image, -1, 0)), truth)
 
 
+def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classes: int) -> Sample:
+    planes = one.image.astype(np.float32)
+    if not np.isfinite(planes).all():
+        raise DataError(f"{file}: images holds values that are not finite")
+    _check_side(file, one.mask.shape, smallest)
+    return Sample(one.name, standardise(planes), _truth_of(file, one.mask, classes))
+
+
+def _truth_of(file: Path, mask: npt.NDArray[np.generic], classes: int) -> Labels:
+    if classes == 2:
+        return foreground(file, mask[..., np.newaxis]).astype(np.uint8)
+    return as_labels(file, mask, classes)
+
+
 def _read_volumes(
     path: Path, split: str, smallest: Sequence[int], classes: int, mask_key: str | None
 ) -> list[Sample]:
-    if _holds_npz(path, "train") or _holds_npz(path, split):
+    if holds_npz(path, "train") or holds_npz(path, split):
         return [
-            _volume_sample(file, file, *_read_npz(file, mask_key), smallest, classes)
-            for file in _volume_files(path, split)
+            _volume_sample(file, file, *read_npz(file, mask_key), smallest, classes)
+            for file in npz_files(path, split)
         ]
     return [
         _volume_sample(*pair, *_read_pair(*pair), smallest, classes)
@@ -275,57 +301,9 @@ def _volume_sample(
     if not np.isfinite(planes).all():
         raise DataError(f"{image_file}: image holds values that are not finite")
     _check_side(image_file, mask.array.shape, smallest)
-    if classes == 2:
-        truth = foreground(mask_file, mask.array[..., np.newaxis]).astype(np.uint8)
-    else:
-        truth = as_labels(mask_file, mask.array, classes)
+    truth = _truth_of(mask_file, mask.array, classes)
     known = image if image.spacing is not None else mask
     return Sample(identifier(image_file), standardise(planes), truth, known.spacing, known.unit)
-
-
-def _volume_files(path: Path, split: str) -> list[Path]:
-    single = path / f"{split}.npz"
-    files = [single] if single.exists() else sorted((path / split).glob("*.npz"))
-    if not files:
-        raise DataError(f"{single}: no such file; --data takes a folder with {LAYOUT_3D}")
-    return files
-
-
-def _read_npz(file: Path, mask_key: str | None) -> tuple[Volume, Volume]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # many kinds, by where the damage is
-        reason = " ".join(str(error).split())
-        raise DataError(f"{file}: cannot be read as an npz file ({reason})") from error
-    keys = MASK_KEYS if mask_key is None else (mask_key,)
-    key = next((key for key in keys if key in arrays), None)
-    if "image" not in arrays or key is None:
-        raise DataError(
-            f"{file}: holds {', '.join(sorted(arrays)) or 'nothing'}; takes an array called image "
-            f"and one called {' or '.join(keys)} (see --mask-key)"
-        )
-    image, mask = arrays["image"], arrays[key]
-    for name, array in (("image", image), (key, mask)):
-        if array.dtype.kind not in "buif":
-            raise DataError(f"{file}: {name} holds {array.dtype}, takes numbers")
-    shape = image.shape if image.ndim == 3 else image.shape[1:]
-    if image.ndim not in (3, 4) or mask.ndim != 3 or shape != mask.shape or not mask.size:
-        raise DataError(
-            f"{file}: image has the shape {image.shape} and {key} {mask.shape}; takes "
-            "[depth, height, width] for both (image may have channels in front)"
-        )
-    if not np.isfinite(mask).all():
-        raise DataError(f"{file}: {key} holds values that are not finite")
-    spacing = None
-    if SPACING_KEY in arrays:
-        spacing = known_spacing(np.atleast_1d(arrays[SPACING_KEY]).tolist())
-        if spacing is None:
-            raise DataError(
-                f"{file}: {SPACING_KEY} takes three numbers above 0: depth, height, "
-                "width of a voxel"
-            )
-    return Volume(image, spacing), Volume(mask, spacing)
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:

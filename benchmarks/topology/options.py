@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
 from benchmarks.common.errors import UsageError
@@ -20,6 +21,17 @@ def positive(text: str) -> int:
         number = 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, takes a whole number of at least 1")
+    return number
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, or a fraction such as 1/3."""
+    try:
+        number = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, takes a number from 0 to 1")
     return number
 
 

@@ -1,6 +1,7 @@
 """The output folder of a data set: what a finished run leaves, and reading it again.
 
 OUT/DATA_SET/configuration.json    recipe, versions, data, cores
+             pilot.json            how the number of iterations came about: pilot.py
              truth.npz             truths for validation and of the scored splits, "split/image"
              scores.csv            one row per image and finished run   (gathered from runs/)
              curves.csv            one row per validation and finished run     (likewise)
@@ -34,7 +35,7 @@ from benchmarks.topology.datasets import Labels
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.scoring import Score
 
-CONFIGURATION, TRUTH, RUN = "configuration.json", "truth.npz", "run.json"
+CONFIGURATION, TRUTH, RUN, PILOT = "configuration.json", "truth.npz", "run.json", "pilot.json"
 PREDICTIONS, SCORES, CURVE, CURVES = "predictions.npz", "scores.csv", "curve.csv", "curves.csv"
 PROBABILITIES = "probabilities.npz"
 VALIDATION = "val"  # the split that is predicted, and not scored

@@ -50,7 +50,7 @@ LOSS_TITLES = {
     "topoloss": "TopoLoss",
     "regionwise": "RegionWise",
 }
-MODE_TITLES = {"off": "plain", "on": "SCNP", "joint": "joint"}
+MODE_TITLES = {"off": "plain", "on": "SCNP", "joint": "joint", "warm_up": "warm-up"}
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ import torch
 from benchmarks.common.errors import DataError, UsageError
 from benchmarks.common.tables import by
 from benchmarks.kernels.machine import machine_facts
-from benchmarks.topology import losses
+from benchmarks.topology import losses, pilot
 from benchmarks.topology.configuration import (
     DEFAULTS,
     LEVELS,
+    PRECISIONS,
     SIDE_MULTIPLE,
     Configuration,
     RunKey,
@@ -37,9 +38,19 @@ from benchmarks.topology.datasets import (
     is_volumetric,
     read_data_set,
 )
-from benchmarks.topology.options import check_classes, kernel_size, one_of, positive, sides, words
+from benchmarks.topology.options import (
+    check_classes,
+    kernel_size,
+    one_of,
+    positive,
+    share,
+    sides,
+    words,
+)
+from benchmarks.topology.precision import faster_precision
 from benchmarks.topology.records import (
     CONFIGURATION,
+    PILOT,
     TRUTH,
     VALIDATION,
     configuration_of,
@@ -47,10 +58,11 @@ from benchmarks.topology.records import (
     write_label_maps,
 )
 from benchmarks.topology.results import read_results
-from benchmarks.topology.runner import Job, run_all
+from benchmarks.topology.runner import Job, only_one, run_all
 from benchmarks.topology.scoring import MEASURES
 from benchmarks.topology.windows import window_per_axis
 
+BASELINE = "ce_dice"  # whose plain training says how long to train, if it is among the losses
 # What results may depend on, besides torch and this package.
 LIBRARIES = ("monai", "numpy", "scipy", "scikit-image", "cripser", "pillow")
 CONNECTIVITIES = {2: (4, 8), 3: (6, 18, 26)}
@@ -73,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scnp",
         type=one_of(losses.MODES),
         default=losses.MODES,
-        help="comma-separated: off, on, joint (all)",
+        help=f"comma-separated: {', '.join(losses.MODES)} (all)",
     )
     add_training_arguments(parser)
 
@@ -94,9 +106,29 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--one-process", action="store_true", help="to try it out: no processes of their own")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
     add("--configuration", type=Path, metavar="FILE", help="start from this configuration.json")
-    add("--iterations", type=positive, metavar="N", help="per training")
+    add(
+        "--iterations",
+        type=positive,
+        metavar="N",
+        help="per training (as many as the plain baseline needs until its validation Dice has "
+        "stopped rising)",
+    )
+    add(
+        "--most-iterations",
+        type=positive,
+        default=DEFAULTS[2].iterations,
+        metavar="N",
+        help=f"that the baseline may choose ({DEFAULTS[2].iterations})",
+    )
     add("--crop-size", dest="crop", type=sides, metavar="N", help="training crops, 128 or 32x64x64")
     add("--batch-size", type=positive, metavar="N")
+    add(
+        "--foreground-share",
+        type=share,
+        metavar="X",
+        help="of every batch's crops, at least so many are drawn around foreground (1/3)",
+    )
+    add("--precision", choices=PRECISIONS, help="of training (default: the faster one here)")
     add("--optimizer", choices=("sgd", "adam"))
     add("--learning-rate", type=float, metavar="X")
     add("--features", type=sides, metavar="NxN..", help="channels of the network's levels")
@@ -151,8 +183,9 @@ def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]
                 f"{dimensions} of them for this data"
             )
     folder: Path = options.out / data.name
-    describe(folder, configuration, data, options.device)
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
+    configuration = _settled(configuration, options, data, device, folder, workers)
+    describe(folder, configuration, data, options.device)
     keys = keys_of(data)
     job = Job(
         partial(
@@ -185,6 +218,8 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         if options.configuration
         else DEFAULTS[3 if is_volumetric(options.data) else 2]
     )
+    if not options.configuration:
+        base = dataclasses.replace(base, iterations=options.most_iterations)
     given = {
         name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None
     }
@@ -262,6 +297,44 @@ def _say_of_volumes(
                 f"{by(adapted)} does not",
                 file=sys.stderr,
             )
+
+
+def _settled(
+    configuration: Configuration,
+    options: argparse.Namespace,
+    data: DataSet,
+    device: torch.device,
+    folder: Path,
+    threads: int,
+) -> Configuration:
+    """With the precision and the iterations that no option gives.
+
+    They are those of the folder's runs, or else the faster precision, and the iterations that the
+    plain baseline needs.
+    """
+    if options.configuration:
+        return configuration
+    started = [name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
+    if not options.precision:
+        if started:
+            precision = read_configuration(folder / started[0]).precision
+        else:
+            precision, reason = faster_precision(data, configuration, device)
+            print(f"{data.name}: {reason}", file=sys.stderr)
+        configuration = dataclasses.replace(configuration, precision=precision)
+    if options.iterations:
+        return configuration
+    if CONFIGURATION in started:
+        iterations = configuration_of(folder).iterations
+    else:
+        loss = BASELINE if BASELINE in options.losses else options.losses[0]
+        with only_one(folder / ".lock"):
+            iterations = pilot.iterations_of_the_pilot(
+                folder, loss, data, configuration, fingerprint(data), device, threads
+            )
+            pilot.draw(folder, data.name, folder)
+        print(f"{data.name}: {pilot.sentence(folder)}", file=sys.stderr)
+    return dataclasses.replace(configuration, iterations=iterations)
 
 
 def _check_crop(configuration: Configuration) -> None:

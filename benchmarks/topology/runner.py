@@ -36,7 +36,7 @@ from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.postprocessing import stored
 from benchmarks.topology.records import RUN, VALIDATION, gather, write_run
 from benchmarks.topology.scoring import Score, mean_of, score_image
-from benchmarks.topology.training import TrainingError, class_probabilities, train
+from benchmarks.topology.training import TrainingError, class_probabilities, time_of_a_step, train
 
 try:
     import resource
@@ -181,8 +181,10 @@ def _run(key: RunKey) -> str:
     device = torch.device(job.device)
     start = time.perf_counter()
     with only_one(folder / ".lock"):
-        loss = losses.penalized(
-            losses.LOSSES[key.loss](data.classes, data.spatial_dimensions),
+        loss = losses.build_loss(
+            key.loss,
+            data.classes,
+            data.spatial_dimensions,
             key.mode,
             key.kernel_size[0] if len(key.kernel_size) == 1 else key.kernel_size,
         )
@@ -213,6 +215,7 @@ def _run(key: RunKey) -> str:
         pixels = count_pixels(predictions, truth, data.classes)
         facts = {
             "seconds": progress.seconds,
+            "seconds_of": progress.seconds_of,
             "peak_mebibytes": _peak_mebibytes(device),
             "pixels": pixels,
         }
@@ -224,7 +227,8 @@ def _run(key: RunKey) -> str:
     )
     collapsed = [f"{what} on {split}" for split, of in pixels.items() if (what := collapse(*of))]
     failed = f"COLLAPSED, found {', '.join(collapsed)}: " if collapsed else ""
-    return f"{failed}{measured} after {time.perf_counter() - start:.0f} s"
+    step = time_of_a_step(progress.seconds_of, progress.iteration)
+    return f"{failed}{measured} after {time.perf_counter() - start:.0f} s ({step})"
 
 
 def _peak_mebibytes(device: torch.device) -> float | None:

@@ -13,6 +13,7 @@ from benchmarks.common.errors import UsageError
 from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import by, write_table
 from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cells_of, columns
+from benchmarks.topology.losses import MODES
 from benchmarks.topology.options import Reports
 from benchmarks.topology.records import spacing_of, truths
 from benchmarks.topology.results import MODE_TITLES, TITLES, Method, Results
@@ -94,7 +95,7 @@ def draw(results: Results, methods: list[Method], thickness: float | None, file:
     count = len(results.measures)
     with panels(file, 4.2 * count, 3.6, count) as (figure, all_axes):
         for axes, measure in zip(all_axes, results.measures, strict=True):
-            for mode in ("off", "on", "joint"):
+            for mode in MODES:
                 shown = [method for method in methods if method.mode == mode]
                 means = [results.mean(m, results.split, measure) for m in shown]
                 style: dict[str, Any] = {"color": COLOURS[mode], "label": MODE_TITLES[mode]}

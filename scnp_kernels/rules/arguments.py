@@ -6,11 +6,8 @@ Everything that can be decided from types, dtypes and shapes is decided here, on
 
 from __future__ import annotations
 
-import math
-import numbers
 import operator
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, SupportsIndex
 
 import torch
@@ -25,11 +22,7 @@ WIDE_UNSIGNED_DTYPES = (torch.uint16, torch.uint32, torch.uint64)
 MAP_DTYPES = (torch.bool, *LABEL_DTYPES, *LOGITS_DTYPES)
 MASKS_DTYPES = (torch.bool, *LABEL_DTYPES, *WIDE_UNSIGNED_DTYPES, *LOGITS_DTYPES)
 
-# By a name of this module: graphs of torch 2.6 cannot look into sys.float_info.
-_LARGEST_FLOAT = sys.float_info.max
-
 KernelSize = int | Sequence[int]
-Weight = float | Tensor
 
 
 class Arguments(NamedTuple):
@@ -280,68 +273,6 @@ def check_flag(name: str, value: bool | None, or_none: bool = False) -> None:
         raise TypeError(
             f"{name}: got {value!r}, takes True or False{' or None' if or_none else ''}"
         )
-
-
-def check_weight(name: str, weight: float) -> float:
-    """Raise unless ``weight`` is a finite number that is not negative."""
-    takes = "takes a finite number that is not negative"
-    if isinstance(weight, bool) or not isinstance(weight, (int, float, numbers.Real)):
-        raise TypeError(f"{name}: got {weight!r}, {takes}")
-    # Numbers of other libraries, such as numpy's, are taken as the float that they stand for.
-    number = weight if isinstance(weight, (int, float)) else _nearest_float(weight)
-    # Comparisons, which torch.compile can trace where the weight is not a constant; NaN fails both,
-    # and so does an integer beyond every float.
-    if not 0 <= number <= _LARGEST_FLOAT:
-        raise ValueError(f"{name}: got {weight!r}, {takes}")
-    return float(number)
-
-
-def _nearest_float(number: numbers.Real) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
-
-
-def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return weights as floats; raise unless each is one, and one at least is above 0."""
-    checked = {name: check_weight(name, weight) for name, weight in weights.items()}
-    if not any(checked.values()):
-        zeros = " and ".join("0" for _ in checked)
-        raise ValueError(f"{', '.join(checked)}: got {zeros}, takes at least one above 0")
-    return checked
-
-
-def check_term_weights(scnp_weight: Weight, plain_weight: Weight) -> dict[str, Weight]:
-    """Return the weights of the loss of penalized and of plain logits, by their names.
-
-    Numbers become floats. A tensor stays one, and its value is nobody's business here: to look at
-    it would wait for a device, or end a graph.
-    """
-    weights: dict[str, Weight] = {"scnp_weight": scnp_weight, "plain_weight": plain_weight}
-    if not any(isinstance(weight, Tensor) for weight in weights.values()):
-        return {**check_weights(weights)}  # type: ignore[arg-type]
-    return {
-        name: _check_tensor_weight(name, weight)
-        if isinstance(weight, Tensor)
-        else check_weight(name, weight)
-        for name, weight in weights.items()
-    }
-
-
-def _check_tensor_weight(name: str, weight: Tensor) -> Tensor:
-    check_dense_tensor(name, weight)
-    takes = "takes a number, or a real tensor without axes"
-    if weight.dtype == torch.bool or weight.is_complex():
-        raise TypeError(f"{name}: got a tensor of {weight.dtype}, {takes}")
-    if weight.dim() != 0:
-        raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {takes}")
-    return weight
-
-
-def is_computed(weight: Weight) -> bool:
-    """Return whether the term with that weight is computed: not with the number 0."""
-    return isinstance(weight, Tensor) or weight != 0
 
 
 def check_dense_tensor(name: str, value: object) -> None:

@@ -16,15 +16,12 @@ from torch import Tensor
 
 from .arguments import (
     KernelSize,
-    Weight,
     check_dense_tensor,
     check_flag,
     check_ignore_index,
     check_kernel_size,
-    check_term_weights,
-    check_weight,
-    check_weights,
 )
+from .weights import Weight, check_term_weights, check_weight, check_weights
 
 ACTIVATIONS = ("softmax", "sigmoid")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .dice_ce import Statistics
 from .loss_options import FocalOptions, LossOptions, TverskyOptions
+from .weights import weighted_sum
 
 
 class Circumstances(NamedTuple):
@@ -41,11 +42,10 @@ def parts_of(
     }
 
 
-def weighted_sum(parts: dict[str, Tensor], options: LossOptions) -> Tensor:
+def sum_of_parts(parts: dict[str, Tensor], options: LossOptions) -> Tensor:
     """Return the loss that the parts make, a scalar."""
     weights = options.part_weights
-    terms = [weights[part] * value for part, value in parts.items()]
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    return weighted_sum([(weights[part], value) for part, value in parts.items()])
 
 
 def _cross_entropy(

@@ -196,25 +196,32 @@ def test_all_derivatives(activation: str, gamma: float, form: str) -> None:
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("gamma", [0.25, 2.0, 3.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5])
+@pytest.mark.parametrize("form", ["labels", "masks"])
 def test_very_easy_and_very_hard_pixels(
-    backend: str, activation: str, gamma: float, dtype: torch.dtype
+    backend: str, activation: str, gamma: float, dtype: torch.dtype, classes: int, form: str
 ) -> None:
     """Where 1 - p, or p, is far below what a difference from 1 would leave of it."""
     spread = torch.linspace(-200, 200, 4001, dtype=torch.float64)
-    logits = torch.stack((spread, torch.zeros_like(spread))).view(1, 2, -1)
-    target = torch.stack((torch.ones_like(spread), torch.zeros_like(spread))).view(1, 2, -1)
+    logits = torch.zeros(1, classes, spread.numel(), dtype=torch.float64)
+    logits[0, 0] = spread
+    if activation == "softmax":
+        spread = spread - math.log(classes - 1)  # the margin before all the others together
+    target = torch.zeros_like(logits[:, 0], dtype=torch.int64)
+    if form == "masks":
+        target = one_hot(target, classes)
     options: dict[str, Any] = {"scnp_weight": 0, "plain_weight": 1, "activation": activation}
-    weights = [1.0, 0.0]  # the first class alone
+    weights = [1.0] + [0.0] * (classes - 1)  # the first class alone
     leaf = logits.to(dtype, copy=True).requires_grad_()
     loss = scnp_focal_loss(
         leaf, target, gamma=gamma, class_weights=weights, backend=backend, **options
     )
-    (gradient,) = torch.autograd.grad(loss * 2 * spread.numel(), leaf)
+    (gradient,) = torch.autograd.grad(loss * classes * spread.numel(), leaf)
     # The derivative by the margin s of (1 - p)^gamma * -log p, with 1 - p = sigmoid(-s).
     log_q, log_p = F.logsigmoid(-spread), F.logsigmoid(spread)
     q, p = log_q.exp(), log_p.exp()
     expected = -((gamma * log_q).exp()) * (q - gamma * p * log_p)
-    value = ((gamma * log_q).exp() * -log_p).sum() / (2 * spread.numel())
+    value = ((gamma * log_q).exp() * -log_p).sum() / (classes * spread.numel())
     torch.testing.assert_close(loss.double(), value, rtol=1e-6, atol=0)
     tolerance = 1e-6 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(gradient[0, 0].double(), expected, rtol=tolerance, atol=tolerance)

@@ -158,10 +158,12 @@ for dtype, classes, shape in itertools.product(dtypes, (2, 3, 4, 5), ((11, 200),
                                  activation=activation, backend="cpu")
         loss.backward()
         digest.update(loss.detach().numpy().tobytes() + logits.grad.double().numpy().tobytes())
-        for gamma in (2.0, 2.5):
+        masks = torch.rand(logits.shape, generator=generator) < 0.4
+        for gamma, masked in ((2.0, False), (2.5, False), (3.0, True)):
             logits.grad = None
-            loss = scnp_focal_loss(logits, target, gamma=gamma, plain_weight=1,
-                                   ignore_index=classes, activation=activation, backend="cpu")
+            options = {} if masked else {"ignore_index": classes}
+            loss = scnp_focal_loss(logits, masks if masked else target, gamma=gamma, plain_weight=1,
+                                   activation=activation, backend="cpu", **options)
             loss.backward()
             digest.update(loss.detach().numpy().tobytes())
             digest.update(logits.grad.double().numpy().tobytes())

@@ -187,3 +187,14 @@ def test_a_variable_that_cannot_be_obeyed_is_one_line() -> None:
     assert result.returncode == 1
     assert result.stderr.strip().startswith("error: SCNP_CPU_CAPABILITY: got 'avx9'")
     assert "Traceback" not in result.stderr
+
+
+def test_the_report_takes_no_arguments_but_help() -> None:
+    command = [sys.executable, "-m", "scnp_kernels"]
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert helped.returncode == 0
+    assert "python -m scnp_kernels" in helped.stdout
+    refused = subprocess.run([*command, "verdict"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "verdict" in refused.stderr
+    assert not refused.stdout

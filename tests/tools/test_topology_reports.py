@@ -80,8 +80,8 @@ def test_summary(trained: Path, tmp_path: Path) -> None:
     text = (tmp_path / "README.md").read_text()
     assert "## bars" in text
     assert (
-        "20 trainings of 2 iterations" in text
-    )  # 2 seeds of 2 losses: off, on and joint with 3, 5
+        "28 trainings of 2 iterations" in text
+    )  # 2 seeds of 2 losses: off; on, joint and warm-up with 3, 5
     for name in ("scores.csv", "curves.csv", "configuration.json"):
         assert (tmp_path / "bars" / name).read_bytes() == (
             trained / "out" / "bars" / name

@@ -297,26 +297,6 @@ def test_cubes_overlap_and_cover_the_volume() -> None:
     assert covered.max() > 1
 
 
-def test_crops_keep_image_and_label_together() -> None:
-    labels = (np.random.default_rng(0).random((40, 50)) < 0.3).astype(np.uint8)
-    sample = datasets.Sample("", np.stack([labels] * 3).astype(np.float32), labels)
-    configuration = DEFAULTS[2]
-    for crop in ((32, 32), (16, 32)):
-        configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": crop, "batch_size": 16})
-        crops, targets = training.draw_crops([sample], configuration, np.random.default_rng(1))
-        assert crops.shape == (16, 3, *crop)
-        assert torch.equal(crops[:, 1].long(), targets)
-        assert len({tuple(target.flatten().tolist()) for target in targets}) > 8
-
-
-def test_standardised_channels() -> None:
-    image = np.random.default_rng(0).random((3, 9, 9), np.float32) * 7 + 3
-    image[2] = 4  # a constant channel
-    standard = datasets.standardise(image)
-    np.testing.assert_allclose(standard.mean(axis=(1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(standard.std(axis=(1, 2)), [1, 1, 0], atol=1e-5)
-
-
 def test_large_images_are_segmented_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = Configuration(**{**vars(DEFAULTS[2]), "crop": (32, 32)})
     network = build_network(0, 2, 3, 2, (2, 2, 2, 2, 2, 2))

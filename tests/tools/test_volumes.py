@@ -27,9 +27,9 @@ import zarr
 
 from benchmarks.common.images import DataError
 from benchmarks.common.volumes import identifier, is_volume, read_volume, read_volume_labels
-from benchmarks.topology import training
 from benchmarks.topology.__main__ import main as topology
 from benchmarks.topology.configuration import DEFAULTS, Configuration
+from benchmarks.topology.crops import Crops
 from benchmarks.topology.datasets import common_spacing, read_split
 from benchmarks.topology.records import configuration_of, finished_runs, spacing_of
 from tests.topology_data import command, failing
@@ -664,7 +664,7 @@ def test_thin_stacks_are_padded_by_their_border_slices(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     fronts = set()
     for _ in range(8):
-        images, labels = training.draw_crops(samples, thin_configuration(), random)
+        images, labels = Crops(samples, thin_configuration()).draw(random)
         assert images.shape == (2, 1, 16, 32, 32)
         assert torch.equal(images[:, 0].long(), labels)
         for label_map in labels:

@@ -109,35 +109,67 @@ SCNP_ALWAYS_INLINE void each_focal(Softmax<kFixed, Real>& softmax, const Lanes<R
   using L = Lanes<Real>;
   using Focal = FocalOfSoftmax<kModulation, Real>;
   const L zero = L::all(0);
-  L others = zero;
-  L exponential = zero;
-  L logit = zero;
+  if constexpr (kFixed == 2) {
+    // Either class is all that the other one lacks, and the smaller one what the total has
+    // beside 1.
+    const L first = softmax.exponential[0] * reciprocal;
+    const L second = softmax.exponential[1] * reciprocal;
+    const L log_of_total = minus_log_of_complement(select(first < second, first, second));
+    if (codes.per_class == 0) {
+      const auto is_second = codes.of(1, i) == codes.foreground(1);
+      const Focal focal(select(is_second, second, first), select(is_second, first, second),
+                        select(is_second, softmax.logit[1], softmax.logit[0]), log_of_total, gamma);
+      each_class<kFixed>(classes, [&](auto k) { body(k, focal); });
+    } else {
+      body(0, Focal(first, second, softmax.logit[0], log_of_total, gamma));
+      body(1, Focal(second, first, softmax.logit[1], log_of_total, gamma));
+    }
+    return;
+  }
+  const L one = L::all(1);
+  // others: the sum of the other classes' exponentials; rest: of all but the largest, of which
+  // something may be lost where it is not small beside 1.
+  const auto focal_of = [&](const L& exponential, const L& logit, const L& others, const L& rest) {
+    L log_of_total;
+    if constexpr (kFixed > 0) {
+      // The total is at most 4. Above 2, half of it is in [1, 2].
+      const auto above = one < rest;
+      log_of_total = keep_where(above, L::all(static_cast<Real>(0.6931471805599453))) +
+                     minus_log_of_complement(select(above, rest - one, rest) * reciprocal);
+    } else {
+      const L lost = (rest - (softmax.total - one)) * reciprocal;
+      log_of_total = log_of_positive<ByEstrin>(softmax.total) + lost;
+    }
+    return Focal(exponential * reciprocal, others * reciprocal, logit, log_of_total, gamma);
+  };
   if (codes.per_class == 0) {
+    L exponential = zero;
+    L logit = zero;
+    L others = zero;
     each_class<kFixed>(classes, [&](auto k) {
-      const auto is_foreground = codes.of(k, i) == codes.foreground(k);
-      others = select(is_foreground, others, others + softmax.exponential[k]);
-      exponential = select(is_foreground, softmax.exponential[k], exponential);
-      logit = select(is_foreground, softmax.logit[k], logit);
+      const auto code = codes.of(k, i);
+      const auto is_foreground = code == codes.foreground(k);
+      exponential = exponential + keep_where(is_foreground, softmax.exponential[k]);
+      logit = logit + keep_where(is_foreground, softmax.logit[k]);
+      others = others + keep_where(code != codes.foreground(k), softmax.exponential[k]);
     });
-    const Focal focal(exponential, logit, others, softmax.total, reciprocal, gamma);
+    const L rest = select(logit == zero, others, softmax.total - one);
+    const Focal focal = focal_of(exponential, logit, others, rest);
     each_class<kFixed>(classes, [&](auto k) { body(k, focal); });
     return;
   }
   // A class with the largest logit, whose exponential is 1, is the only one that the total may be
   // near: there the others are added up, elsewhere a difference loses nothing.
-  const L one = L::all(1);
+  L rest = zero;
   L largest = zero;
   each_class<kFixed>(classes, [&](auto k) {
-    const auto is_largest = softmax.logit[k] == zero;
-    others = others + select(is_largest, zero, softmax.exponential[k]);
-    largest = largest + keep_where(is_largest, one);
+    rest = rest + keep_where(softmax.logit[k] != zero, softmax.exponential[k]);
+    largest = largest + keep_where(softmax.logit[k] == zero, one);
   });
-  others = others + (largest - one);
+  rest = rest + (largest - one);
   each_class<kFixed>(classes, [&](auto k) {
-    const L of_others =
-        select(softmax.logit[k] == zero, others, softmax.total - softmax.exponential[k]);
-    body(k, Focal(softmax.exponential[k], softmax.logit[k], of_others, softmax.total, reciprocal,
-                  gamma));
+    const L others = select(softmax.logit[k] == zero, rest, softmax.total - softmax.exponential[k]);
+    body(k, focal_of(softmax.exponential[k], softmax.logit[k], others, rest));
   });
 }
 
@@ -222,6 +254,7 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
   OfClasses<kFixed, L>& modulated = foreground_logit;            // cross entropy, in its place
   const L one = L::all(1);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  [[maybe_unused]] const Real gamma = gamma_;
   each_class<kFixed>(classes_, [&](auto k) {
     intersection[k] = probability[k] = foreground_logit[k] = L::all(0);
     foreground_total[k] = one;
@@ -243,7 +276,7 @@ void DiceCEAccumulator<Real>::add_softmax(PixelLogits<Real> logits, PixelCodes<R
     });
     if constexpr (kModulation != Modulation::kNone) {
       each_focal<kModulation>(
-          softmax, reciprocal, codes, i, classes_, gamma_, [&](auto k, const auto& focal) {
+          softmax, reciprocal, codes, i, classes_, gamma, [&](auto k, const auto& focal) {
             const auto is_foreground = codes.of(k, i) == codes.foreground(k);
             modulated[k] = add_where(is_foreground, modulated[k], focal.entropy);
           });
@@ -269,6 +302,7 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
   const L zero = L::all(0);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
   const auto none = Lanes<MaskOf<Real>>::all(0);
+  [[maybe_unused]] const Real gamma = gamma_;
   for (int64_t k = 0; k < classes_; ++k) {
     L statistics[kRows] = {zero, zero, zero, zero};
     for (int64_t i = lane; i < groups * kGroup; i += kGroup) {
@@ -289,7 +323,7 @@ void DiceCEAccumulator<Real>::add_sigmoid(PixelLogits<Real> logits, PixelCodes<R
         statistics[kN] =
             statistics[kN] + keep_where(is_background, select(negative, zero, z) + log_of_total);
       } else {
-        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma);
         statistics[kI] = statistics[kI] + keep_where(is_foreground, focal.probability);
         statistics[kP] = statistics[kP] + keep_where(valid, focal.probability);
         statistics[kE] = statistics[kE] + keep_where(is_foreground, focal.entropy);
@@ -363,6 +397,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
   OfClasses<kFixed, L> of_foreground(memory_ + 3 * classes_);
   OfClasses<kFixed, L> of_positive(memory_ + 4 * classes_);
   OfClasses<kFixed, L> modulated(memory_ + 5 * classes_);  // of_positive, at a register of pixels
+  [[maybe_unused]] const Real gamma = gamma_;
   each_class<kFixed>(classes_, [&](auto k) {
     of_background[k] = of(kProbability, k);
     of_foreground[k] = of(kProbability, k) + of(kIntersection, k);
@@ -375,7 +410,7 @@ void DiceCEGradient<Real>::of_softmax(PixelLogits<Real> logits, PixelCodes<Real>
     L weighted = L::all(0);  // sum of e * a
     if constexpr (kModulation != Modulation::kNone) {
       each_focal<kModulation>(
-          softmax, reciprocal, codes, i, classes_, gamma_,
+          softmax, reciprocal, codes, i, classes_, gamma,
           [&](auto k, const auto& focal) { modulated[k] = of_positive[k] * focal.slope; });
     }
     auto& of_entropy = kModulation == Modulation::kNone ? of_positive : modulated;
@@ -404,6 +439,7 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
   using L = Lanes<Real>;
   const L zero = L::all(0);
   const auto invalid = Lanes<MaskOf<Real>>::all(kInvalidPixel);
+  [[maybe_unused]] const Real gamma = gamma_;
   for (int64_t k = 0; k < classes_; ++k) {
     for (int64_t i = 0; i < groups * kGroup; i += kLanes) {
       const auto code = codes.of(k, i);
@@ -418,7 +454,7 @@ void DiceCEGradient<Real>::of_sigmoid(PixelLogits<Real> logits, PixelCodes<Real>
                    q * keep_where(is_foreground, of(kForegroundEntropy, k)) +
                    p * select(is_foreground, zero, of(kBackgroundEntropy, k));
       } else {
-        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma_);
+        const FocalOfSigmoid<kModulation, Real> focal(z, is_foreground, gamma);
         gradient = focal.variance * of_probability(k, is_foreground) +
                    focal.slope * select(is_foreground, zero - of(kForegroundEntropy, k),
                                         of(kBackgroundEntropy, k));

@@ -60,35 +60,33 @@ struct Powers {
 };
 
 // Returns a cross entropy that can be multiplied by a probability of 0: that of -inf is infinite.
+// That of NaN becomes finite too; the probability is NaN there.
 template <class Real>
 SCNP_ALWAYS_INLINE Lanes<Real> finite_entropy(const Lanes<Real>& entropy) {
   const Lanes<Real> largest = Lanes<Real>::all(std::numeric_limits<Real>::max());
-  return select(largest < entropy, largest, entropy);
+  return smaller_of(entropy, largest);
 }
 
-// A class in a pixel's softmax. What the exponentials of logits are divided by is `total`.
+// A class in a pixel's softmax.
 template <Modulation kModulation, class Real>
 struct FocalOfSoftmax {
   Lanes<Real> entropy;  // modulated
   Lanes<Real> slope;
 
-  // exponential, logit: of the class, the latter below the pixel's largest; others: the sum of the
-  // other classes' exponentials; reciprocal: of `total`.
-  SCNP_ALWAYS_INLINE FocalOfSoftmax(const Lanes<Real>& exponential, const Lanes<Real>& logit,
-                                    const Lanes<Real>& others, const Lanes<Real>& total,
-                                    const Lanes<Real>& reciprocal, Real gamma) {
+  // probability, complement: of the class, and 1 minus that; logit: of the class, below the pixel's
+  // largest; log_of_total: the logarithm of the sum of all exponentials.
+  SCNP_ALWAYS_INLINE FocalOfSoftmax(const Lanes<Real>& probability, const Lanes<Real>& complement,
+                                    const Lanes<Real>& logit, const Lanes<Real>& log_of_total,
+                                    Real gamma) {
     using L = Lanes<Real>;
-    const L smallest = L::all(std::numeric_limits<Real>::min());
-    L complement = others * reciprocal;
-    complement = select(complement < smallest, smallest, complement);
-    // `total` has lost the others where they are small beside the class.
-    const L lost = (others - (total - exponential)) * reciprocal;
-    const L plain = log_of_positive<ByEstrin>(total) + lost - logit;
-    const Powers<kModulation, Real> of_complement(
-        complement, gamma, [&] { return log_of_positive<ByEstrin>(complement); });
+    const L plain = log_of_total - logit;
+    const Powers<kModulation, Real> of_complement(complement, gamma, [&] {
+      const L smallest = L::all(std::numeric_limits<Real>::min());
+      return log_of_positive<ByEstrin>(select(complement < smallest, smallest, complement));
+    });
     entropy = of_complement.power * plain;
-    slope = of_complement.lower *
-            (complement + L::all(gamma) * (exponential * reciprocal) * finite_entropy(plain));
+    slope =
+        of_complement.lower * (complement + L::all(gamma) * probability * finite_entropy(plain));
   }
 };
 
@@ -109,12 +107,11 @@ struct FocalOfSigmoid {
     const L margin = select(belongs, logit, zero - logit);
     const auto negative = margin < zero;
     const L e = exp_of_nonpositive(select(negative, margin, zero - margin));
-    const L one_plus = one + e;
-    const L larger = one / one_plus;
+    const L larger = one / (one + e);
     const L smaller = e * larger;
     const L p = select(negative, smaller, larger);
     const L complement = select(negative, larger, smaller);
-    const L log_of_total = log_of_positive<ByEstrin>(one_plus) + (e - (one_plus - one)) * larger;
+    const L log_of_total = minus_log_of_complement(smaller);
     const L plain = select(negative, zero - margin, zero) + log_of_total;
     const Powers<kModulation, Real> of_complement(
         complement, gamma, [&] { return select(negative, zero, zero - margin) - log_of_total; });

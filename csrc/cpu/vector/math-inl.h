@@ -94,6 +94,37 @@ SCNP_ALWAYS_INLINE Lanes<float> log_of_positive(const Lanes<float>& x) {
   return m + tail + n * L::all(0.693359375f) + (x - x);
 }
 
+// Returns -log(1 - w) for w in [0, 1/2], within 2 units in the last place however small w is:
+// w + w^2 * a polynomial.
+SCNP_ALWAYS_INLINE Lanes<float> minus_log_of_complement(const Lanes<float>& w) {
+  using L = Lanes<float>;
+  const L square = w * w;
+  const L fourth = square * square;
+  const L from_0 = (L::all(0.499995217f) + L::all(0.333632121f) * w) +
+                   (L::all(0.243682612f) + L::all(0.263690844f) * w) * square;
+  const L from_4 = (L::all(-0.180951625f) + L::all(1.20871180f) * w) +
+                   (L::all(-1.63958627f) + L::all(1.41454570f) * w) * square;
+  return w + square * (from_0 + fourth * from_4);
+}
+
+// Returns `a` where it is smaller than `b`, else (if either is NaN, too) `b`. Compilers do not see
+// one instruction in a comparison with a constant.
+template <class T>
+SCNP_ALWAYS_INLINE Lanes<T> smaller_of(const Lanes<T>& a, const Lanes<T>& b) {
+  return select(a < b, a, b);
+}
+#if SCNP_REGISTERS
+SCNP_ALWAYS_INLINE Lanes<float> smaller_of(const Lanes<float>& a, const Lanes<float>& b) {
+  return Lanes<float>::each<float>([&](auto part) {
+#if SCNP_AVX512
+    return Lanes<float>::Vector(_mm512_min_ps(__m512(a.part[part]), __m512(b.part[part])));
+#else
+    return Lanes<float>::Vector(_mm256_min_ps(__m256(a.part[part]), __m256(b.part[part])));
+#endif
+  });
+}
+#endif
+
 // Returns the square root of x >= 0, which every instruction set rounds alike. Plain loops are not
 // vectorized, since std::sqrt would have to report negative numbers.
 SCNP_ALWAYS_INLINE Lanes<float> root(const Lanes<float>& x) {
@@ -130,6 +161,9 @@ inline Lanes<double> of_each(const Lanes<double>& x, const F& f) {
 }
 inline Lanes<double> exp_of_nonpositive(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::exp(value); });
+}
+inline Lanes<double> minus_log_of_complement(const Lanes<double>& w) {
+  return of_each(w, [](double value) { return -std::log1p(-value); });
 }
 inline Lanes<double> root(const Lanes<double>& x) {
   return of_each(x, [](double value) { return std::sqrt(value); });

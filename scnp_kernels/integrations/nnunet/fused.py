@@ -21,7 +21,7 @@ from nnunetv2.utilities.helpers import softmax_helper_dim1
 from torch import Tensor, nn
 
 from ...losses import SCNPDiceCELoss
-from ...rules.arguments import check_weight
+from ...rules.weights import check_weight
 from .losses import Outputs, PaperDiceCELoss, TermsOfEpoch
 from .windows import Window
 

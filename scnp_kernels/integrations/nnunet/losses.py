@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...functional import scnp
 from ...losses import SCNPDiceCELoss
-from ...rules.arguments import check_weight, check_weights
+from ...rules.weights import check_weight, check_weights, weighted_sum
 from .windows import Window
 
 Outputs = Tensor | Sequence[Tensor]
@@ -106,10 +106,7 @@ class PenalizedOutputs(nn.Module):
         if self.plain_weight != 0:
             terms["plain"] = self.loss(outputs, targets)
         self.terms.add(terms)
-        weighted = [
-            loss if weights[name] == 1 else weights[name] * loss for name, loss in terms.items()
-        ]
-        return weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1]
+        return weighted_sum([(weights[name], loss) for name, loss in terms.items()])
 
     def _penalize(self, outputs: Outputs, targets: Outputs) -> Outputs:
         if isinstance(outputs, Tensor):

@@ -16,7 +16,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ...rules.arguments import KernelSize, check_kernel_size, check_weight
+from ...rules.arguments import KernelSize, check_kernel_size
+from ...rules.weights import check_weight
 
 Trainer = type[Any]  # with the class attributes of PenalizedTraining
 

@@ -1,88 +1,21 @@
-"""The fused losses on SCNP logits: Dice + cross entropy, Tversky, focal.
-
-They are made of the same statistics of an image, which one pass over it gives, and share all
-options but a few. Each is a class and a function of its own, and its own options have the names
-that MONAI's users know: one class with all of them would have options that only some losses read.
-docs/losses.md says which one to take.
-"""
+"""The fused losses as functions of logits and target."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .autograd.dice_ce import dice_ce_statistics
-from .autograd.overwriting import check_overwriting, overwriting_statistics
-from .backends.registry import check_backend
-from .rules.arguments import (
-    KernelSize,
-    Weight,
-    channel_by_channel,
-    check_arguments,
-    check_term_weights,
-    differs_by_channel,
-    is_computed,
-)
-from .rules.dice_ce import Wanted, unstack_statistics
-from .rules.loss_options import (
-    DiceCEOptions,
-    FocalOptions,
-    LossOptions,
-    Options,
-    TverskyOptions,
-    as_class_weights,
-    check_channels,
-    check_class_weights,
-    check_options,
-    sums_over_ranks,
-)
-from .rules.loss_parts import Circumstances, parts_of, weighted_sum
-from .sharding import dtensor
+from ..rules.arguments import KernelSize
+from ..rules.loss_options import DiceCEOptions, FocalOptions, TverskyOptions
+from .compute import Alpha, LossTerms, check_loss, compute_loss, split_alpha
+from .signatures import shows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .rules.loss_options import DiceCEKeywords, FocalKeywords, TverskyKeywords
-
-# The parts of a loss, detached scalars by name: "scnp_ce", "plain_dice" and the like. A dict, since
-# loggers take dicts, and since a part that is not computed is then absent, where a field of a
-# tuple would need a number that looks like a loss, or a None that vmap refuses.
-LossTerms = dict[str, Tensor]
-Alpha = float | Tensor | Sequence[float] | None
-Entrance = TypeVar("Entrance", bound=Callable[..., Any])
-
-
-def _shows(options: type[LossOptions]) -> Callable[[Entrance], Entrance]:
-    """Make ``inspect.signature`` and ``help`` show the options in the place of ``**options``."""
-
-    def show(entrance: Entrance) -> Entrance:
-        signature = inspect.signature(entrance)
-        own = [
-            parameter
-            for parameter in signature.parameters.values()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        shown = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=field.type,
-            )
-            for field in fields(options)
-            if field.name not in signature.parameters
-        ]
-        entrance.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=own + shown
-        )
-        return entrance
-
-    return show
+    from ..rules.loss_options import DiceCEKeywords, FocalKeywords, TverskyKeywords
 
 
 @overload
@@ -109,7 +42,7 @@ def scnp_dice_ce_loss(
     return_terms: Literal[True],
     **options: Unpack[DiceCEKeywords],
 ) -> tuple[Tensor, LossTerms]: ...
-@_shows(DiceCEOptions)
+@shows(DiceCEOptions)
 def scnp_dice_ce_loss(
     logits: Tensor,
     target: Tensor,
@@ -202,8 +135,10 @@ def scnp_dice_ce_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
-    checked = _checked(DiceCEOptions(kernel_size=kernel_size, **options))
-    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
+    checked = check_loss(DiceCEOptions(kernel_size=kernel_size, **options))
+    return compute_loss(
+        logits, target, mask, gate, checked, class_weights, return_terms=return_terms
+    )
 
 
 @overload
@@ -230,7 +165,7 @@ def scnp_tversky_loss(
     return_terms: Literal[True],
     **options: Unpack[TverskyKeywords],
 ) -> tuple[Tensor, LossTerms]: ...
-@_shows(TverskyOptions)
+@shows(TverskyOptions)
 def scnp_tversky_loss(
     logits: Tensor,
     target: Tensor,
@@ -284,8 +219,10 @@ def scnp_tversky_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_tversky_loss(logits, target, alpha=0.3, beta=0.7).backward()
     """
-    checked = _checked(TverskyOptions(kernel_size=kernel_size, **options))
-    return _loss(logits, target, mask, gate, checked, class_weights, return_terms=return_terms)
+    checked = check_loss(TverskyOptions(kernel_size=kernel_size, **options))
+    return compute_loss(
+        logits, target, mask, gate, checked, class_weights, return_terms=return_terms
+    )
 
 
 @overload
@@ -314,7 +251,7 @@ def scnp_focal_loss(
     return_terms: Literal[True],
     **options: Unpack[FocalKeywords],
 ) -> tuple[Tensor, LossTerms]: ...
-@_shows(FocalOptions)
+@shows(FocalOptions)
 def scnp_focal_loss(
     logits: Tensor,
     target: Tensor,
@@ -375,249 +312,8 @@ def scnp_focal_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_focal_loss(logits, target, gamma=2.0, dice_weight=1.0).backward()
     """
-    number, of_classes = _split_alpha(alpha)
-    checked = _checked(FocalOptions(kernel_size=kernel_size, alpha=number, **options))
-    return _loss(
+    number, of_classes = split_alpha(alpha)
+    checked = check_loss(FocalOptions(kernel_size=kernel_size, alpha=number, **options))
+    return compute_loss(
         logits, target, mask, gate, checked, class_weights, of_classes, return_terms=return_terms
     )
-
-
-def _split_alpha(alpha: Alpha) -> tuple[float | None, Tensor | None]:
-    """Return alpha as a number, or as numbers ``[C]``, and None for the other."""
-    if isinstance(alpha, (Tensor, Sequence)) and not isinstance(alpha, str):
-        return None, as_class_weights(alpha, "alpha")
-    return alpha, None
-
-
-def _checked(options: Options) -> Options:
-    check_backend(options.backend)
-    return check_options(options)
-
-
-def _loss(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    gate: Tensor | None,
-    options: LossOptions,
-    class_weights: Tensor | Sequence[float] | None,
-    alpha: Tensor | None = None,
-    *,
-    scnp_weight: Weight | None = None,
-    plain_weight: Weight | None = None,
-    return_terms: bool = False,
-) -> Tensor | tuple[Tensor, LossTerms]:
-    """Return the loss by checked options, a scalar; weights that are given replace theirs."""
-    term_weights = {"scnp_weight": options.scnp_weight, "plain_weight": options.plain_weight}
-    if scnp_weight is not None or plain_weight is not None:
-        term_weights = check_term_weights(
-            options.scnp_weight if scnp_weight is None else scnp_weight,
-            options.plain_weight if plain_weight is None else plain_weight,
-        )
-    on_mesh = dtensor.are_dtensors(logits, target, mask, gate)
-    if on_mesh and options.distributed:
-        raise ValueError("distributed: got True with DTensors, whose mesh says what is summed up")
-    over_ranks = not on_mesh and sums_over_ranks(options)
-    arguments = check_arguments(
-        logits, target, options.kernel_size, options.ignore_index, mask, gate, options.validate
-    )
-    check_channels(options, logits.shape[1])
-    weights = check_class_weights(class_weights, logits)
-    alpha = check_class_weights(alpha, logits, "alpha")
-    if on_mesh:
-        weights = None if weights is None else dtensor.gathered(weights)
-        alpha = None if alpha is None else dtensor.gathered(alpha)
-
-    softmax = options.activation == "softmax"
-    per_channel = differs_by_channel(arguments)
-    if per_channel:
-        dtensor.check_same_for_all_channels(on_mesh)
-        if softmax:
-            raise ValueError(
-                "mask: got the shape of logits with softmax, which needs all channels of a pixel; "
-                'takes it with activation="sigmoid"'
-            )
-        arguments = channel_by_channel(arguments)
-    wanted = Wanted(
-        softmax,
-        is_computed(term_weights["scnp_weight"]),
-        is_computed(term_weights["plain_weight"]),
-        options.exponent,
-    )
-    if options.inplace_backward and check_overwriting(logits, arguments, options.backend):
-        statistics = overwriting_statistics(logits, arguments, wanted, options.backend)
-    else:
-        statistics_of = dtensor.dice_ce_statistics if on_mesh else dice_ce_statistics
-        statistics = statistics_of(arguments, wanted, options.backend)
-    if per_channel:
-        statistics = statistics.view(*statistics.shape[:2], *logits.shape[:2])
-    circumstances = Circumstances(
-        weights, alpha, softmax and not arguments.reading.target_is_masks, over_ranks
-    )
-
-    def as_result(value: Tensor) -> Tensor:
-        value = value if logits.dtype == torch.float64 else value.float()
-        return dtensor.replicated_like(logits, value) if on_mesh else value
-
-    weighted = []
-    terms = {}
-    for index, (name, weight) in enumerate(term_weights.items()):
-        if not is_computed(weight):
-            continue
-        parts = parts_of(unstack_statistics(statistics[index]), options, circumstances)
-        if on_mesh and isinstance(weight, Tensor):
-            weight = dtensor.gathered(weight)
-        weighted.append(weight * weighted_sum(parts, options))
-        term = name.removesuffix("_weight")
-        terms.update({f"{term}_{part}": value for part, value in parts.items()})
-    total = as_result(weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1])
-    if not return_terms:
-        return total
-    return total, {name: as_result(value.detach()) for name, value in terms.items()}
-
-
-class _FusedLoss(nn.Module):
-    """What the modules share: options, class weights, and the call."""
-
-    options: LossOptions
-    class_weights: Tensor | None
-    alpha: Tensor | None  # [C], of focal
-
-    def __init__(
-        self,
-        options: LossOptions,
-        class_weights: Tensor | Sequence[float] | None,
-        alpha: Tensor | None = None,
-    ) -> None:
-        super().__init__()
-        self.options = _checked(options)
-        # A buffer follows the module to its device; these are no part of the state.
-        weights = None if class_weights is None else as_class_weights(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
-        self.register_buffer("alpha", alpha, persistent=False)
-
-    def forward(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        mask: Tensor | None = None,
-        gate: Tensor | None = None,
-        *,
-        scnp_weight: Weight | None = None,
-        plain_weight: Weight | None = None,
-        return_terms: bool = False,
-    ) -> Tensor | tuple[Tensor, LossTerms]:
-        """Return the loss, a scalar; shapes as in :func:`scnp_dice_ce_loss`.
-
-        Args:
-            logits: ``[B, C, *spatial]``.
-            target: A label map, or masks of the shape of ``logits``.
-            mask: Bool, False where pixels are invalid.
-            gate: Bool, False where pixels keep their own logit.
-            scnp_weight: In this call, in the place of the option; None: the option.
-            plain_weight: Likewise.
-            return_terms: Return the parts of the loss too, a dict of detached scalars.
-        """
-        return _loss(
-            logits,
-            target,
-            mask,
-            gate,
-            self.options,
-            self.class_weights,
-            self.alpha,
-            scnp_weight=scnp_weight,
-            plain_weight=plain_weight,
-            return_terms=return_terms,
-        )
-
-    def extra_repr(self) -> str:
-        """Return the options as keyword arguments, for ``print``."""
-        names = (field.name for field in fields(self.options))
-        return ", ".join(f"{name}={getattr(self.options, name)!r}" for name in names)
-
-
-class SCNPDiceCELoss(_FusedLoss):
-    """:func:`scnp_dice_ce_loss` as a module, with the same arguments.
-
-    ``options`` holds them, frozen; ``criterion.options = dataclasses.replace(criterion.options,
-    plain_weight=1.0)`` changes one. Another ``scnp_weight`` or ``plain_weight`` for one call goes
-    to the call.
-
-    Example:
-        >>> import torch
-        >>> criterion = SCNPDiceCELoss(kernel_size=3, plain_weight=1.0, batch_dice=True)
-        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
-        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
-        >>> criterion(logits, target).backward()
-        >>> loss, terms = criterion(logits, target, return_terms=True)
-        >>> list(terms)
-        ['scnp_ce', 'scnp_dice', 'plain_ce', 'plain_dice']
-    """
-
-    options: DiceCEOptions
-
-    @_shows(DiceCEOptions)
-    def __init__(
-        self,
-        kernel_size: KernelSize = 3,
-        *,
-        class_weights: Tensor | Sequence[float] | None = None,
-        **options: Unpack[DiceCEKeywords],
-    ) -> None:
-        super().__init__(DiceCEOptions(kernel_size=kernel_size, **options), class_weights)
-
-
-class SCNPTverskyLoss(_FusedLoss):
-    """:func:`scnp_tversky_loss` as a module, with the same arguments.
-
-    ``options`` holds them, frozen, as those of :class:`SCNPDiceCELoss`.
-
-    Example:
-        >>> import torch
-        >>> criterion = SCNPTverskyLoss(kernel_size=3, alpha=0.3, beta=0.7, ce_weight=1.0)
-        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
-        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
-        >>> criterion(logits, target).backward()
-    """
-
-    options: TverskyOptions
-
-    @_shows(TverskyOptions)
-    def __init__(
-        self,
-        kernel_size: KernelSize = 3,
-        *,
-        class_weights: Tensor | Sequence[float] | None = None,
-        **options: Unpack[TverskyKeywords],
-    ) -> None:
-        super().__init__(TverskyOptions(kernel_size=kernel_size, **options), class_weights)
-
-
-class SCNPFocalLoss(_FusedLoss):
-    """:func:`scnp_focal_loss` as a module, with the same arguments.
-
-    ``options`` holds them, frozen, as those of :class:`SCNPDiceCELoss`.
-
-    Example:
-        >>> import torch
-        >>> criterion = SCNPFocalLoss(kernel_size=3, gamma=2.0, alpha=0.75, dice_weight=1.0)
-        >>> logits = torch.randn(2, 3, 16, 16, requires_grad=True)  # [B, C, H, W]
-        >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
-        >>> criterion(logits, target).backward()
-    """
-
-    options: FocalOptions
-
-    @_shows(FocalOptions)
-    def __init__(
-        self,
-        kernel_size: KernelSize = 3,
-        *,
-        alpha: Alpha = None,
-        class_weights: Tensor | Sequence[float] | None = None,
-        **options: Unpack[FocalKeywords],
-    ) -> None:
-        number, of_classes = _split_alpha(alpha)
-        checked = FocalOptions(kernel_size=kernel_size, alpha=number, **options)
-        super().__init__(checked, class_weights, of_classes)

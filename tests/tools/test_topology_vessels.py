@@ -1,0 +1,117 @@
+"""The generated 3D vessel trees: reproducible, in one piece, of Murray's radii, and trainable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from benchmarks.topology import vessels
+from benchmarks.topology.datasets import is_volumetric, read_data_set
+from benchmarks.topology.records import finished_runs
+from tests.topology_data import command, failing, run_arguments
+
+SHAPE = (32, 40, 36)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_a_seed_always_writes_the_same_bytes(tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("again", 0), ("other", 1)):
+        options = ("--seed", seed, "--shape", "32x40x36", "--counts", "2,1,1")
+        command("vessels", tmp_path / name, *options)
+    one, again, other = (digests(tmp_path / name) for name in ("one", "again", "other"))
+    assert one == again
+    assert sorted(one) == sorted(other)
+    assert len(one) == 5
+    assert not set(one.values()) & set(other.values())
+    assert len(set(one.values())) == 5  # no volume is another's copy
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_radii_follow_murrays_law_at_forks(seed: int) -> None:
+    grown = vessels.tree(np.random.default_rng(seed), vessels.SHAPE, seed % 6)
+    branches: dict[int, list[float]] = defaultdict(list)
+    for vessel in grown:
+        if vessel.parent is not None:
+            branches[vessel.parent].append(vessel.radius)
+            assert np.array_equal(vessel.axis[0], grown[vessel.parent].axis[-1])
+    whole = [number for number, radii in branches.items() if len(radii) == 2]
+    assert whole
+    for number in whole:
+        cubes = sum(radius**3 for radius in branches[number])
+        assert cubes == pytest.approx(grown[number].radius ** 3)
+    for number in set(branches) - set(whole):  # the other one was too thin to be grown
+        (radius,) = branches[number]
+        assert 0 < grown[number].radius ** 3 - radius**3 < vessels.THINNEST**3
+    assert min(vessel.radius for vessel in grown) >= vessels.THINNEST
+    assert sum(vessel.parent is None for vessel in grown) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tree_is_one_piece_inside_the_volume(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    grown = vessels.tree(random, SHAPE, seed)
+    brightness, truth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.bool_)
+    for vessel in grown:
+        assert (vessel.axis >= 0).all()
+        assert (vessel.axis <= np.array(SHAPE) - 1).all()
+        vessels._draw(vessel, np.ones(len(vessel.axis)), brightness, truth)
+    assert label(truth, np.ones((3, 3, 3)))[1] == 1
+    assert (brightness[truth] > 0).all()
+    axis, far = divmod(seed, 2)
+    assert np.take(truth, -1 if far else 0, axis).any()  # it enters through its face
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scan_is_dim_in_gaps_and_noisy(seed: int) -> None:
+    image, truth = vessels.volume((seed,), vessels.SHAPE)
+    assert image.dtype == np.uint8
+    assert label(truth, np.ones((3, 3, 3)))[1] <= 2
+    assert 0.01 < truth.mean() < 0.12
+    inside, outside = image[truth].astype(float), image[~truth].astype(float)
+    assert outside.std() < inside.mean() - outside.mean() < 4 * outside.std()
+    assert (inside < outside.mean()).mean() > 0.01  # some vessels cannot be seen
+    assert (image == 255).mean() < 0.02
+    vessel = max(
+        vessels.tree(np.random.default_rng(seed), vessels.SHAPE, 0), key=lambda v: len(v.axis)
+    )
+    random = np.random.default_rng(0)
+    contrasts = [vessels._contrast(random, vessel) for _ in range(50)]
+    assert max(map(np.max, contrasts)) <= 1
+    least = min(map(np.min, contrasts))
+    assert least < 0.75 * max(map(np.max, contrasts))
+
+
+def test_the_benchmark_reads_and_trains_them(tmp_path: Path) -> None:
+    command("vessels", tmp_path / "trees", "--shape", "32x40x36", "--counts", "2,1,2")
+    assert is_volumetric(tmp_path / "trees")
+    data = read_data_set(tmp_path / "trees", ["test"], (32, 32, 32))
+    assert [len(samples) for samples in data.splits.values()] == [2, 1, 2]
+    assert data.train[0].spacing == (1.0, 1.0, 1.0)
+    assert data.train[0].truth.shape == SHAPE
+    options = ("--scnp", "off", "--seeds", 1, "--iterations", 1)
+    command(*run_arguments(tmp_path / "trees", tmp_path / "out", *options))
+    assert len(finished_runs(tmp_path / "out" / "trees")) == 1
+    text = (tmp_path / "trees" / "README.md").read_text()
+    assert "2 train, 1 val, 2 test, each of 32 x 40 x 36 voxels" in text
+    assert "{" not in text.replace("{train,val,test}", "")
+
+
+def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photo.jpg").write_text("")
+    assert "holds photo.jpg; takes a new or empty folder" in failing(capsys, "vessels", tmp_path)
+    assert "--shape: takes three sides of 32 voxels" in failing(
+        capsys, "vessels", tmp_path / "new", "--shape", "16x64x64"
+    )
+    assert not (tmp_path / "new").exists()
