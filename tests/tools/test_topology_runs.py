@@ -193,7 +193,7 @@ def test_other_masks_of_the_same_name_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("benchmarks.topology.run_command.run_all", lambda *_: [])
-    arguments = run_arguments(images, tmp_path / "out")
+    arguments = run_arguments(images, tmp_path / "out", "--iterations", 2)
     command(*arguments)
     command(*arguments)
     save(images / "test" / "masks" / "1.png", np.ones((SIDE, SIDE)))
