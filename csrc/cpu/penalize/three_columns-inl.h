@@ -46,34 +46,56 @@ class ThreeColumns {
         first_tap_(first_tap),
         infinity_(infinity) {
     // In front of the row, codes say that there is no candidate.
-    Key copied[kPixels] = {};
-    Keys::store(copied, Keys::load_between(logits_, lead, end_));
-    found_rare_ = has_rare<Key>(copied, infinity);
+    Register bits = Keys::load_between(logits_, lead, end_);
+    found_rare_ = has_rare<Key>(bits, infinity);
     if (kMayBeRare && found_rare_) [[unlikely]] {
+      Key copied[kPixels] = {};
+      Keys::store(copied, bits);
       without_rare<Key>(copied, codes, class_code, infinity, copied);
+      bits = Keys::load(copied);
     }
     const BlockCodes<Key> of_block(codes);
-    first_ = keys_of_register<Key>(Keys::load(copied), of_block.are(0, class_code),
+    first_ = keys_of_register<Key>(bits, of_block.are(0, class_code),
                                    of_block.are(0, class_code, kInvalidPixel));
   }
 
   // Finds the best for a block's pixels from `index` on. Blocks come in ascending order, from 0 on.
+  // In front of the row and behind it, logits are 0. There either the codes say that no pixel is a
+  // candidate, or the next row begins, and overwrites what is found when it is read. Registers hold
+  // the block's logits where there are many of them, else memory does.
   // consumer: is given the best keys of both classes, register by register, then the taps.
   template <class Consumer>
   SCNP_ALWAYS_INLINE void next_block(int64_t index, Consumer& consumer) {
     const int64_t from = index + kLanes;
     const uint8_t* codes = codes_ + from;
     const Key* logits = logits_ + from;
+    Register bits[kRegisters];
     Key copied[kPixels];
     const bool in_front = kLanes <= kMostLead && from < begin_;
-    if (in_front || from + kPixels > end_) [[unlikely]] {
-      copy_row(from, copied);
-      logits = copied;
-    }
-    if (kMayBeRare && has_rare<Key>(logits, infinity_)) [[unlikely]] {
-      found_rare_ = true;
-      without_rare<Key>(logits, codes, class_code_, infinity_, copied);
-      logits = copied;
+    const bool at_edge = in_front || from + kPixels > end_;
+    if constexpr (kHasManyRegisters) {
+      if (at_edge) [[unlikely]] {
+        load_block_between<Key>(logits, begin_ - from, end_ - from, bits);
+      } else {
+        load_block<Key>(logits, bits);
+      }
+      if (kMayBeRare && has_rare<Key>(bits, infinity_)) [[unlikely]] {
+        found_rare_ = true;
+        store_block<Key>(copied, bits);
+        without_rare<Key>(copied, codes, class_code_, infinity_, copied);
+        load_block<Key>(copied, bits);
+      }
+    } else {
+      if (at_edge) [[unlikely]] {
+        load_block_between<Key>(logits, begin_ - from, end_ - from, bits);
+        store_block<Key>(copied, bits);
+        logits = copied;
+      }
+      if (kMayBeRare && has_rare<Key>(logits, infinity_)) [[unlikely]] {
+        found_rare_ = true;
+        without_rare<Key>(logits, codes, class_code_, infinity_, copied);
+        logits = copied;
+      }
     }
     const BlockCodes<Key> of_block(codes);
     FirstOfThree<Key> background, foreground;
@@ -83,8 +105,9 @@ class ThreeColumns {
       Register of_foreground[kAtOnce + 1] = {first_.foreground};
       SCNP_UNROLL
       for (int i = 0; i < kAtOnce; ++i) {
-        const auto keys = keys_of_register<Key>(Keys::load(logits + (r + i) * kLanes),
-                                                of_block.are(r + i, class_code_),
+        const Register loaded =
+            kHasManyRegisters ? bits[r + i] : Keys::load(logits + (r + i) * kLanes);
+        const auto keys = keys_of_register<Key>(loaded, of_block.are(r + i, class_code_),
                                                 of_block.are(r + i, class_code_, kInvalidPixel));
         of_background[i + 1] = keys.background;
         of_foreground[i + 1] = keys.foreground;
@@ -115,18 +138,6 @@ class ThreeColumns {
   }
   SCNP_ALWAYS_INLINE Register taps_of(const FirstOfThree<Key>& best) const {
     return ByteRegister::of_three(best.second(), best.third(), first_tap_);
-  }
-
-  // Copies the logits of a block's pixels, and 0 in front of the row and behind it. There either
-  // the codes say that no pixel is a candidate, or the next row begins, and overwrites what is
-  // found when it is read.
-  void copy_row(int64_t from, Key* copied) const {
-    SCNP_UNROLL
-    for (int r = 0; r < kRegisters; ++r) {
-      const int64_t i = r * kLanes;
-      Keys::store(copied + i,
-                  Keys::load_between(logits_ + from + i, begin_ - from - i, end_ - from - i));
-    }
   }
 
   const Key* logits_;

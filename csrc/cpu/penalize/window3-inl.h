@@ -149,7 +149,7 @@ class Window3 final : public PenalizedPlanes<Key> {
   struct KeepAndChoose {
     Keep keep;
     uint8_t displacement;
-    Choose choose;
+    const Choose& choose;
 
     // The planes come in ascending order, and the newest is then stored where the first was.
     class OfBlock {
@@ -251,7 +251,7 @@ class Window3 final : public PenalizedPlanes<Key> {
 
   // Reduces plane next_, block by block, and hands the blocks over.
   template <class Consumer>
-  void reduce(const TileCodes& codes, const Consumer consumer) {
+  SCNP_ALWAYS_INLINE void reduce(const TileCodes& codes, const Consumer& consumer) {
     const uint8_t* plane_codes = codes(next_);
     // Prefetches the plane after it, block by block: many requests at once would wait.
     const auto ahead = logits_.ahead(std::min(next_ + 1, geometry_.size[kOuter] - 1));

@@ -31,6 +31,28 @@ constexpr int kRegistersPerBlock = sizeof(Key);
 template <class Key>
 constexpr int kRegistersAtOnce = kHasManyRegisters ? kRegistersPerBlock<Key> : 1;
 
+// Loads and stores the logits of kPixels pixels.
+template <class Key>
+SCNP_ALWAYS_INLINE void load_block(const Key* from, Register (&bits)[sizeof(Key)]) {
+  SCNP_UNROLL
+  for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+    bits[r] = KeyRegister<Key>::load(from + r * kKeysPerRegister<Key>);
+  }
+}
+template <class Key>
+SCNP_ALWAYS_INLINE void store_block(Key* to, const Register (&bits)[sizeof(Key)]) {
+  SCNP_UNROLL
+  for (int r = 0; r < kRegistersPerBlock<Key>; ++r) {
+    KeyRegister<Key>::store(to + r * kKeysPerRegister<Key>, bits[r]);
+  }
+}
+template <class Key>
+SCNP_ALWAYS_INLINE bool has_rare(const Key* logits, Infinity<Key> infinity) {
+  Register bits[kRegistersPerBlock<Key>];
+  load_block<Key>(logits, bits);
+  return has_rare<Key>(bits, infinity);
+}
+
 // The masks of a block's registers, as they come. They are joined as soon as all are there: then
 // there is one instead of many to be held.
 template <class Key>

@@ -346,14 +346,27 @@ class BlockCodes {
   const uint8_t* codes_;
 };
 
-// Whether there is a NaN or a negative zero among the logits of kPixels pixels.
+// Whether there is a NaN or a negative zero among the logits of a register, or of kPixels pixels.
 template <class Key>
-SCNP_ALWAYS_INLINE bool has_rare(const Key* logits, Infinity<Key> infinity) {
-  Register bits[sizeof(Key)];
-  for (int r = 0; r < static_cast<int>(sizeof(Key)); ++r) {
-    bits[r] = KeyRegister<Key>::load(logits + r * (kPixels / static_cast<int>(sizeof(Key))));
-  }
+SCNP_ALWAYS_INLINE bool has_rare(Register bits, Infinity<Key> infinity) {
+  using Keys = KeyRegister<Key>;
+  return is_any(
+      _mm256_or_si256(Keys::nan(bits, infinity), Keys::equal(bits, Keys::all(kNoCandidate<Key>))));
+}
+template <class Key>
+SCNP_ALWAYS_INLINE bool has_rare(const Register (&bits)[sizeof(Key)], Infinity<Key> infinity) {
   return KeyRegister<Key>::has_rare(bits, infinity);
+}
+
+// Loads logits [begin, end) of kPixels alone, and 0 elsewhere.
+template <class Key>
+SCNP_ALWAYS_INLINE void load_block_between(const Key* from, int64_t begin, int64_t end,
+                                           Register (&bits)[sizeof(Key)]) {
+  constexpr int keys = static_cast<int>(kPixels / sizeof(Key));
+  for (int r = 0; r < static_cast<int>(sizeof(Key)); ++r) {
+    const int64_t i = r * keys;
+    bits[r] = KeyRegister<Key>::load_between(from + i, begin - i, end - i);
+  }
 }
 
 }  // namespace scnp::cpu::SCNP_TARGET

@@ -283,16 +283,30 @@ class BlockCodes {
   Register codes_;
 };
 
-// Whether there is a NaN or a negative zero among the logits of kPixels pixels.
+// Whether there is a NaN or a negative zero among the logits of a register, or of kPixels pixels.
 template <class Key>
-SCNP_ALWAYS_INLINE bool has_rare(const Key* logits, Infinity<Key> infinity) {
+SCNP_ALWAYS_INLINE bool has_rare(Register bits, Infinity<Key> infinity) {
+  return is_any(KeyRegister<Key>::rare(bits, infinity));
+}
+template <class Key>
+SCNP_ALWAYS_INLINE bool has_rare(const Register (&bits)[sizeof(Key)], Infinity<Key> infinity) {
   typename KeyRegister<Key>::Mask rare[sizeof(Key)];
   for (int r = 0; r < static_cast<int>(sizeof(Key)); ++r) {
-    const Register bits =
-        KeyRegister<Key>::load(logits + r * (kPixels / static_cast<int>(sizeof(Key))));
-    rare[r] = KeyRegister<Key>::rare(bits, infinity);
+    rare[r] = KeyRegister<Key>::rare(bits[r], infinity);
   }
   return is_any(KeyRegister<Key>::joined(rare));
+}
+
+// Loads logits [begin, end) of kPixels alone, and 0 elsewhere.
+template <class Key>
+SCNP_ALWAYS_INLINE void load_block_between(const Key* from, int64_t begin, int64_t end,
+                                           Register (&bits)[sizeof(Key)]) {
+  typename KeyRegister<Key>::Mask inside[sizeof(Key)];
+  masks_of_registers<Key>(first_pixels(end) & ~first_pixels(begin), inside);
+  for (int r = 0; r < static_cast<int>(sizeof(Key)); ++r) {
+    bits[r] = KeyRegister<Key>::load_where(
+        inside[r], from + r * (kPixels / static_cast<int>(sizeof(Key))), KeyRegister<Key>::all(0));
+  }
 }
 
 }  // namespace scnp::cpu::SCNP_TARGET
