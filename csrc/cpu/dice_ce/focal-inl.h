@@ -54,7 +54,7 @@ struct Powers {
     } else {
       const L smallest = L::all(std::numeric_limits<Real>::min());
       power = exp_of_nonpositive(L::all(gamma) * log_of_x());
-      lower = power / select(x < smallest, smallest, x);
+      lower = power / larger(smallest, x);
     }
   }
 };
@@ -63,7 +63,7 @@ struct Powers {
 template <class Real>
 SCNP_ALWAYS_INLINE Lanes<Real> finite_entropy(const Lanes<Real>& entropy) {
   const Lanes<Real> largest = Lanes<Real>::all(std::numeric_limits<Real>::max());
-  return select(largest < entropy, largest, entropy);
+  return smaller(largest, entropy);
 }
 
 // A class in a pixel's softmax. What the exponentials of logits are divided by is `total`.
@@ -80,7 +80,7 @@ struct FocalOfSoftmax {
     using L = Lanes<Real>;
     const L smallest = L::all(std::numeric_limits<Real>::min());
     L complement = others * reciprocal;
-    complement = select(complement < smallest, smallest, complement);
+    complement = larger(smallest, complement);
     // `total` has lost the others where they are small beside the class.
     const L lost = (others - (total - exponential)) * reciprocal;
     const L plain = log_of_positive<ByEstrin>(total) + lost - logit;

@@ -26,7 +26,7 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   const L round_to_integer = L::all(12582912.0f);  // 1.5 * 2^23: no bits are left for fractions
   // From here down n is -127, whose power of two is written as 0.
   const L smallest = L::all(-88.0f);
-  const L clipped = select(x < smallest, smallest, x);
+  const L clipped = larger(smallest, x);
   const L shifted = clipped * log2_e + round_to_integer;
   const L n = shifted - round_to_integer;
   const L r = (clipped - n * ln2_high) - n * ln2_low;
