@@ -97,7 +97,14 @@ class TileScatter {
     const View<const char>& gradient = call_.gradient;
     const T* values = reinterpret_cast<const T*>(gradient.data) +
                       gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
-    add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
+    const int64_t count = sources_[kInner].length();
+    constexpr int64_t rows_ahead = 8;
+    fetch_ahead(values + rows_ahead * gradient.axis[kMiddle], count, gradient.axis[kInner]);
+    fetch_winners_ahead(
+        call_.winners, call_.winner_type,
+        call_.winners.offset(tile_.batch, channel_, z, y + rows_ahead, sources_[kInner].begin),
+        count);
+    add_row(z, y, widened(values, gradient.axis[kInner], count));
   }
   // As above, but adds `row_values` ([columns]) instead of the incoming gradient.
   void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
