@@ -198,13 +198,25 @@ class TileScatter {
     }
   }
 
+  // What is done at a pixel, from the first one on.
+  struct Adding {
+    Accumulator<T>* row;
+    const Accumulator<T>* values;
+
+    SCNP_ALWAYS_INLINE void operator()(int64_t i, int64_t offset) const {
+      row[offset] += values[i];
+    }
+    SCNP_ALWAYS_INLINE void advance(int64_t pixels) {
+      row += pixels;
+      values += pixels;
+    }
+  };
   template <class Winner>
   void add_to_winners(const Winner* winners, const Accumulator<T>* row_values,
                       Accumulator<T>* row) const {
     const int64_t count = sources_[kInner].length();
     if (offsets_) {
-      each_winner(winners, count, *offsets_,
-                  [=](int64_t i, int64_t offset) { row[offset] += row_values[i]; });
+      each_winner(winners, count, *offsets_, Adding{row, row_values});
     } else {
       for (int64_t i = 0; i < count; ++i) {
         const TapOffset offset = tap_offsets_[entry_of_tap(winners[i], tap_offsets_length_)];
