@@ -76,8 +76,9 @@ class Window3 final : public PenalizedPlanes<Key> {
     reduce(codes, KeepAndChoose{{planes_.plane(next_ % 2)}, displacement(z + 1, z), choose});
     ++next_;
   }
+  // Planes of one row are soon done: the codes of the next are fetched meanwhile.
   bool prefetches_codes() const override {
-    return true;
+    return !has_rows();
   }
   bool may_stream(const Key* penalized) const override {
     return begins_with_line(penalized);
@@ -260,7 +261,7 @@ class Window3 final : public PenalizedPlanes<Key> {
       for (int64_t block = 0; block < size; block += kPixels) {
         if (block % kBlock == 0) {
           ahead.fetch(block);
-          codes.fetch_ahead_of_reading(next_ + 1, block, kBlock);
+          codes.fetch_ahead_of_reading(next_ + 1, layout_.columns.begin + block, kBlock);
         }
         auto of_block = consumer.of_block(block);
         columns.next_block(block, of_block);
@@ -281,7 +282,6 @@ class Window3 final : public PenalizedPlanes<Key> {
       for (int64_t block = begin; block < end; block += kPixels) {
         if (block % kBlock == 0) {
           ahead.fetch(block);
-          codes.fetch_ahead_of_reading(next_ + 1, block, kBlock);
         }
         auto of_block = consumer.of_block(block);
         typename BestOfRows::OfBlock of_background{background, block};

@@ -215,7 +215,7 @@ class Window5To15In2D final : public PenalizedPlanes<Key> {
     for (int64_t block = 0; block < size; block += kPixels) {
       if (kClass == kBackground && block % kBlock == 0) {
         ahead.fetch(block);
-        codes.fetch_ahead_of_reading(next_ + 1, block, kBlock);
+        codes.fetch_ahead_of_reading(next_ + 1, layout_.columns.begin + block, kBlock);
       }
       const Best newest = columns.next_block(block);
       Best best(Source{two_before.key + block, two_before.tap + block, 0});

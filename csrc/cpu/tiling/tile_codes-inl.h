@@ -42,13 +42,12 @@ class TileCodes {
       read_plane(next_, end);
     }
   }
-  // Prefetches [count] pixels of a plane that is read soon, while others are worked on: from
-  // `index` on, counted from the interior's first pixel as if rows followed each other.
-  void fetch_ahead_of_reading(int64_t z, int64_t index, int64_t count) const {
+  // Prefetches a part of a row that is read soon, while others are worked on. For planes of one
+  // row.
+  void fetch_ahead_of_reading(int64_t z, int64_t column, int64_t count) const {
     if (next_ <= z && z < planes_.end) {
       fetch_class_codes(target_, tile_.channels,
-                        {tile_.batch, z, layout_.interior_rows.begin,
-                         layout_.interior_columns.begin + index, count});
+                        {tile_.batch, z, layout_.rows.begin, column, count});
     }
   }
 
