@@ -13,6 +13,9 @@
 #include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
 #include "class_codes-inl.h"
+#if SCNP_AVX2
+#include "labels_avx2-inl.h"
+#endif
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -107,48 +110,14 @@ inline bool permitted_in_label_map(T value, int64_t label_count) {
   }
 }
 
-// Writes codes as code_of_label() does, for at most 255 channels. Compilers narrow eight bytes to
-// one in many more steps.
-#if SCNP_AVX2
-inline int64_t codes_of_blocks(const int64_t* labels, int64_t first, int64_t count, int64_t n,
-                               uint8_t* codes) {
-  const __m256i first_class = _mm256_set1_epi64x(first);
-  const __m256i channels = _mm256_set1_epi8(static_cast<char>(count));
-  const __m256i most = _mm256_set1_epi32(255);
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    __m256i eight[4];
-    for (int j = 0; j < 4; ++j) {
-      const auto* four = reinterpret_cast<const __m256i*>(labels + i + 8 * j);
-      const __m256 a = _mm256_castsi256_ps(_mm256_sub_epi64(_mm256_loadu_si256(four), first_class));
-      const __m256 b =
-          _mm256_castsi256_ps(_mm256_sub_epi64(_mm256_loadu_si256(four + 1), first_class));
-      const __m256i low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
-      const __m256i high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
-      const __m256i is_small = _mm256_cmpeq_epi32(high, _mm256_setzero_si256());
-      eight[j] = _mm256_or_si256(_mm256_min_epu32(low, most), _mm256_andnot_si256(is_small, most));
-    }
-    // The low halves hold the first two of every four labels.
-    const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(eight[0], eight[1]),
-                                              _mm256_packus_epi32(eight[2], eight[3]));
-    const __m128i halves[2] = {_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)};
-    const __m256i channel = _mm256_setr_m128i(_mm_unpacklo_epi16(halves[0], halves[1]),
-                                              _mm_unpackhi_epi16(halves[0], halves[1]));
-    const __m256i outside = _mm256_cmpeq_epi8(_mm256_max_epu8(channel, channels), channel);
-    _mm256_storeu_si256(
-        reinterpret_cast<__m256i*>(codes + i),
-        _mm256_blendv_epi8(channel, _mm256_set1_epi8(static_cast<char>(kNoClass)), outside));
-  }
-  return i;
-}
-#endif
+// Writes the codes of [n] labels among `count` channels, the first of which has class `first`.
 template <class T>
 inline void codes_of_labels(const T* values, int64_t first, int64_t count, int64_t n,
                             uint8_t* codes) {
   int64_t begin = 0;
 #if SCNP_AVX2
   if constexpr (std::is_same_v<T, int64_t>) {
-    begin = codes_of_blocks(values, first, count, n, codes);
+    begin = codes_of_whole_blocks(values, first, count, n, codes);
   }
 #endif
   SCNP_VECTORIZE
