@@ -213,6 +213,14 @@ def test_unchecked_labels_out_of_range_are_background(backend: str, dtype: torch
 
 
 @by_label_dtype
+def test_unchecked_labels_of_long_rows(backend: str, dtype: torch.dtype) -> None:
+    """Rows that fill whole registers, with a rest behind them."""
+    values = torch.tensor([0, 1, 2, *_extremes(dtype)], dtype=dtype)
+    index = torch.randint(0, values.numel(), (1, 2, 75), generator=g.seeded(6))
+    _check_unchecked(backend, _sample(values[index], (1, 3, 2, 75)))
+
+
+@by_label_dtype
 def test_unchecked_binary_labels_out_of_range_are_background(
     backend: str, dtype: torch.dtype
 ) -> None:
@@ -261,6 +269,18 @@ def test_labels_are_checked_on_the_cpu(
             forward_backward(backend, _sample(label_map.unsqueeze(1)), validate=validate)
         with pytest.raises(ValueError, match=r"takes integers in \[0, 2\)"):
             forward_backward(backend, _sample(label_map, BINARY_SHAPE), validate=validate)
+
+
+@by_label_dtype
+def test_every_label_of_a_long_row_is_checked(backend: str, dtype: torch.dtype) -> None:
+    wrong = _wrong(dtype, masks=False)
+    for x in (0, 5, 31, 32, 50, 63, 64, 74):
+        label_map = torch.zeros(1, 2, 75, dtype=dtype)
+        label_map[0, 1, x] = torch.tensor(wrong[x % len(wrong)], dtype=dtype)
+        with pytest.raises(ValueError, match="target: got a label map"):
+            forward_backward(backend, _sample(label_map, (1, 3, 2, 75)), validate=True)
+        ignored = _sample(label_map.fill_(7), (1, 3, 2, 75), ignore_index=7)
+        forward_backward(backend, ignored, validate=True)
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, *WIDE_UNSIGNED, *DTYPES], ids=str)

@@ -85,17 +85,57 @@ struct Softmax {
   // memory: [2, C].
   Softmax(const PixelLogits<Real>& logits, int64_t i, int64_t classes, Lanes<Real>* memory)
       : logit(memory), exponential(memory + classes) {
-    Lanes<Real> most;
-    each_class<kFixed>(classes, [&](auto k) {
-      logit[k] = logits.of(k, i);
-      most = k == 0 ? logit[k] : select(most < logit[k], logit[k], most);
-    });
+    if constexpr (kFixed == 2 || kFixed == 3) {
+      leave_out_largest(logits, i);
+    } else {
+      Lanes<Real> most;
+      each_class<kFixed>(classes, [&](auto k) {
+        logit[k] = logits.of(k, i);
+        most = k == 0 ? logit[k] : larger(logit[k], most);
+      });
+      each_class<kFixed>(classes, [&](auto k) {
+        logit[k] = logit[k] - most;
+        exponential[k] = exp_of_nonpositive(logit[k]);
+      });
+    }
     total = Lanes<Real>::all(0);
-    each_class<kFixed>(classes, [&](auto k) {
-      logit[k] = logit[k] - most;
-      exponential[k] = exp_of_nonpositive(logit[k]);
-      total = total + exponential[k];
+    each_class<kFixed>(classes, [&](auto k) { total = total + exponential[k]; });
+  }
+
+ private:
+  // One exponential in two or three is that of 0, the largest logit's, and need not be computed.
+  // With more classes, finding out whose it is costs more than that.
+  //
+  //     logits          2  5  3
+  //     most so far     2  5  5         the smaller of it and the next logit: 2, 3
+  //     exponentials    e(2-5), e(3-5), and from the last class back to the first, what the most so
+  //                     far has: 1 after class 2, which keeps e(3-5); class 1 is larger than what
+  //                     was before and takes the 1, and leaves e(2-5) to class 0
+  void leave_out_largest(const PixelLogits<Real>& logits, int64_t i) {
+    using L = Lanes<Real>;
+    typename L::Mask is_larger[kFixed];  // than the classes before
+    L most = logits.of(0, i);
+    logit[0] = most;
+    each_class<kFixed>(kFixed, [&](auto k) {
+      if constexpr (k > 0) {
+        logit[k] = logits.of(k, i);
+        is_larger[k] = most < logit[k];
+        exponential[k] = smaller(most, logit[k]);
+        most = larger(logit[k], most);
+      }
     });
+    // Where the largest logit is infinite, its exponential is NaN.
+    L of_most = L::all(1) + (most - most);
+    each_class<kFixed>(kFixed, [&](auto k) { logit[k] = logit[k] - most; });
+    each_class<kFixed>(kFixed, [&](auto j) {
+      constexpr int k = kFixed - 1 - j;
+      if constexpr (k > 0) {
+        const L of_smaller = exp_of_nonpositive(exponential[k] - most);
+        exponential[k] = select(is_larger[k], of_most, of_smaller);
+        of_most = select(is_larger[k], of_smaller, of_most);
+      }
+    });
+    exponential[0] = of_most;
   }
 };
 

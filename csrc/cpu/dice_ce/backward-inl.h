@@ -30,6 +30,7 @@
 #include "../scatter/winners.h"
 #include "../tiling/tiles.h"
 #include "forward-inl.h"
+#include "gradient_rows-inl.h"
 #include "kept_halo-inl.h"
 #include "logits_at_winners-inl.h"
 #include "pixel_loss-inl.h"
@@ -47,20 +48,19 @@ class TileDiceCEBackward {
       : call_(call),
         geometry_(scatter.geometry),
         tile_(tile),
-        classes_(scatter, tile_, halo != nullptr),
+        classes_(scatter, tile_, call.of_plain, halo != nullptr),
         columns_(classes_.columns()) {
     const int64_t classes = geometry_.channels;
     at_winners_.emplace(scratch_, call.type, call.winner_type, geometry_, call.logits, tile_.batch,
                         std::array<Span, kAxes>{classes_.planes(), classes_.rows(), columns_},
                         halo);
-    padded_columns_ = (columns_.length() + kGroup - 1) / kGroup * kGroup;
+    padded_columns_ = classes_.stride();
     const int64_t code_rows = call.target.is_masks ? classes : 1;
     codes_ = scratch_.array<uint8_t>(code_rows * padded_columns_);
     wide_codes_ = scratch_.array<MaskOf<Real>>(code_rows * padded_columns_);
     std::fill_n(codes_, code_rows * padded_columns_, kInvalidPixel);
     logits_ = scratch_.array<Real>(classes * padded_columns_);
     std::fill_n(logits_, classes * padded_columns_, Real{0});
-    row_gradient_ = scratch_.array<Real>(classes * padded_columns_);
     for (int term = 0; term < 2; ++term) {
       statistics_gradient_.emplace_back(scratch_, classes, call.gamma);
       statistics_gradient_[term].start(call.statistics_gradient, geometry_, term, tile_.batch);
@@ -88,9 +88,9 @@ class TileDiceCEBackward {
     const PixelCodes<Real> codes = read_codes(z, y);
     if (call_.of_penalized) {
       read_penalized_logits(z, y);
-      find_gradient(statistics_gradient_[0], codes);
+      find_gradient(statistics_gradient_[0], codes, z);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        classes_[k].add_row(z, y, row_gradient_ + k * padded_columns_);
+        classes_.add_row(k, z, y);
       }
     }
     // The plain term's gradient stays with its pixel, so only this tile's pixels count.
@@ -98,9 +98,9 @@ class TileDiceCEBackward {
                          tile_.span[kMiddle].begin <= y && y < tile_.span[kMiddle].end;
     if (call_.of_plain && in_tile) {
       read_plain_logits(z, y);
-      find_gradient(statistics_gradient_[1], codes);
+      find_gradient(statistics_gradient_[1], codes, z);
       for (int64_t k = 0; k < geometry_.channels; ++k) {
-        classes_[k].add_row_in_place(z, y, row_gradient_ + k * padded_columns_);
+        classes_.add_row_in_place(k, z, y);
       }
     }
   }
@@ -154,7 +154,7 @@ class TileDiceCEBackward {
 
   void read_penalized_logits(int64_t z, int64_t y) {
     for (int64_t k = 0; k < geometry_.channels; ++k) {
-      at_winners_->read(k, z, y, classes_[k].winners_of_row(z, y), logits_ + k * padded_columns_);
+      at_winners_->read(k, z, y, classes_.winners_of_row(k, z, y), logits_ + k * padded_columns_);
     }
   }
   void read_plain_logits(int64_t z, int64_t y) {
@@ -163,17 +163,18 @@ class TileDiceCEBackward {
                   logits_ + k * padded_columns_);
     }
   }
-  void find_gradient(const DiceCEGradient<Real>& statistics_gradient,
-                     const PixelCodes<Real>& codes) {
-    statistics_gradient.find({logits_, padded_columns_}, codes, padded_columns_ / kGroup,
-                             call_.softmax, row_gradient_, padded_columns_);
+  void find_gradient(const DiceCEGradient<Real>& statistics_gradient, const PixelCodes<Real>& codes,
+                     int64_t z) {
+    statistics_gradient.find({logits_, padded_columns_}, codes,
+                             (columns_.length() + kGroup - 1) / kGroup, call_.softmax,
+                             classes_.values_of_row(z), padded_columns_);
   }
 
   const DiceCEBackwardCall& call_;
   const Geometry& geometry_;
   const Tile tile_;
   Scratch scratch_;
-  ScatterChannels<T> classes_;
+  GradientRows<T> classes_;
   const Span columns_;  // pixels of a row
   std::optional<LogitsAtWinners<T>> at_winners_;
   std::vector<DiceCEGradient<Real>> statistics_gradient_;  // penalized, plain
@@ -181,7 +182,6 @@ class TileDiceCEBackward {
   uint8_t* codes_ = nullptr;                               // [C or 1, padded columns]
   MaskOf<Real>* wide_codes_ = nullptr;                     // likewise
   Real* logits_ = nullptr;                                 // [C, padded columns]
-  Real* row_gradient_ = nullptr;                           // [C, padded columns]
 };
 
 // Copies of logits that may be made where the gradient is written over them: a sixteenth of a byte

@@ -55,13 +55,18 @@ class DiceCECodes {
       if (target.is_masks) {
         of_class.channels = {k, k + 1};
       }
-      TileCodes& codes = of_class_.emplace_back(scratch, target, geometry, of_class, layout);
-      codes.read(codes.planes().end);
+      of_class_.emplace_back(scratch, target, geometry, of_class, layout);
     }
     interior_ = scratch.array<uint8_t>(classes.length() * size_);
     std::fill_n(interior_, classes.length() * size_, kInvalidPixel);
   }
 
+  // Reads all planes before `end` that were not read yet.
+  void read(int64_t end) {
+    for (TileCodes& codes : of_class_) {
+      codes.read(end);
+    }
+  }
   // Returns the codes for class k as Eq. 1 reads them: planes with what the windows reach.
   const TileCodes& of_class(int64_t k) const {
     return of_class_[of_class_.size() == 1 ? 0 : k];

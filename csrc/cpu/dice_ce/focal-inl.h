@@ -54,17 +54,16 @@ struct Powers {
     } else {
       const L smallest = L::all(std::numeric_limits<Real>::min());
       power = exp_of_nonpositive(L::all(gamma) * log_of_x());
-      lower = power / select(x < smallest, smallest, x);
+      lower = power / larger(smallest, x);
     }
   }
 };
 
 // Returns a cross entropy that can be multiplied by a probability of 0: that of -inf is infinite.
-// That of NaN becomes finite too; the probability is NaN there.
 template <class Real>
 SCNP_ALWAYS_INLINE Lanes<Real> finite_entropy(const Lanes<Real>& entropy) {
   const Lanes<Real> largest = Lanes<Real>::all(std::numeric_limits<Real>::max());
-  return smaller_of(entropy, largest);
+  return smaller(largest, entropy);
 }
 
 // A class in a pixel's softmax.
@@ -81,8 +80,8 @@ struct FocalOfSoftmax {
     using L = Lanes<Real>;
     const L plain = log_of_total - logit;
     const Powers<kModulation, Real> of_complement(complement, gamma, [&] {
-      const L smallest = L::all(std::numeric_limits<Real>::min());
-      return log_of_positive<ByEstrin>(select(complement < smallest, smallest, complement));
+      return log_of_positive<ByEstrin>(
+          larger(L::all(std::numeric_limits<Real>::min()), complement));
     });
     entropy = of_complement.power * plain;
     slope =

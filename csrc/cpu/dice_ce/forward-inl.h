@@ -100,6 +100,7 @@ class TileDiceCEForward {
   TileDiceCEForward(const DiceCEForwardCall& call, const Geometry& geometry, const Tile& tile)
       : call_(call),
         tile_(tile),
+        reach_(geometry.reach(kOuter)),
         layout_(geometry, tile_),
         codes_(scratch_, call.target, geometry, tile_, layout_),
         wide_codes_(scratch_.array<MaskOf<Real>>(codes_.rows() * kRunPixels)),
@@ -126,7 +127,9 @@ class TileDiceCEForward {
   }
 
   Fault run(ChunkStatistics& statistics, int64_t column) {
+    const bool step_by_step = !planes_.empty() && planes_.front()->prefetches_codes();
     for (int64_t z = tile_.span[kOuter].begin; z < tile_.span[kOuter].end; ++z) {
+      codes_.read(step_by_step ? z + reach_ + 1 : call_.geometry.size[kOuter]);
       if (call_.of_penalized) {
         penalize_plane(z);
       }
@@ -151,21 +154,30 @@ class TileDiceCEForward {
 
   void penalize_plane(int64_t z) {
     const int64_t length = layout_.interior_columns.length();
+    // Winners are written where they belong if they are whole blocks in one contiguous row.
+    const bool in_place = layout_.interior_rows.length() == 1 &&
+                          layout_.interior_size() == length && call_.winners.axis[kInner] == 1;
     for (size_t k = 0; k < planes_.size(); ++k) {
       Key* penalized = logits_[0] + k * layout_.interior_size();
-      planes_[k]->plane(z, codes_.of_class(k), {penalized, winners_});
+      char* winners = in_place ? winners_at(k, z, layout_.interior_rows.begin) : winners_;
+      planes_[k]->plane(z, codes_.of_class(k), {penalized, winners});
       if (call_.gate.exists) {
-        keep_own_logits(own_, layout_, tile_.batch, static_cast<int64_t>(k), z, penalized,
-                        winners_);
+        keep_own_logits(own_, layout_, tile_.batch, static_cast<int64_t>(k), z, penalized, winners);
+      }
+      if (in_place) {
+        continue;
       }
       for (int64_t y = layout_.interior_rows.begin; y < layout_.interior_rows.end; ++y) {
         const int64_t index = (y - layout_.interior_rows.begin) * layout_.pitch;
-        const int64_t offset =
-            call_.winners.offset(tile_.batch, k, z, y, layout_.interior_columns.begin);
         spread_elements(winners_ + index * winner_size_, length, call_.winners.axis[kInner],
-                        winner_size_, call_.winners.data + offset * winner_size_);
+                        winner_size_, winners_at(k, z, y));
       }
     }
+  }
+  char* winners_at(size_t k, int64_t z, int64_t y) const {
+    return call_.winners.data + winner_size_ * call_.winners.offset(tile_.batch,
+                                                                    static_cast<int64_t>(k), z, y,
+                                                                    layout_.interior_columns.begin);
   }
   void copy_plane(int64_t z) {
     for (int64_t k = 0; k < tile_.channels.length(); ++k) {
@@ -246,6 +258,7 @@ class TileDiceCEForward {
 
   const DiceCEForwardCall& call_;
   const Tile tile_;
+  const int64_t reach_;  // of the windows, along the march
   Scratch scratch_;
   const PlaneLayout layout_;
   DiceCECodes codes_;

@@ -150,6 +150,19 @@ class LogitsAtWinners {
     };
     offsets_->find(of_row, pixel_offset_);
   }
+  // What is done at a pixel, from the first one on.
+  struct Reading {
+    const Real* row;
+    Real* out;
+
+    SCNP_ALWAYS_INLINE void operator()(int64_t i, int64_t offset) const {
+      out[i] = row[offset];
+    }
+    SCNP_ALWAYS_INLINE void advance(int64_t pixels) {
+      row += pixels;
+      out += pixels;
+    }
+  };
   template <class Winner>
   void read_row(int64_t k, int64_t z, int64_t y, const Winner* winners, Real* out) const {
     const Real* row = ring_ + k * class_length_ + index(y, pixels_[kInner].begin);
@@ -163,10 +176,7 @@ class LogitsAtWinners {
       out[i] = row[i + near_border(winners[i], z, y, x + i)];
     }
     if (first < last) {
-      each_winner(winners + first, last - first, *offsets_,
-                  [row = row + first, out = out + first](int64_t i, int64_t offset) {
-                    out[i] = row[offset];
-                  });
+      each_winner(winners + first, last - first, *offsets_, Reading{row + first, out + first});
     }
     for (int64_t i = last; i < count; ++i) {
       out[i] = row[i + near_border(winners[i], z, y, x + i)];

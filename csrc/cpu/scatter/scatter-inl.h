@@ -97,7 +97,14 @@ class TileScatter {
     const View<const char>& gradient = call_.gradient;
     const T* values = reinterpret_cast<const T*>(gradient.data) +
                       gradient.offset(tile_.batch, channel_, z, y, sources_[kInner].begin);
-    add_row(z, y, widened(values, gradient.axis[kInner], sources_[kInner].length()));
+    const int64_t count = sources_[kInner].length();
+    constexpr int64_t rows_ahead = 8;
+    fetch_ahead(values + rows_ahead * gradient.axis[kMiddle], count, gradient.axis[kInner]);
+    fetch_winners_ahead(
+        call_.winners, call_.winner_type,
+        call_.winners.offset(tile_.batch, channel_, z, y + rows_ahead, sources_[kInner].begin),
+        count);
+    add_row(z, y, widened(values, gradient.axis[kInner], count));
   }
   // As above, but adds `row_values` ([columns]) instead of the incoming gradient.
   void add_row(int64_t z, int64_t y, const Accumulator<T>* row_values) {
@@ -191,13 +198,25 @@ class TileScatter {
     }
   }
 
+  // What is done at a pixel, from the first one on.
+  struct Adding {
+    Accumulator<T>* row;
+    const Accumulator<T>* values;
+
+    SCNP_ALWAYS_INLINE void operator()(int64_t i, int64_t offset) const {
+      row[offset] += values[i];
+    }
+    SCNP_ALWAYS_INLINE void advance(int64_t pixels) {
+      row += pixels;
+      values += pixels;
+    }
+  };
   template <class Winner>
   void add_to_winners(const Winner* winners, const Accumulator<T>* row_values,
                       Accumulator<T>* row) const {
     const int64_t count = sources_[kInner].length();
     if (offsets_) {
-      each_winner(winners, count, *offsets_,
-                  [=](int64_t i, int64_t offset) { row[offset] += row_values[i]; });
+      each_winner(winners, count, *offsets_, Adding{row, row_values});
     } else {
       for (int64_t i = 0; i < count; ++i) {
         const TapOffset offset = tap_offsets_[entry_of_tap(winners[i], tap_offsets_length_)];

@@ -47,15 +47,18 @@ class ScatterWindow3In2D {
            geometry.reach(kOuter) == 1 && geometry.reach(kInner) == 1;
   }
 
-  ScatterWindow3In2D(const ScatterCall& call, const Tile& tile)
+  // in_cache: see ScatterChannels.
+  ScatterWindow3In2D(const ScatterCall& call, const Tile& tile, bool in_cache = false)
       : call_(call),
         tile_(tile),
         columns_(tile.span[kInner].grown(1, call.geometry.size[kInner])),
         channels_(tile.channels.length()),
-        streamed_(is_streamed(call.geometry.logits() * static_cast<int64_t>(sizeof(T)))),
+        streamed_(!in_cache &&
+                  is_streamed(call.geometry.logits() * static_cast<int64_t>(sizeof(T)))),
         rows_(scratch_.array<Row>(kRows * channels_)),
         row_values_(scratch_.array<T>(columns_.length())),
-        gradient_(scratch_.array<float>(kRows * channels_ * columns_.length())),
+        stride_((columns_.length() + kBlock - 1) / kBlock * kBlock),
+        gradient_(scratch_.array<float>(kRows * channels_ * stride_)),
         padded_(columns_.length() + 3 * kPixels),
         winners_(scratch_.array<uint8_t>(kRows * channels_ * padded_)),
         sums_(scratch_.array<float>(interior_columns())),
@@ -75,12 +78,46 @@ class ScatterWindow3In2D {
           row_of(next, c) = read_row(next, c);
         }
       }
-      for (int64_t c = 0; c < channels_; ++c) {
-        collect_row(z, c);
-      }
-      if (!writes_at_once(z)) {
-        written_.write(interior_columns(), result_at(z, 0));
-      }
+      collect_row(z);
+    }
+    finish_streaming();
+  }
+
+  // What follows stands for run() where the rows are given one after the other, instead of an
+  // incoming gradient: for each of planes(), which are rows in 2D, first winners_of_row() and
+  // values_of_row(), which is filled, then end_plane(); after the last, finish().
+  Span planes() const {
+    return tile_.span[kOuter].grown(1, call_.geometry.size[kOuter]);
+  }
+  Span rows() const {
+    return tile_.span[kMiddle];
+  }
+  Span columns() const {
+    return columns_;
+  }
+  bool streams() const {
+    return streamed_;
+  }
+  const void* winners_of_row(int64_t z, int64_t c) {
+    const uint8_t* winners = copy_winners(z, c);
+    row_of(z, c) = {values_of_row(z) + c * stride_, winners};
+    return winners;
+  }
+  // Returns [C, stride_of_values()], with room for whole blocks.
+  float* values_of_row(int64_t z) {
+    return gradient_ + z % kRows * channels_ * stride_;
+  }
+  int64_t stride_of_values() const {
+    return stride_;
+  }
+  void end_plane(int64_t z) {
+    if (z > tile_.span[kOuter].begin) {
+      collect_row(z - 1);
+    }
+  }
+  void finish() {
+    if (planes().end == tile_.span[kOuter].end) {
+      collect_row(planes().end - 1);
     }
     finish_streaming();
   }
@@ -113,7 +150,7 @@ class ScatterWindow3In2D {
   // Returns the row. Its gradient is copied only if its elements are not contiguous.
   Row read_row(int64_t z, int64_t c) const {
     const int64_t n = columns_.length();
-    const int64_t slot = (c * kRows + z % kRows) * n;
+    const int64_t slot = (z % kRows * channels_ + c) * stride_;
     const T* values = row_at<T>(call_.gradient, z, c);
     if (call_.gradient.axis[kInner] != 1) {
       T* copied = row_values_;
@@ -123,12 +160,7 @@ class ScatterWindow3In2D {
       gather_row(values, call_.gradient.axis[kInner], n, copied);
       values = copied;
     }
-    uint8_t* winners = winners_ + (c * kRows + z % kRows) * padded_ + kPixels;
-    if (call_.winners.axis[kInner] == 1) {
-      std::memcpy(winners, row_at<uint8_t>(call_.winners, z, c), static_cast<size_t>(n));
-    } else {
-      gather_row(row_at<uint8_t>(call_.winners, z, c), call_.winners.axis[kInner], n, winners);
-    }
+    const uint8_t* winners = copy_winners(z, c);
     if constexpr (std::is_same_v<T, float>) {
       return {values, winners};
     } else {
@@ -138,12 +170,31 @@ class ScatterWindow3In2D {
     }
   }
 
+  const uint8_t* copy_winners(int64_t z, int64_t c) const {
+    const int64_t n = columns_.length();
+    uint8_t* winners = winners_ + (c * kRows + z % kRows) * padded_ + kPixels;
+    if (call_.winners.axis[kInner] == 1) {
+      std::memcpy(winners, row_at<uint8_t>(call_.winners, z, c), static_cast<size_t>(n));
+    } else {
+      gather_row(row_at<uint8_t>(call_.winners, z, c), call_.winners.axis[kInner], n, winners);
+    }
+    return winners;
+  }
+
   // Whether row z is written where it belongs without a detour. A streamed row has to begin with a
   // cache line.
   bool writes_at_once(int64_t z) const {
     const bool aligned = reinterpret_cast<uintptr_t>(result_at(z, 0)) % kCacheLine == 0;
     const bool streams = std::is_same_v<T, float> && streamed_;
     return call_.logits_gradient.axis[kInner] == 1 && (aligned || !streams);
+  }
+  void collect_row(int64_t z) {
+    for (int64_t c = 0; c < channels_; ++c) {
+      collect_row(z, c);
+    }
+    if (!writes_at_once(z)) {
+      written_.write(interior_columns(), result_at(z, 0));
+    }
   }
   void collect_row(int64_t z, int64_t c) {
     const bool at_once = writes_at_once(z);
@@ -175,7 +226,7 @@ class ScatterWindow3In2D {
     const uint8_t* winners_ahead = row_at<uint8_t>(call_.winners, ahead, c);
     const int64_t first = tile_.span[kInner].begin - columns_.begin;
     for (int64_t i = 0; i < interior_columns(); i += kPixels) {
-      if (i % kBlock == 0) {
+      if (i % kBlock == 0 && call_.gradient.data != nullptr) {
         fetch_ahead(gradient_ahead + i * gradient_stride, kBlock, gradient_stride);
         fetch_ahead(winners_ahead + i * winners_stride, kBlock, winners_stride);
       }
@@ -240,7 +291,8 @@ class ScatterWindow3In2D {
   Scratch scratch_;
   Row* rows_;             // [C, 3], a ring
   T* row_values_;         // [columns]
-  float* gradient_;       // [C, 3, columns], for rows that have to be copied
+  const int64_t stride_;  // from a channel's values to the next one's: columns, in whole blocks
+  float* gradient_;       // [3, C, stride], for rows that have to be copied or are given
   const int64_t padded_;  // columns, with room in front and behind
   uint8_t* winners_;      // [C, 3, padded]
   float* sums_;           // [tile columns], for half types

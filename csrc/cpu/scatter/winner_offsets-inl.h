@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "../../contract/geometry.h"
 #include "../memory/scratch.h"
@@ -42,6 +43,16 @@ inline void fetch_winners_ahead(const View<const char>& winners, WinnerType type
   const int64_t bytes = bytes_of(type);
   fetch_ahead(winners.data + bytes * offset, count * bytes, winners.axis[kInner]);
 }
+
+struct OffsetsOfTaps {
+  const int32_t* table;
+  int64_t length;
+
+  template <class Winner>
+  SCNP_ALWAYS_INLINE int64_t operator[](Winner winner) const {
+    return table[entry_of_tap(winner, length)];
+  }
+};
 
 // Lookup table from tap number to element offset. It covers every uint8, and wider
 // winners are clamped to it, so that corrupt ones cannot index out of bounds.
@@ -84,13 +95,17 @@ class WinnerOffsets {
   template <class Winner>
   int64_t operator[](Winner winner) const {
     if (!in_registers_) {
-      return table_[entry_of_tap(winner, length_)];
+      return of_taps()[winner];
     }
     const int64_t tap = std::min<int64_t>(winner, taps_);
     return table_[tap / width_] + tap;
   }
   bool in_registers() const {
     return in_registers_;
+  }
+  // If they are not: the offset of every tap. Loops hold a copy, which no store can change.
+  OffsetsOfTaps of_taps() const {
+    return {table_, length_};
   }
   // If they are in registers: what is added to the taps of each row of the window, and of those
   // behind it.
@@ -196,8 +211,7 @@ class OffsetsInRegisters {
   __m512i of_rows_[kRegisters];
 };
 
-// Calls body(i, offset of its winner) for every pixel i in [0, count), in ascending order. Two
-// offsets are loaded at once: loads are what such loops wait for.
+// each_winner() with registers. Two offsets are loaded at once: loads are what such loops wait for.
 template <int kRegisters, class Body>
 SCNP_ALWAYS_INLINE void each_winner_of_registers(const uint8_t* winners, int64_t count,
                                                  const WinnerOffsets& offsets, const Body& body) {
@@ -224,10 +238,12 @@ SCNP_ALWAYS_INLINE void each_winner_of_registers(const uint8_t* winners, int64_t
 
 #endif
 
-// Calls body(i, offset of its winner) for every pixel i in [0, count), in ascending order.
+// Calls body(i, offset of its winner) for every pixel i in [0, count), in ascending order, after
+// body.advance(n) counted n pixels further on. Without registers pixels come eight at a time: where
+// i is a constant, addresses need no arithmetic.
 template <class Winner, class Body>
 SCNP_ALWAYS_INLINE void each_winner(const Winner* winners, int64_t count,
-                                    const WinnerOffsets& offsets, const Body& body) {
+                                    const WinnerOffsets& offsets, Body body) {
 #if SCNP_AVX512
   if constexpr (sizeof(Winner) == 1) {
     if (offsets.in_registers()) {
@@ -236,8 +252,17 @@ SCNP_ALWAYS_INLINE void each_winner(const Winner* winners, int64_t count,
     }
   }
 #endif
+  constexpr int64_t kTogether = 8;
+  const OffsetsOfTaps table = offsets.of_taps();
+  for (; count >= kTogether; count -= kTogether) {
+    [&]<int... i>(std::integer_sequence<int, i...> /*pixels*/) {
+      (body(i, i + table[winners[i]]), ...);
+    }(std::make_integer_sequence<int, kTogether>{});
+    body.advance(kTogether);
+    winners += kTogether;
+  }
   for (int64_t i = 0; i < count; ++i) {
-    body(i, i + offsets[winners[i]]);
+    body(i, i + table[winners[i]]);
   }
 }
 

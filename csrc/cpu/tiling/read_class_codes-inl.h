@@ -13,6 +13,9 @@
 #include "../tiling/tiles.h"
 #include "../vector/half_floats-inl.h"
 #include "class_codes-inl.h"
+#if SCNP_AVX2
+#include "labels_avx2-inl.h"
+#endif
 
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
@@ -107,6 +110,31 @@ inline bool permitted_in_label_map(T value, int64_t label_count) {
   }
 }
 
+// Writes the codes of [n] labels among `count` channels, the first of which has class `first`.
+template <class T>
+inline void codes_of_labels(const T* values, int64_t first, int64_t count, int64_t n,
+                            uint8_t* codes) {
+  int64_t begin = 0;
+#if SCNP_AVX2
+  if constexpr (std::is_same_v<T, int64_t>) {
+    begin = codes_of_whole_blocks(values, first, count, n, codes);
+  }
+#endif
+  SCNP_VECTORIZE
+  for (int64_t i = begin; i < n; ++i) {
+    codes[i] = code_of_label(comparable(values[i]), first, count);
+  }
+}
+
+// Returns whether one of the codes is that of a label without a class.
+inline bool has_no_class(const uint8_t* codes, int64_t count) {
+  uint8_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    found |= static_cast<uint8_t>(codes[i] == kNoClass);
+  }
+  return found != 0;
+}
+
 // Reads [count] contiguous values. Returns whether one of them is not permitted.
 template <class T>
 bool read_codes_of_values(const Target& target, Span group, const T* values, const uint8_t* mask,
@@ -120,10 +148,7 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
   } else {
     const int64_t first = target.first_class + group.begin;
     const int64_t channels = group.end - group.begin;
-    SCNP_VECTORIZE
-    for (int64_t i = 0; i < count; ++i) {
-      codes[i] = code_of_label(comparable(values[i]), first, channels);
-    }
+    codes_of_labels(values, first, channels, count, codes);
   }
   const Wanted<Comparable> ignored(target.ignore_index);
   if (target.has_ignore_index && ignored.exists) {
@@ -142,6 +167,11 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
   // The label of an invalid pixel is never read, so it is not checked.
   if (!target.validate) {
     return false;
+  }
+  // Where the group holds all classes, the labels that are permitted have one.
+  if (!target.is_masks && target.first_class + group.begin == 0 &&
+      group.length() == target.label_count) {
+    return has_no_class(codes, count);
   }
   uint8_t wrong = 0;
   for (int64_t i = 0; i < count; ++i) {

@@ -26,7 +26,7 @@ SCNP_ALWAYS_INLINE Lanes<float> exp_of_nonpositive(const Lanes<float>& x) {
   const L round_to_integer = L::all(12582912.0f);  // 1.5 * 2^23: no bits are left for fractions
   // From here down n is -127, whose power of two is written as 0.
   const L smallest = L::all(-88.0f);
-  const L clipped = select(x < smallest, smallest, x);
+  const L clipped = larger(smallest, x);
   const L shifted = clipped * log2_e + round_to_integer;
   const L n = shifted - round_to_integer;
   const L r = (clipped - n * ln2_high) - n * ln2_low;
@@ -106,24 +106,6 @@ SCNP_ALWAYS_INLINE Lanes<float> minus_log_of_complement(const Lanes<float>& w) {
                    (L::all(-1.63958627f) + L::all(1.41454570f) * w) * square;
   return w + square * (from_0 + fourth * from_4);
 }
-
-// Returns `a` where it is smaller than `b`, else (if either is NaN, too) `b`. Compilers do not see
-// one instruction in a comparison with a constant.
-template <class T>
-SCNP_ALWAYS_INLINE Lanes<T> smaller_of(const Lanes<T>& a, const Lanes<T>& b) {
-  return select(a < b, a, b);
-}
-#if SCNP_REGISTERS
-SCNP_ALWAYS_INLINE Lanes<float> smaller_of(const Lanes<float>& a, const Lanes<float>& b) {
-  return Lanes<float>::each<float>([&](auto part) {
-#if SCNP_AVX512
-    return Lanes<float>::Vector(_mm512_min_ps(__m512(a.part[part]), __m512(b.part[part])));
-#else
-    return Lanes<float>::Vector(_mm256_min_ps(__m256(a.part[part]), __m256(b.part[part])));
-#endif
-  });
-}
-#endif
 
 // Returns the square root of x >= 0, which every instruction set rounds alike. Plain loops are not
 // vectorized, since std::sqrt would have to report negative numbers.
