@@ -11,11 +11,10 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import turns
 from benchmarks.harness.case import Case
-from benchmarks.harness.memory import peak_of
+from benchmarks.harness.memory import allocations, peak_of
 from benchmarks.harness.subject import Forward, Rotation, Subject, gradient
 from benchmarks.harness.turns import Effort, Measured
 from benchmarks.kernels.peers import listing
@@ -134,7 +133,7 @@ def _memory(forward: Forward, given: Example) -> dict[str, int]:
     """
     tracemalloc.start()
     try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        with allocations() as profiler:
             tracemalloc.reset_peak()
             held, _ = tracemalloc.get_traced_memory()  # by the profiler
             gradient(forward(given), given)

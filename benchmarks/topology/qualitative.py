@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,12 +28,13 @@ from benchmarks.common.panels import (
 from benchmarks.common.pictures import picture
 from benchmarks.common.pictures import title as head
 from benchmarks.topology.datasets import Labels, Planes, read_pixels_to_show
-from benchmarks.topology.measures import betti0_error, dice
+from benchmarks.topology.measures import betti0_error, betti_matching_error, dice
 from benchmarks.topology.options import Reports
 from benchmarks.topology.postprocessing import Postprocessing
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import Method, Results, common_window
 
+CAPTION = 48  # letters below a panel
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
 SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
 
@@ -91,7 +93,7 @@ def draw(
 
     ``pixels_of`` a split's image are what is shown of it; ``beside`` draws on the third panel of
     the first row, which holds the legend otherwise. A last panel shows the first method after the
-    ``treatment``.
+    ``treatment``; then all panels tell the Betti-matching error, too.
     """
     split = results.split
     connectivity = results.configuration.connectivity
@@ -156,6 +158,9 @@ def draw(
                 title = f"{method.loss_title}, {method.mode_title}: found {collapsed[method]}"
             show_segmentation(axes, title, prediction, truth, marks[method.mode], window)
             below = f"{counted(marks[method.mode])}\n{_means(results, method, split)}"
+            if treatment is not None:
+                matching = betti_matching_error(prediction, truth, connectivity=connectivity)
+                below = f"Betti-matching error {matching}\n{below}"
             axes.set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
         if treated is not None and treatment is not None:
             found = find_marks(treated, truth)
@@ -163,7 +168,9 @@ def draw(
             title = f"{methods[0].mode_title}, post-processed: Betti-0 error {error}, "
             title += f"Dice {dice(treated, truth):.3f}"
             show_segmentation(method_axes[-1], title, treated, truth, found, window)
-            below = f"{counted(found)}\nchosen on the validation images:\n{treatment.title}"
+            matching = betti_matching_error(treated, truth, connectivity=connectivity)
+            below = f"Betti-matching error {matching}\n{counted(found)}\n"
+            below += fill(f"chosen on the validation images: {treatment.title}", CAPTION)
             method_axes[-1].set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
         heading = _title(results, seed, split, name, depth, image is None and telling)
         head(figure, heading, results.warning, 14)

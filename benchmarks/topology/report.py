@@ -59,7 +59,9 @@ def _data_set(folder: Path, verdicts: Sequence[Verdict]) -> list[str]:
         parts.append(html.table(read_csv(folder / f"verdict-{verdict.split}.csv")))
         scores = html.table(read_csv(folder / f"scores-{verdict.split}.csv"))
         parts.append(html.folded("Every measure, by both connectivities", [scores]))
-    caption = f"{results.name}: image, truth, and predictions with their mistakes circled."
+    caption = f"{results.name}: image, truth, and predictions with their mistakes circled. "
+    if verdicts[0].usual_image is not None:
+        caption += "The image is the one where SCNP changes their number by the median."
     parts.append(html.picture(folder / PICTURE, caption))
     shown = {PICTURE}
     for name, title in TABLES.items():

@@ -144,9 +144,14 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train what is not finished of the losses and modes that are asked for."""
     keys = grid(options.losses, options.scnp, options.kernel_size, range(options.seeds))
-    warning = read_results(train(options, lambda _: keys)).warning
+    warning = _warning(train(options, lambda _: keys))
     if warning:
         print(warning, file=sys.stderr)
+
+
+def _warning(folder: Path) -> str:
+    """Which trainings collapsed, as a sentence."""
+    return read_results(folder).warning if finished_runs(folder) else ""
 
 
 def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]]) -> Path:
@@ -199,7 +204,7 @@ def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]
     )
     failures = run_all(job, keys, workers, options.one_process)
     if failures:
-        warning = read_results(folder).warning if finished_runs(folder) else ""
+        warning = _warning(folder)
         failed = f"{len(failures)} of {len(keys)} runs failed: " + "; ".join(failures)
         raise UsageError(f"{failed}. {warning}" if warning else failed)
     print(f"{folder}: {len(keys)} runs finished", file=sys.stderr)

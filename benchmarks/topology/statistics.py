@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -157,9 +158,11 @@ def relative_effect(first: Array, second: Array) -> Effect:
 
 
 def _interval(data: tuple[Array, ...], statistic: Callable[..., Array], method: str) -> list[float]:
-    interval = stats.bootstrap(
-        data, statistic, paired=True, method=method, rng=np.random.default_rng(0)
-    ).confidence_interval
+    with warnings.catch_warnings():  # where a draw has no value there is no interval: nan
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        interval = stats.bootstrap(
+            data, statistic, paired=True, method=method, rng=np.random.default_rng(0)
+        ).confidence_interval
     return [float(interval.low), float(interval.high)]
 
 

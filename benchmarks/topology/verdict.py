@@ -174,7 +174,7 @@ def write_verdicts(results: Results, verdicts: list[Verdict], data: Path, folder
         results,
         qualitative.methods_to_show(results, BASELINE.loss, seed, verdicts[0].window),
         seed,
-        None,
+        verdicts[0].usual_image,
         partial(read_pixels_to_show, data),
         folder / PICTURE,
         treatment=choice.postprocessing if choice else None,

@@ -69,8 +69,8 @@ def primary_rows(verdict: Verdict) -> Table:
                 TITLES[verdict.main.measure]: _marked(mean, found),
                 "difference [95 %]": _interval(found.difference, 2) if found else "",
                 "change [95 %]": percent(found.change) if found else "",
-                "p": f"{found.p:.4f}" if found else "",
-                "p (Holm)": f"{found.p_holm:.4f}" if found else "",
+                "p": p_text(found.p) if found else "",
+                "p (Holm)": p_text(found.p_holm) if found else "",
                 "Dice": _mean(verdict, method, POST_PROCESSED, Column("dice")),
                 "Dice: difference [95 %]": _interval(dice[method].difference, 4) if found else "",
             }
@@ -117,6 +117,16 @@ def _mean(verdict: Verdict, method: Method, version: str, column: Column) -> str
 def _marked(text: str, comparison: Comparison | None) -> str:
     mark = {"better": "**", "worse": "_"}.get(comparison.outcome if comparison else "", "")
     return f"{mark}{text}{mark}"
+
+
+def p_text(p_value: float) -> str:
+    """With four digits, and never 0.
+
+    Example:
+        >>> p_text(0.0312), p_text(0.00002)
+        ('0.0312', '<0.0001')
+    """
+    return f"{p_value:.4f}" if p_value >= 0.0001 else "<0.0001"
 
 
 def _interval(effect: Effect, digits: int) -> str:

@@ -44,6 +44,7 @@ from benchmarks.kernels.cases import (
     LISTING,
     OPENCV,
     OURS,
+    OURS_GATED,
     SERRON,
     SHIFTED_COMPILED,
     Group,
@@ -181,6 +182,14 @@ def test_a_peer_that_is_not_installed_is_told(
     assert f"{SERRON}: not measured, the package serron is not installed" in page
     with pytest.raises(NotAvailableError, match="kornia is not installed"):
         build(KORNIA, CASE_2D)
+
+
+def test_a_gate_is_right_where_closed_pixels_lend_their_logits() -> None:
+    """With three classes; a closed pixel's own gradient is added to others in another order."""
+    case = Case((1, 3, 20, 20, 20))
+    subject = Kernels(0)(OURS_GATED, case)
+    (buffer,) = subject.rotation.take()
+    assert not torch.equal(subject.forward(buffer), build(OURS, case)(buffer))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import combinations, product
 from pathlib import Path
@@ -345,6 +346,10 @@ def test_effects_that_have_no_interval() -> None:
     assert effect(same, same) == (0, 0, 0)
     assert np.isnan(relative_effect(same, 0 * same).value)
     assert np.isnan(relative_effect(one, 2 * one).low)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rare = relative_effect(np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 2.0]))
+    assert (rare.value, np.isnan(rare.low)) == (-0.5, True)  # a draw may have no error at all
 
 
 def test_volumes_are_searched_on_disjoint_cubes(tmp_path: Path) -> None:

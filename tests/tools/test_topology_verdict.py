@@ -158,8 +158,8 @@ def test_the_sentence_follows_from_the_table(
     text = (case / "lines" / "verdict-test.md").read_text()
     first = text.split("\n\n")[0]
     assert first.startswith(
-        "lines, test (8 images): significantly fewer topological mistakes than the plain baseline "
-        "with CE+Dice, SCNP, w = 3 (-60 %"
+        "lines, test (8 images), beside the plain baseline: significantly fewer topological "
+        "mistakes with CE+Dice, SCNP, w = 3 (-60 %"
     )
     table_rows = {row["method"]: row for row in rows_of(case / "lines" / "verdict-test.csv")}
     other = table_rows["clDice, SCNP, w = 3"]
@@ -217,10 +217,10 @@ def test_a_page_of_the_documentation_takes_the_verdict(case: Path, tmp_path: Pat
     ("collapsed", "told"),
     [
         ({("on", 1): 0.1}, "not compared, since trainings collapsed: CE+Dice, SCNP, w = 3"),
-        ({("off", 0): 0.9}, "no verdict, since the baseline CE+Dice, plain itself collapsed."),
+        ({("off", 0): 0.9}, "no verdict, since CE+Dice, plain itself collapsed."),
         (
             {(mode, seed): 0.1 for mode in MODES for seed in (0, 1)},
-            "no verdict, since the baseline CE+Dice, plain itself collapsed.",
+            "no verdict, since CE+Dice, plain itself collapsed.",
         ),
     ],
     ids=["one", "baseline", "all"],
@@ -256,6 +256,15 @@ def test_collapse_comes_first_and_last_and_has_no_p(
             assert rows[method.title]["Betti-matching error"] == ""
     for figure in drawn:
         assert warning[:40] in " ".join(figure.get_suptitle().split())
+
+
+def test_the_picture_shows_the_image_in_the_middle(tmp_path: Path) -> None:
+    """Of the changes by SCNP and joint: two of images 0, 2, 4; and one more of the odd ones."""
+    _, out = write_referees_case(tmp_path, 5)
+    (verdict,) = judge(read_results(out / "lines"), (3,), 1)
+    own, plain = verdict.paired(ON, "post-processed", verdict.main)
+    assert (own - plain).tolist() == [-1, -2, -1, -2, -1]
+    assert verdict.usual_image == "0"
 
 
 def test_few_images_are_told(tmp_path: Path) -> None:
