@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -231,4 +230,3 @@ def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def without_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on `run` checks and prepares everything, and then trains nothing."""
     monkeypatch.setattr(run_command, "run_all", lambda *_: [])
-    monkeypatch.setattr(run_command, "read_results", lambda _: SimpleNamespace(warning=""))
