@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.common import pictures
 from benchmarks.demo import vessels
+from benchmarks.topology import run_command
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
@@ -224,3 +225,8 @@ def figures_of(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
     monkeypatch.setattr(pictures, "Figure", Remembered)
     return drawn
+
+
+def without_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on `run` checks and prepares everything, and then trains nothing."""
+    monkeypatch.setattr(run_command, "run_all", lambda *_: [])

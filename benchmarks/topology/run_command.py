@@ -184,9 +184,11 @@ def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]
             )
     folder: Path = options.out / data.name
     workers = options.workers or (1 if device.type == "cuda" else os.cpu_count() or 1)
-    configuration = _settled(configuration, options, data, device, folder, workers)
-    describe(folder, configuration, data, options.device)
     keys = keys_of(data)
+    asked = [key.loss for key in keys]
+    baseline = BASELINE if BASELINE in asked else asked[0]
+    configuration = _settled(configuration, options, data, baseline, device, folder, workers)
+    describe(folder, configuration, data, options.device)
     job = Job(
         partial(
             read_data_set,
@@ -303,6 +305,7 @@ def _settled(
     configuration: Configuration,
     options: argparse.Namespace,
     data: DataSet,
+    baseline: str,
     device: torch.device,
     folder: Path,
     threads: int,
@@ -310,7 +313,7 @@ def _settled(
     """With the precision and the iterations that no option gives.
 
     They are those of the folder's runs, or else the faster precision, and the iterations that the
-    plain baseline needs.
+    plain ``baseline`` needs.
     """
     if options.configuration:
         return configuration
@@ -327,10 +330,9 @@ def _settled(
     if CONFIGURATION in started:
         iterations = configuration_of(folder).iterations
     else:
-        loss = BASELINE if BASELINE in options.losses else options.losses[0]
         with only_one(folder / ".lock"):
             iterations = pilot.iterations_of_the_pilot(
-                folder, loss, data, configuration, fingerprint(data), device, threads
+                folder, baseline, data, configuration, fingerprint(data), device, threads
             )
             pilot.draw(folder, data.name, folder)
         print(f"{data.name}: {pilot.sentence(folder)}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
@@ -11,11 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.topology import pilot, run_command
+from benchmarks.topology import pilot, run_command, verdict
 from benchmarks.topology.pilot import has_stopped_rising
 from benchmarks.topology.records import PILOT, configuration_of, finished_runs
 from benchmarks.topology.training import Training
-from tests.topology_data import command, failing, is_picture, run_arguments, write_images
+from tests.topology_data import (
+    TOY,
+    command,
+    failing,
+    is_picture,
+    run_arguments,
+    without_trainings,
+    write_images,
+)
 
 NAN = math.nan
 
@@ -152,7 +161,7 @@ def test_a_killed_pilot_goes_on_with_the_same_result(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pilot, "CHECK_EVERY", 2)
-    monkeypatch.setattr(run_command, "run_all", lambda *_: [])
+    without_trainings(monkeypatch)
     options = ("--scnp", "off", "--seeds", 1, "--most-iterations", 12)
     whole, killed = tmp_path / "whole" / "bars", tmp_path / "killed" / "bars"
     command(*run_arguments(images, whole.parent, *options))
@@ -186,7 +195,7 @@ def test_another_pilot_in_the_same_folder_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(run_command, "run_all", lambda *_: [])
+    without_trainings(monkeypatch)
     monkeypatch.setattr(run_command, "describe", lambda *_: None)
     arguments = run_arguments(images, tmp_path, "--most-iterations", 2)
     command(*arguments)
@@ -212,7 +221,7 @@ def test_a_damaged_checkpoint_of_a_pilot_is_named(
 def test_a_pilot_trains_at_a_constant_rate(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_command, "run_all", lambda *_: [])
+    without_trainings(monkeypatch)
     rates = []
     iterate = Training.iterate
 
@@ -224,3 +233,18 @@ def test_a_pilot_trains_at_a_constant_rate(
     monkeypatch.setattr(Training, "iterate", watched)
     command(*run_arguments(images, tmp_path, "--most-iterations", 4, "--learning-rate", 0.5))
     assert rates == [0.5] * 4
+
+
+def test_a_verdict_trains_as_long_as_its_baseline_needs(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged(monkeypatch, [0.2, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9])
+    without_trainings(monkeypatch)
+    parser = argparse.ArgumentParser()
+    verdict.add_arguments(parser)
+    out = str(tmp_path / "out")
+    options = parser.parse_args(["--data", str(images), "--out", out, *TOY])
+    folder = verdict._train(options, images)
+    assert json.loads((folder / PILOT).read_text())["loss"] == "ce_dice"
+    assert configuration_of(folder).iterations == 14
+    assert verdict._train(options, images) == folder  # as its folder says

@@ -30,6 +30,7 @@ from tests.topology_data import (
     failing,
     run_arguments,
     save,
+    without_trainings,
     write_images,
     write_volumes,
 )
@@ -192,7 +193,7 @@ def test_other_masks_of_the_same_name_are_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("benchmarks.topology.run_command.run_all", lambda *_: [])
+    without_trainings(monkeypatch)
     arguments = run_arguments(images, tmp_path / "out", "--iterations", 2)
     command(*arguments)
     command(*arguments)
