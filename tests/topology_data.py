@@ -203,7 +203,8 @@ def write_referees_case(
                 else np.full(truth.shape, everywhere)
                 for index, name in enumerate(names)
             }
-    predicted_runs(root / "out" / "lines", dict.fromkeys(names, truth), runs, crop=[64, 64])
+    settings = {"crop": [64, 64], "iterations": 300}
+    predicted_runs(root / "out" / "lines", dict.fromkeys(names, truth), runs, **settings)
     return root / "lines", root / "out"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.topology import search
+from benchmarks.topology.__main__ import COMMANDS
 from benchmarks.topology.comparisons import BASELINE
 from benchmarks.topology.results import read_results
 from tests.tools.test_topology_runs import PATIENCE, ROOT, children_of, is_alive, wait_until
@@ -107,3 +109,24 @@ def test_volumes_and_several_data_sets(tmp_path: Path) -> None:
     command("verdict", "--data", *sets, "--out", out, "--one-process", *ONE_SEED, "--to", report)
     assert (report / "report.html").is_file()
     assert (report / "plates" / "verdict-test.md").is_file()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_topology_calls_every_report_and_ends_with_the_verdicts() -> None:
+    def called(*variables: str) -> list[str]:
+        arguments = ["make", "--dry-run", "topology", "DATA=folder", "OUT=out", *variables]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+        *lines, last = done.stdout.replace("\\\n", " ").splitlines()
+        assert last.endswith('out/report.html"')
+        return [line for line in lines if "-m benchmarks.topology" in line]
+
+    commands = [line.split("-m benchmarks.topology ")[1] for line in called()]
+    of_runs = set(COMMANDS) - {"cost", "vessels"}  # which need no data
+    assert [command.split()[0] for command in commands[:2]] == ["thickness", "run"]
+    assert {command.split()[0] for command in commands} == of_runs
+    assert commands[-1].startswith('verdict --data "folder" --out "out"')
+    assert "--kernel-size 3,5" in commands[1]
+    single = called("KERNEL_SIZE=3", "LOSSES=all", "SEEDS=5")
+    assert not any(" sensitivity " in line for line in single)
+    assert all("--losses all --seeds 5" in line for line in single if " --data " in line and
+               " qualitative " not in line)  # fmt: skip
