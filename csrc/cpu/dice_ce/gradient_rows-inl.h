@@ -29,7 +29,8 @@ class GradientRows {
  public:
   // in_place: whether gradients are also added to the pixels themselves. in_cache: see
   // ScatterChannels.
-  GradientRows(const ScatterCall& call, const Tile& tile, bool in_place, bool in_cache) {
+  GradientRows(const ScatterCall& call, const Tile& tile, [[maybe_unused]] bool in_place,
+               bool in_cache) {
 #if SCNP_REGISTERS
     if constexpr (kMayCollect) {
       if (!in_place && ScatterWindow3In2D<T>::serves(call)) {
