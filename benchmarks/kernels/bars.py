@@ -134,9 +134,9 @@ def _most_of_ours(attribute: str) -> Measure:
 
 
 def _kept_by_loss(results: Results) -> float:
-    """Bytes per logit, less 4 per pixel."""
+    """Bytes per logit."""
     records = [results.find(group, name) for group in LOSS_GROUPS for name in (FUSED, FUSED_JOINT)]
-    return max(((r.saved_bytes or 0) - 4 * (r.logits // r.shape[1])) / r.logits for r in records)
+    return max(record.saved_per_logit for record in records)
 
 
 def _peak_of_loss(results: Results) -> float:
@@ -236,7 +236,7 @@ _BARS = (
         for group, limit in zip(LOSS_GROUPS, (0.5, 0.3), strict=True)
     ),
     _Bar(f"{FUSED_JOINT} against {FUSED}, 2D; 3D", 1.4, _beside(FUSED_JOINT, FUSED, *LOSS_GROUPS)),
-    _Bar(f"{FUSED}: saved for backward, less 4 B per pixel", 1, _kept_by_loss, " B per logit"),
+    _Bar(f"{FUSED}: saved for backward", 1, _kept_by_loss, " B per logit"),
     _Bar(f"{FUSED}: peak of tensors against plain Dice+CE", 0.25, _peak_of_loss),
     _Bar(f"3D, {FUSED} of 117 classes against 2, time per logit", 1.3, _many_classes),
     *(

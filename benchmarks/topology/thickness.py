@@ -21,6 +21,7 @@ from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.windows import (
     LARGEST_WINDOW,
     NEAR,
+    THIN,
     as_text,
     suggested_windows,
     unit_of,
@@ -178,6 +179,11 @@ def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = Non
     text = f"Thinnest is the {name}, {thinnest.mean:.1f} {unit_of(spacing)}: "
     text += f"start with w = {windows[0]}"
     text += f", then try {windows[1]}." if len(windows) > 1 else "."
+    if thinnest.mean < THIN:
+        text += (
+            " That thin, SCNP alone can find nothing: train jointly or with a warm-up, and compare "
+            "with the plain loss."
+        )
     if thinnest.mean > LARGEST_WINDOW + NEAR:
         text += " Nothing in the masks is thin, so that the thickness says little here."
     return text

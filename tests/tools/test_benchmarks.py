@@ -428,7 +428,7 @@ def test_each_instruction_set_has_a_run_of_its_own(
         results.write_results(tmp_path / capability, results.Results(facts, records))
     assert program.main(["--report-only"]) == 0
     text = page.read_text(encoding="utf-8")
-    columns = ", AVX512 | without it, AVX512 | this package, AVX2 | without it, AVX2 |"
+    columns = ", AVX512 | compared with, AVX512 | this package, AVX2 | compared with, AVX2 |"
     assert f"| forward + backward, float32 | this package{columns}" in text
     assert f"<sub>AVX512: {stored.facts['CPU']}, 1 threads" in text
     assert f"AVX2: {stored.facts['CPU']} (torch with AVX512), 1 threads" in text

@@ -89,6 +89,7 @@ def test_the_adviser_names_the_thinnest_class(
     output = capsys.readouterr().out
     assert "| 1 | 2 | 5.0 | 4.0 to 6.0 | 3 or 5 |" in output
     assert "Thinnest is the class 1, 5.0 pixels: start with w = 3, then try 5." in output
+    assert "SCNP alone can find nothing" not in output
     assert "Thinnest is the class 1" in (tmp_path / "thickness.md").read_text()
     rows = read_table(tmp_path / "thickness.csv")
     assert [row["class"] for row in rows] == ["background", "1"]
@@ -97,7 +98,9 @@ def test_the_adviser_names_the_thinnest_class(
 def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = save_masks(tmp_path / "gaps", [~bar(2)])
     assert main(["thickness", str(data)]) == 0
-    assert "Thinnest is the background, 2.0 pixels: start with w = 3." in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "Thinnest is the background, 2.0 pixels: start with w = 3." in output
+    assert "SCNP alone can find nothing: train jointly or with a warm-up" in output
 
 
 def test_the_adviser_reads_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,15 @@ def test_volumes_and_several_data_sets(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_topology_calls_every_report_and_ends_with_the_verdicts() -> None:
     def called(*variables: str) -> list[str]:
-        arguments = ["make", "--dry-run", "topology", "DATA=folder", "OUT=out", *variables]
+        arguments = [
+            "make",
+            "--no-print-directory",
+            "--dry-run",
+            "topology",
+            "DATA=folder",
+            "OUT=out",
+            *variables,
+        ]
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
         *lines, last = done.stdout.replace("\\\n", " ").splitlines()
         assert last.endswith('out/report.html"')
