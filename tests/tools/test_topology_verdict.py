@@ -409,3 +409,14 @@ def test_a_method_of_other_seeds_is_not_said_to_have_collapsed(tmp_path: Path) -
     told = (out / "lines" / "verdict-test.md").read_text()
     assert "not compared, since they share no seed with the baseline: clDice, plain" in told
     assert "collapsed:" not in told
+
+
+def test_what_a_verdict_would_train_or_count_for_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ("verdict", "--out", tmp_path / "out", *OPTIONS, "--data", tmp_path)
+    assert failing(capsys, *call, "--kernel-size", "3,5").startswith(
+        "error: --kernel-size: got 3,5, takes one window"
+    )
+    assert failing(capsys, *call, tmp_path).startswith(f"error: --data: got {tmp_path.name} twice")
+    assert not (tmp_path / "out").exists()
