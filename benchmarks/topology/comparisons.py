@@ -222,9 +222,15 @@ def sentence(verdict: Verdict) -> str:
         ]
         if named:
             clauses.append(f"{words} {', '.join(named)}")
-    failed = [m.title for m in verdict.methods if m != BASELINE and not verdict.common_seeds(m)]
+    left_out = [m for m in verdict.methods if m != BASELINE and not verdict.common_seeds(m)]
+    failed = [m.title for m in left_out if verdict.failed(m)]
     if failed:
         clauses.append(f"not compared, since trainings collapsed: {', '.join(failed)}")
+    of_other_seeds = [m.title for m in left_out if not verdict.failed(m)]
+    if of_other_seeds:
+        clauses.append(
+            f"not compared, since they share no seed with the baseline: {', '.join(of_other_seeds)}"
+        )
     tests = len(verdict.primary)
     least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
     if least * tests >= SIGNIFICANT:
@@ -244,8 +250,10 @@ def overall(verdicts: list[Verdict]) -> str:
             for c in verdict.primary
             if c.method.loss == BASELINE.loss and c.method.mode != BASELINE.mode
         }
-        kind = next((k for k in ("better", "worse", "") if k in outcomes), "collapsed")
-        groups[kind].append(f"{verdict.results.name} {verdict.split}")
+        # One mode may be better and another worse: then both are said.
+        kinds = sorted(outcomes - {""}) or [""] if outcomes else ["collapsed"]
+        for kind in kinds:
+            groups[kind].append(f"{verdict.results.name} {verdict.split}")
     total = len(verdicts)
     better = groups["better"]
     text = (

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common.errors import UsageError
 from benchmarks.common.files import write_text
 from benchmarks.common.readme import update_file
 from benchmarks.common.tables import by, write_table
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing of every data set, search, score, compare, and write the report."""
+    _check(options)
     target = options.to or options.out
     verdicts: list[Verdict] = []
     folders: list[Path] = []
@@ -81,6 +83,22 @@ def run(options: argparse.Namespace) -> None:
     warnings = [v.results.warning for v in verdicts if v.split == v.results.split]
     if any(warnings):
         print(*filter(None, warnings), file=sys.stderr)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise UsageError for what would be trained, or counted, for nothing."""
+    if len(options.kernel_size) > 1:
+        raise UsageError(
+            f"--kernel-size: got {','.join(map(by, options.kernel_size))}, takes one window, which "
+            "the verdict is about; `run` trains several"
+        )
+    names = [data.resolve().name for data in options.data]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"--data: got {name} twice, takes folders of different names, by which --out keeps "
+                "their runs"
+            )
 
 
 def _train(options: argparse.Namespace, data: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -34,9 +35,9 @@ Alpha = float | Tensor | Sequence[float] | None
 
 def split_alpha(alpha: Alpha) -> tuple[float | None, Tensor | None]:
     """Return alpha as a number, or as numbers ``[C]``, and None for the other."""
-    if isinstance(alpha, (Tensor, Sequence)) and not isinstance(alpha, str):
-        return None, as_class_weights(alpha, "alpha")
-    return alpha, None
+    if alpha is None or isinstance(alpha, (int, float, numbers.Real, str)):
+        return alpha, None  # a string is refused with the options
+    return None, as_class_weights(alpha, "alpha")
 
 
 def check_loss(options: Options) -> Options:

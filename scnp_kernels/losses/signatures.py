@@ -35,6 +35,8 @@ def shows(options: type[LossOptions]) -> Callable[[Entrance], Entrance]:
         entrance.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=own + shown
         )
+        # `typing.get_type_hints` could not read it: Unpack is there for type checkers alone.
+        del entrance.__annotations__["options"]
         return entrance
 
     return show

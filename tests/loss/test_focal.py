@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -316,3 +317,16 @@ def test_alpha_of_another_number_of_classes() -> None:
     logits, labels = inputs((9, 12))
     with pytest.raises(ValueError, match="alpha: got 2 numbers, takes C = 3"):
         scnp_focal_loss(logits, labels, alpha=[1.0, 2.0])
+
+
+def test_alpha_of_classes_as_an_array() -> None:
+    """As class_weights takes it."""
+    logits, labels = inputs((9, 12))
+    numbers = [0.25, 0.5, 1.0]
+    expected = scnp_focal_loss(logits, labels, alpha=numbers)
+    array: Any = np.array(numbers)
+    assert torch.equal(scnp_focal_loss(logits, labels, alpha=array), expected)
+    assert torch.equal(SCNPFocalLoss(alpha=array)(logits, labels), expected)
+    scalar: Any = np.float32(0.25)
+    expected = scnp_focal_loss(logits, labels, alpha=0.25)
+    assert torch.equal(scnp_focal_loss(logits, labels, alpha=scalar), expected)

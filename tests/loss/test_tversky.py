@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from scnp_kernels import (
     SCNPTverskyLoss,
     scnp,
     scnp_dice_ce_loss,
+    scnp_focal_loss,
     scnp_tversky_loss,
 )
 from tests.generators import seeded
@@ -213,3 +215,21 @@ def test_signatures_show_every_option(module: Any) -> None:
     for name, value in vars(options).items():
         assert shown[name].default == value, name
     assert set(shown) == {*vars(options), "class_weights"}
+
+
+@pytest.mark.parametrize(
+    "entrance",
+    [
+        scnp_dice_ce_loss,
+        scnp_tversky_loss,
+        scnp_focal_loss,
+        SCNPDiceCELoss.__init__,
+        SCNPTverskyLoss.__init__,
+        SCNPFocalLoss.__init__,
+    ],
+)
+def test_type_hints_can_be_read(entrance: Any) -> None:
+    """Tools that make command lines or check calls from them do so at run time."""
+    hints = get_type_hints(entrance)
+    assert hints["kernel_size"] == int | Sequence[int]
+    assert "options" not in hints  # as in the signature, which shows each of them

@@ -372,3 +372,49 @@ def test_a_page_shows_text_as_text() -> None:
     assert "<h1>&lt;b&gt;</h1>" in text
     assert "<th>a&lt;b</th>" in text
     assert "<td><strong>x</strong> &amp; <em>y</em> of z_0_1</td>" in text
+
+
+def test_the_one_sentence_hides_no_mode_that_is_significantly_worse(tmp_path: Path) -> None:
+    """SCNP alone mends what joint breaks: the data set counts as both."""
+    data, out = write_referees_case(tmp_path, images=16)
+    runs = out / "lines" / "runs"
+    for seed in (0, 1):  # clDice breaks three lines, the baseline as many or two
+        for name in ("predictions.npz", "probabilities.npz"):
+            shutil.copy(
+                runs / f"cldice-off-seed{seed}" / name, runs / f"ce_dice-joint-w3-seed{seed}" / name
+            )
+    command("verdict", "--data", data, "--out", out, *OPTIONS)
+    rows = {row["method"]: row for row in rows_of(out / "lines" / "verdict-test.csv")}
+    assert rows[ON.title]["Betti-matching error"].startswith("**")
+    assert rows[JOINT.title]["Betti-matching error"].startswith("_")
+    text = (out / "report.html").read_text()
+    assert "without on 1 of 1 test set (lines test); significantly more on lines test." in text
+
+
+def test_a_method_of_other_seeds_is_not_said_to_have_collapsed(tmp_path: Path) -> None:
+    data, out = write_referees_case(tmp_path)
+    runs = out / "lines" / "runs"
+    for run in runs.glob("cldice-on-*"):
+        shutil.rmtree(run)
+    (kept,) = runs.glob("cldice-off-seed1")
+    shutil.rmtree(runs / "cldice-off-seed0")
+    record = json.loads((kept / "run.json").read_text())
+    record["seed"] = 7
+    (kept / "run.json").write_text(json.dumps(record))
+    kept.rename(runs / "cldice-off-seed7")
+    options = ("--one-process", "--losses", "ce_dice", "--seeds", 2)
+    command("verdict", "--data", data, "--out", out, *options)
+    told = (out / "lines" / "verdict-test.md").read_text()
+    assert "not compared, since they share no seed with the baseline: clDice, plain" in told
+    assert "collapsed:" not in told
+
+
+def test_what_a_verdict_would_train_or_count_for_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ("verdict", "--out", tmp_path / "out", *OPTIONS, "--data", tmp_path)
+    assert failing(capsys, *call, "--kernel-size", "3,5").startswith(
+        "error: --kernel-size: got 3,5, takes one window"
+    )
+    assert failing(capsys, *call, tmp_path).startswith(f"error: --data: got {tmp_path.name} twice")
+    assert not (tmp_path / "out").exists()
