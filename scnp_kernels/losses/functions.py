@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from torch import Tensor
 
 from ..rules.arguments import KernelSize
-from ..rules.loss_options import DiceCEOptions, FocalOptions, TverskyOptions
+from ..rules.loss_options import DiceCEOptions, FocalOptions, TverskyOptions, make_options
 from .compute import Alpha, LossTerms, check_loss, compute_loss, split_alpha
 from .signatures import shows
 
@@ -135,7 +135,7 @@ def scnp_dice_ce_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_dice_ce_loss(logits, target, kernel_size=3, plain_weight=1.0).backward()
     """
-    checked = check_loss(DiceCEOptions(kernel_size=kernel_size, **options))
+    checked = check_loss(make_options(DiceCEOptions, kernel_size=kernel_size, **options))
     return compute_loss(
         logits, target, mask, gate, checked, class_weights, return_terms=return_terms
     )
@@ -219,7 +219,7 @@ def scnp_tversky_loss(
         >>> target = torch.randint(0, 3, (2, 16, 16))               # [B, H, W]
         >>> scnp_tversky_loss(logits, target, alpha=0.3, beta=0.7).backward()
     """
-    checked = check_loss(TverskyOptions(kernel_size=kernel_size, **options))
+    checked = check_loss(make_options(TverskyOptions, kernel_size=kernel_size, **options))
     return compute_loss(
         logits, target, mask, gate, checked, class_weights, return_terms=return_terms
     )
@@ -313,7 +313,9 @@ def scnp_focal_loss(
         >>> scnp_focal_loss(logits, target, gamma=2.0, dice_weight=1.0).backward()
     """
     number, of_classes = split_alpha(alpha)
-    checked = check_loss(FocalOptions(kernel_size=kernel_size, alpha=number, **options))
+    checked = check_loss(
+        make_options(FocalOptions, kernel_size=kernel_size, alpha=number, **options)
+    )
     return compute_loss(
         logits, target, mask, gate, checked, class_weights, of_classes, return_terms=return_terms
     )

@@ -15,6 +15,7 @@ from ..rules.loss_options import (
     LossOptions,
     TverskyOptions,
     as_class_weights,
+    make_options,
 )
 from ..rules.weights import Weight
 from .compute import Alpha, LossTerms, check_loss, compute_loss, split_alpha
@@ -115,7 +116,9 @@ class SCNPDiceCELoss(FusedLoss):
         class_weights: Tensor | Sequence[float] | None = None,
         **options: Unpack[DiceCEKeywords],
     ) -> None:
-        super().__init__(DiceCEOptions(kernel_size=kernel_size, **options), class_weights)
+        super().__init__(
+            make_options(DiceCEOptions, kernel_size=kernel_size, **options), class_weights
+        )
 
 
 class SCNPTverskyLoss(FusedLoss):
@@ -141,7 +144,9 @@ class SCNPTverskyLoss(FusedLoss):
         class_weights: Tensor | Sequence[float] | None = None,
         **options: Unpack[TverskyKeywords],
     ) -> None:
-        super().__init__(TverskyOptions(kernel_size=kernel_size, **options), class_weights)
+        super().__init__(
+            make_options(TverskyOptions, kernel_size=kernel_size, **options), class_weights
+        )
 
 
 class SCNPFocalLoss(FusedLoss):
@@ -169,5 +174,5 @@ class SCNPFocalLoss(FusedLoss):
         **options: Unpack[FocalKeywords],
     ) -> None:
         number, of_classes = split_alpha(alpha)
-        checked = FocalOptions(kernel_size=kernel_size, alpha=number, **options)
+        checked = make_options(FocalOptions, kernel_size=kernel_size, alpha=number, **options)
         super().__init__(checked, class_weights, of_classes)

@@ -149,6 +149,15 @@ _FIELDS: dict[type[LossOptions], tuple[str, ...]] = {
 }
 
 
+def make_options(kind: type[Options], **values: Any) -> Options:
+    """Return the options of a loss as they are given; raise TypeError for one it does not have."""
+    for name in values:
+        if name not in _FIELDS[kind]:
+            known = ", ".join(_FIELDS[kind])
+            raise TypeError(f"{name}: got an option that this loss does not have, takes {known}")
+    return kind(**values)
+
+
 def check_options(options: Options) -> Options:
     """Return the options with numbers as floats.
 

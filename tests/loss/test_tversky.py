@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 import pytest
@@ -233,3 +233,12 @@ def test_type_hints_can_be_read(entrance: Any) -> None:
     hints = get_type_hints(entrance)
     assert hints["kernel_size"] == int | Sequence[int]
     assert "options" not in hints  # as in the signature, which shows each of them
+
+
+@pytest.mark.parametrize("entrance", [SCNPTverskyLoss, scnp_tversky_loss])
+def test_an_option_of_another_loss_is_named(entrance: Callable[..., object]) -> None:
+    given = () if entrance is SCNPTverskyLoss else (torch.zeros(1, 2, 4), torch.zeros(1, 4).long())
+    with pytest.raises(
+        TypeError, match=r"^gamma: got an option .*, takes kernel_size.*alpha, beta"
+    ):
+        entrance(*given, gamma=2.0)
