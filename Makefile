@@ -231,8 +231,10 @@ test-integrations: $(CUDA_VENV)/integrations.installed
 		$(CUDA_BIN)/python -m pytest $(or $(PYTEST_OPTIONS),tests/integrations scnp_kernels/integrations)
 
 
-# Kernels of a lower instruction set are measured against peers that are held to it, too.
-PEERS_CAPABILITY := $(if $(SCNP_CPU_CAPABILITY),ATEN_CPU_CAPABILITY=$(SCNP_CPU_CAPABILITY:portable=default))
+# Kernels of a lower instruction set are measured against peers that are held to it, too. What torch
+# has compiled for them is kept apart: its cache takes code for another instruction set for theirs.
+PEERS_CAPABILITY := $(if $(SCNP_CPU_CAPABILITY),ATEN_CPU_CAPABILITY=$(SCNP_CPU_CAPABILITY:portable=default) \
+	TORCHINDUCTOR_CACHE_DIR=$(abspath build/inductor/$(SCNP_CPU_CAPABILITY)))
 
 ifeq ($(DEVICE),cuda)
 bench: $(GPU_ENVIRONMENT)
