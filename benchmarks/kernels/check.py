@@ -54,7 +54,8 @@ def check(about: str, run: Forward, buffer: Buffer, answer: Expected, bitwise: b
     found = gradient(penalized, buffer)
     if not torch.equal(penalized, answer.penalized):
         raise WrongResultError(f"{about}, values: {_difference(penalized, answer.penalized)}")
-    tolerance = 64 * torch.finfo(found.dtype).eps  # some dozens of terms of about 1
+    # Terms of about 1, one for each pixel of the window at most.
+    tolerance = max(64, buffer.case.taps) * torch.finfo(found.dtype).eps
     if not (
         torch.equal(found, answer.gradient)
         if bitwise
