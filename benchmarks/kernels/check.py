@@ -20,6 +20,7 @@ class Expected:
 
     penalized: Tensor
     gradient: Tensor
+    taps: int  # of the window: as many terms may a gradient have
 
 
 def expected(case: Case, buffer: Buffer, gated: bool = False) -> Expected:
@@ -38,7 +39,7 @@ def expected(case: Case, buffer: Buffer, gated: bool = False) -> Expected:
         logits,
         buffer.incoming.to(wide),
     )
-    return Expected(penalized, gradient.to(case.dtype))
+    return Expected(penalized, gradient.to(case.dtype), case.taps)
 
 
 def check(about: str, run: Forward, buffer: Buffer, answer: Expected, bitwise: bool) -> None:
@@ -54,8 +55,7 @@ def check(about: str, run: Forward, buffer: Buffer, answer: Expected, bitwise: b
     found = gradient(penalized, buffer)
     if not torch.equal(penalized, answer.penalized):
         raise WrongResultError(f"{about}, values: {_difference(penalized, answer.penalized)}")
-    # Terms of about 1, one for each pixel of the window at most.
-    tolerance = max(64, buffer.case.taps) * torch.finfo(found.dtype).eps
+    tolerance = max(64, answer.taps) * torch.finfo(found.dtype).eps  # terms of about 1
     if not (
         torch.equal(found, answer.gradient)
         if bitwise

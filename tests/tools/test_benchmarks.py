@@ -236,10 +236,21 @@ def test_a_wrong_result_stops_the_run(
 def test_a_wrong_gradient_is_found() -> None:
     buffer = inputs.Buffer(CASE_2D, seed=0)
     answer = check.expected(CASE_2D, buffer)
-    twice = check.Expected(answer.penalized, answer.gradient * (1 + 1e-3))
+    twice = replace(answer, gradient=answer.gradient * (1 + 1e-3))
     for name in (OURS, SHIFTED_COMPILED):
         with pytest.raises(WrongResultError, match="gradient"):
             check.check(name, build(name, CASE_2D), buffer, twice, bitwise=name == OURS)
+
+
+def test_rounding_is_that_of_the_cases_own_window() -> None:
+    """Cases of all windows share their inputs; the sums of a large one are rounded more often."""
+    buffer, case = inputs.Buffer(CASE_2D, seed=0), replace(CASE_2D, kernel_size=11)
+    answer = check.expected(case, buffer)
+    rounded = replace(answer, gradient=answer.gradient + 100 * torch.finfo(torch.float32).eps)
+    ours = build(OURS, case)
+    check.check(OURS, ours, buffer, rounded, bitwise=False)
+    with pytest.raises(WrongResultError, match="gradient"):
+        check.check(OURS, ours, buffer, replace(rounded, taps=9), bitwise=False)
 
 
 # --- memory -------------------------------------------------------------------------------------
