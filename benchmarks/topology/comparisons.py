@@ -121,7 +121,7 @@ class Verdict:
         return _corrected(
             comparison
             for version in (AS_PREDICTED, POST_PROCESSED)
-            for column in columns(self.results.configuration)
+            for column in columns(self.results)
             for comparison in self._compare(version, column)
         )
 

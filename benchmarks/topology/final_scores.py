@@ -25,6 +25,8 @@ AS_PREDICTED, POST_PROCESSED = "as predicted", "post-processed"
 OVERLAP = ("dice", "cldice")  # which no connectivity changes
 TOPOLOGY = ("betti0_error", "betti1_error", "betti_matching_error")
 NEIGHBOURS = {2: (8, 4), 3: (6, 26)}  # both ways to connect, for which Betti matching is known
+# Of blobs, such as nuclei; faces alone connect there, so that cells that meet at a corner are two.
+SHAPE = "roundness_error"
 
 Scores = dict[str, Array]  # by column: [seeds, images]
 Versions = dict[str, Scores]  # AS_PREDICTED, POST_PROCESSED
@@ -58,10 +60,14 @@ def connectivities(configuration: Configuration) -> tuple[int, ...]:
     return tuple(sorted(NEIGHBOURS[configuration.spatial_dimensions], key=lambda n: n != own))
 
 
-def columns(configuration: Configuration) -> list[Column]:
-    """What the tables show."""
-    topological = [Column(m, n) for n in connectivities(configuration) for m in TOPOLOGY]
-    return [*map(Column, OVERLAP), *topological]
+def columns(results: Results) -> list[Column]:
+    """What the tables show; roundness where structures are blobs."""
+    faces = min(connectivities(results.configuration))
+    return [
+        *map(Column, OVERLAP),
+        *(Column(m, n) for n in connectivities(results.configuration) for m in TOPOLOGY),
+        *([] if results.has_tubes else [Column(SHAPE, faces)]),
+    ]
 
 
 def final_scores(
@@ -89,7 +95,7 @@ def final_scores(
             if len(done) % len(NEIGHBOURS[2]) == 0:
                 run.take(done[-2:])
                 bar.update()
-    shown = columns(results.configuration)
+    shown = columns(results)
     return {
         method: {
             version: {
@@ -112,9 +118,10 @@ class _FinalRun:
     ) -> None:
         self.record: RunRecord = results.runs[method][seed]
         self.configuration, self.split, self.chosen = results.configuration, split, chosen
+        self.columns = columns(results)
         self.settings = {
             "postprocessing": asdict(chosen),
-            "columns": [column.name for column in columns(self.configuration)],
+            "columns": [column.name for column in self.columns],
             "tile": self.configuration.tile,
         }
         self.scores: dict[str, list[Score]] = {}
@@ -129,8 +136,8 @@ class _FinalRun:
         return self.record.folder / f"verdict-{self.split}.json"
 
     def tasks(self) -> list[Task]:
-        """One per connectivity; the first measures the overlap too."""
-        first, second = connectivities(self.configuration)
+        """One per connectivity; the first measures what no connectivity changes, too."""
+        first, _ = connectivities(self.configuration)
         treatments = (Postprocessing(), self.chosen)
         return [
             Task(
@@ -138,14 +145,21 @@ class _FinalRun:
                 self.split,
                 treatments,
                 first,
-                replace(self.configuration, connectivity=neighbours, measures=measures),
+                replace(
+                    self.configuration,
+                    connectivity=neighbours,
+                    measures=tuple(
+                        column.measure
+                        for column in self.columns
+                        if (column.neighbours or first) == neighbours
+                    ),
+                ),
             )
-            for neighbours, measures in ((first, (*OVERLAP, *TOPOLOGY)), (second, TOPOLOGY))
+            for neighbours in connectivities(self.configuration)
         ]
 
     def take(self, scores: list[list[list[Score]]]) -> None:
         """The results of the tasks, written once all are there."""
-        shown = columns(self.configuration)
         for index, version in enumerate((AS_PREDICTED, POST_PROCESSED)):
             rows: list[Score] = []
             for of_first, of_second in zip(*(of_task[index] for of_task in scores), strict=True):
@@ -153,7 +167,7 @@ class _FinalRun:
                     zip(connectivities(self.configuration), (of_first, of_second), strict=True)
                 )
                 row: Score = {"image": of_first["image"]}
-                for column in shown:
+                for column in self.columns:
                     source = by_neighbours.get(column.neighbours or 0, of_first)
                     row[column.name] = source[column.measure]
                 rows.append(row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from benchmarks.topology import losses
 from benchmarks.topology.configuration import Configuration
 from benchmarks.topology.records import (
     SCORES,
+    VALIDATION,
     RunRecord,
     blaming,
     configuration_of,
     finished_runs,
     train_anew,
+    truths,
 )
+from benchmarks.topology.structures import are_tubes
 
 Window = tuple[int, ...]
 LOWER_IS_BETTER = {
@@ -114,6 +118,11 @@ class Results:
     def tiled(self) -> bool:
         """Whether what was scored are overlapping cubes of volumes, not whole images."""
         return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
+
+    @cached_property
+    def has_tubes(self) -> bool:
+        """Whether the structures of the validation images are tubes rather than blobs."""
+        return are_tubes(truths(self.folder, VALIDATION).values())
 
     def methods(self) -> list[Method]:
         """Those with at least one finished run: losses in the paper's order, off before on."""

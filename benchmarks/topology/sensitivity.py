@@ -17,7 +17,7 @@ from benchmarks.topology.losses import MODES
 from benchmarks.topology.options import Reports
 from benchmarks.topology.records import spacing_of, truths
 from benchmarks.topology.results import MODE_TITLES, TITLES, Method, Results
-from benchmarks.topology.thickness import structure_thickness
+from benchmarks.topology.structures import structure_thickness
 from benchmarks.topology.windows import as_text, suggested_window, unit_of, window_per_axis
 
 

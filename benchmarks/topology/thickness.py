@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, maximum_filter
-from skimage.morphology import skeletonize
 
 from benchmarks.common.errors import DataError, UsageError
 from benchmarks.common.images import check_foreground
 from benchmarks.common.tables import by, markdown_of, write_table
 from benchmarks.common.volumes import Spacing
 from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_split
-from benchmarks.topology.measures import Mask, component_count
 from benchmarks.topology.options import check_classes, lengths, positive
+from benchmarks.topology.structures import structure_thickness
 from benchmarks.topology.windows import (
     LARGEST_WINDOW,
     NEAR,
@@ -121,51 +119,6 @@ def class_thickness(
         )
         for label in range(classes)
     ]
-
-
-def structure_thickness(mask: Mask, spacing: Sequence[float] | None = None) -> float:
-    """The median, over a mask's skeleton, of twice the distance to the nearest pixel outside.
-
-    In pixels, for a mask [*spatial]; nan for an empty one. A bar n pixels wide measures n where n
-    is even, and n + 1 where it is odd. Structures are taken to go on beyond the image's border.
-    With the ``spacing`` of voxels, one length per axis, in units of the smallest.
-
-    Example:
-        >>> bar = np.zeros((20, 40), np.bool_)
-        >>> bar[8:13] = True
-        >>> structure_thickness(bar)
-        6.0
-        >>> structure_thickness(np.repeat(bar[None], 3, axis=0), (10.0, 1.0, 1.0))
-        6.0
-    """
-    lengths = np.ones(mask.ndim) if spacing is None else np.asarray(spacing) / min(spacing)
-    if mask.all():  # nothing to be at a distance from
-        return float(np.min(mask.shape * lengths))
-    if not mask.any():
-        return float("nan")
-    distance = distance_transform_edt(mask, sampling=lengths)
-    skeleton = skeletonize(mask) != 0
-    if not skeleton.any():  # what scikit-image makes of sheets in 3D: their middle does instead
-        skeleton = mask & (distance == maximum_filter(distance, 3))
-    return float(np.median(2 * distance[skeleton]))
-
-
-def elongation(mask: Mask) -> float:
-    """How often the pieces of a mask are as long as they are thick: about 1 for discs.
-
-    The pixels of the skeleton, per piece and by the median thickness; nan for an empty mask.
-
-    Example:
-        >>> bar = np.zeros((20, 90), np.bool_)
-        >>> bar[8:12, 5:85] = True
-        >>> elongation(bar) > 15, elongation(bar[:, 5:12]) < 3
-        (True, True)
-    """
-    if not mask.any():
-        return float("nan")
-    pieces = component_count(mask, 3**mask.ndim - 1)
-    length = np.count_nonzero(skeletonize(mask)) / pieces
-    return float(length / structure_thickness(mask))
 
 
 def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = None) -> str:

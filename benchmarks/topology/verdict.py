@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.common.errors import UsageError
 from benchmarks.common.files import write_text
 from benchmarks.common.readme import update_file
@@ -28,7 +26,7 @@ from benchmarks.topology.report import CHART, PICTURE, write_report
 from benchmarks.topology.results import Results, read_results
 from benchmarks.topology.run_command import add_training_arguments, train
 from benchmarks.topology.search import search, workers
-from benchmarks.topology.thickness import elongation
+from benchmarks.topology.structures import are_tubes
 from benchmarks.topology.verdict_tables import (
     PRIMARY_NOTES,
     SECONDARY_NOTES,
@@ -40,8 +38,6 @@ from benchmarks.topology.verdict_tables import (
 
 OTHERS = ("cldice", "skeleton_recall")  # losses with SCNP and without, beside the baseline's
 OF_TUBES = "skeleton_recall"
-TUBES = 4.0  # times as long as thick
-WATCHED = 10  # images that tell whether structures are tubes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,8 +114,7 @@ def keys(
 ) -> list[RunKey]:
     """The baseline's loss in every mode, the others with SCNP and without; the first seed first."""
     if others is None:
-        truths = [sample.truth != 0 for sample in data.train[:WATCHED]]
-        tubes = float(np.median([elongation(truth) for truth in truths])) >= TUBES
+        tubes = are_tubes(sample.truth for sample in data.train)
         others = [loss for loss in OTHERS if tubes or loss != OF_TUBES]
     wanted = grid((BASELINE.loss,), losses.MODES, windows, range(seeds))
     wanted += grid(

@@ -99,7 +99,7 @@ def score_rows(verdict: Verdict) -> Table:
                 column.title: _marked(
                     _mean(verdict, method, version, column), found.get((method, version, column))
                 )
-                for column in columns(verdict.results.configuration)
+                for column in columns(verdict.results)
             },
         }
         for method in verdict.methods

@@ -16,7 +16,7 @@ from benchmarks.topology.iteration_cost import SCNP_FORMS, example, iteration, m
 from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.results import LOSS_TITLES
-from benchmarks.topology.thickness import structure_thickness
+from benchmarks.topology.structures import structure_thickness
 from benchmarks.topology.windows import suggested_window, suggested_windows, window_per_axis
 from tests.topology_data import failing
 

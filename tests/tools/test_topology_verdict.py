@@ -22,7 +22,7 @@ from benchmarks.topology.datasets import DataSet, Sample
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.results import Method, read_results
 from benchmarks.topology.statistics import holm
-from benchmarks.topology.thickness import elongation
+from benchmarks.topology.structures import elongation
 from benchmarks.topology.verdict import judge, keys
 from scnp_kernels.metrics import betti_errors, betti_matching_error, cldice, dice
 from tests.topology_data import (
