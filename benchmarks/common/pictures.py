@@ -36,7 +36,11 @@ def panels(
 
 def title(figure: Figure, text: str, warning: str = "", size: float = 12) -> None:
     """Title the figure; a warning stands below in lines, by which the figure grows."""
-    width, height = figure.get_size_inches()
-    lines = wrap(warning, int(120 * width / size))
-    figure.set_size_inches(width, height + len(lines) * size / 50)
+    lines = wrap(warning, int(120 * figure.get_figwidth() / size))
+    grow(figure, len(lines), size)
     figure.suptitle("\n".join(filter(None, [text, *lines])), fontsize=size)
+
+
+def grow(figure: Figure, lines: int, size: float) -> None:
+    """Make room for so many more lines of text, in points."""
+    figure.set_figheight(figure.get_figheight() + lines * size / 50)

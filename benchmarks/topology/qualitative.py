@@ -25,7 +25,7 @@ from benchmarks.common.panels import (
     show_truth,
     stretched,
 )
-from benchmarks.common.pictures import picture
+from benchmarks.common.pictures import grow, picture
 from benchmarks.common.pictures import title as head
 from benchmarks.topology.datasets import Labels, Planes, read_pixels_to_show
 from benchmarks.topology.measures import betti0_error, betti_matching_error, dice
@@ -34,7 +34,11 @@ from benchmarks.topology.postprocessing import Postprocessing
 from benchmarks.topology.records import truths
 from benchmarks.topology.results import Method, Results, common_window
 
-CAPTION = 48  # letters below a panel
+DPI = 90
+WITHIN = (0.005, 0.01, 0.99, 0.985)  # what matplotlib lays out reaches a little beyond it
+CAPTION = 48  # letters in a line below a panel
+CAPTION_POINTS = 11
+USUAL_LINES = 3  # below a panel
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
 SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
 
@@ -142,12 +146,17 @@ def draw(
     columns = max(2, len(methods) + (treatment is not None))
     height = 1.8 + 2 * 4.4 * window.height / window.width
     with picture(
-        file, 4.6 * columns, height, dpi=90, layout=ConstrainedLayoutEngine(h_pad=0.06)
+        file,
+        4.6 * columns,
+        height,
+        dpi=DPI,
+        layout=ConstrainedLayoutEngine(h_pad=0.06, rect=WITHIN),
     ) as figure:
         (image_axes, truth_axes, *third), method_axes = figure.subplots(2, columns)
         shown = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
         show(image_axes, "image", np.asarray(window.of(shown)))
         show_truth(truth_axes, truth, window)
+        captions: list[tuple[Axes, str]] = []
         for axes, (method, prediction) in zip(method_axes, predictions.items(), strict=False):
             error = betti0_error(prediction, truth, connectivity)
             title = (
@@ -161,7 +170,7 @@ def draw(
             if treatment is not None:
                 matching = betti_matching_error(prediction, truth, connectivity=connectivity)
                 below = f"Betti-matching error {matching}\n{below}"
-            axes.set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
+            captions.append((axes, below))
         if treated is not None and treatment is not None:
             found = find_marks(treated, truth)
             error = betti0_error(treated, truth, connectivity)
@@ -171,7 +180,11 @@ def draw(
             matching = betti_matching_error(treated, truth, connectivity=connectivity)
             below = f"Betti-matching error {matching}\n{counted(found)}\n"
             below += fill(f"chosen on the validation images: {treatment.title}", CAPTION)
-            method_axes[-1].set_xlabel(below, fontsize=11, labelpad=RING_POINTS)
+            captions.append((method_axes[-1], below))
+        for axes, below in captions:
+            axes.set_xlabel(below, fontsize=CAPTION_POINTS, labelpad=RING_POINTS)
+        lines = max(below.count("\n") + 1 for _, below in captions)
+        grow(figure, max(0, lines - USUAL_LINES), CAPTION_POINTS)
         heading = _title(results, seed, split, name, depth, image is None and telling)
         head(figure, heading, results.warning, 14)
         for blank in third[beside is not None :]:
