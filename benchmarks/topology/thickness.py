@@ -17,10 +17,9 @@ from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_sp
 from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.structures import structure_thickness
 from benchmarks.topology.windows import (
-    LARGEST_WINDOW,
-    NEAR,
     THIN,
     as_text,
+    is_thin,
     suggested_windows,
     unit_of,
     window_per_axis,
@@ -137,8 +136,8 @@ def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = Non
             " That thin, SCNP alone can find nothing: train jointly or with a warm-up, and compare "
             "with the plain loss."
         )
-    if thinnest.mean > LARGEST_WINDOW + NEAR:
-        text += " Nothing in the masks is thin, so that the thickness says little here."
+    if not is_thin(thinnest.mean):
+        text += " Nothing in the masks is thin, so that the thickness speaks for no wider window."
     return text
 
 
@@ -151,11 +150,11 @@ def _windows(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[
 
 def _row(of_class: ClassThickness, spacing: Sequence[float] | None) -> dict[str, object]:
     images = of_class.of_images
-    thin = of_class.mean <= LARGEST_WINDOW + NEAR  # not so where no image has the class
+    windows = _windows(of_class, spacing) if is_thin(of_class.mean) else []
     return {
         "class": "background" if of_class.label == 0 else of_class.label,
         "images": len(images),
         "thickness": f"{of_class.mean:.1f}" if images else "",
         "of single images": f"{min(images):.1f} to {max(images):.1f}" if images else "",
-        "window": " or ".join(map(as_text, _windows(of_class, spacing))) if thin else "",
+        "window": " or ".join(map(as_text, windows)),
     }

@@ -10,7 +10,6 @@ from benchmarks.common.tables import by
 from scnp_kernels.integrations.nnunet.windows import window_for_spacing
 
 SMALLEST_WINDOW = 3
-# Wider than this the thickness says that nothing in the masks is thin, not which window is best.
 LARGEST_WINDOW = 7
 EXCESS = 0.5  # by which a structure measures more than it is wide, on average
 NEAR = 1.75  # pixels between a width and a window that suits it
@@ -20,19 +19,22 @@ THIN = 4.0  # below it trainings on SCNP logits alone have found nothing: 2.8 an
 def suggested_windows(thickness: float) -> tuple[int, ...]:
     """The windows to try for structures of this thickness in pixels, the first one first.
 
-    The odd numbers next to it, between 3 and 7: 3, then 5 for 4.5 pixels; 3 alone for 3.4. The
-    paper (Section 4.2, Table 1) relates the best window to how thick the structures are.
+    The odd numbers next to it, between 3 and 7: 3, then 5 for 4.5 pixels; 3 alone for 3.4, and for
+    what no window is near, since then the thickness says nothing. The paper (Section 4.2, Table 1)
+    relates the best window to how thick the structures are.
 
     Example:
-        >>> [suggested_windows(pixels) for pixels in (1.0, 3.4, 4.5, 6.2, 40.0)]
-        [(3,), (3,), (3, 5), (5, 7), (7,)]
+        >>> [suggested_windows(pixels) for pixels in (1.0, 3.4, 4.5, 6.2, 8.0, 40.0)]
+        [(3,), (3,), (3, 5), (5, 7), (7,), (3,)]
     """
-    width = thickness - EXCESS
-    if width >= LARGEST_WINDOW:
-        return (LARGEST_WINDOW,)
     odd = range(SMALLEST_WINDOW, LARGEST_WINDOW + 1, 2)
-    near = tuple(window for window in odd if abs(window - width) < NEAR)
+    near = tuple(window for window in odd if abs(window - (thickness - EXCESS)) < NEAR)
     return near or (SMALLEST_WINDOW,)
+
+
+def is_thin(thickness: float) -> bool:
+    """Whether it speaks for a window; not so where it is nan."""
+    return thickness - EXCESS < LARGEST_WINDOW + NEAR
 
 
 def suggested_window(thickness: float) -> int:

@@ -54,7 +54,7 @@ def test_thickness_of_nothing_and_of_everything() -> None:
         (4.5, (3, 5)),
         (5.1, (3, 5)),
         (6.0, (5, 7)),
-        (30, (7,)),
+        (30, (3,)),
     ],
 )
 def test_windows_for_a_thickness(thickness: float, windows: tuple[int, ...]) -> None:
