@@ -76,7 +76,7 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
 
 def notes(results: Results) -> str:
     """What the columns of ``columns`` mean."""
-    units = results.unit()
+    units = results.scored_as()
     return (
         f"Mean ± standard deviation over the seeds of the mean over the test {units}. p: paired "
         f"permutation test (10,000 permutations) against the same loss without SCNP, over {units}, "
@@ -160,7 +160,7 @@ def _headline(results: Results, split: str) -> str:
     configuration = results.configuration
     count = results.scored(split)
     return (
-        f"{results.name}, {split}: {count} {results.unit(count)}, "
+        f"{results.name}, {split}: {count} {results.scored_as(count)}, "
         f"w = {by(common_window(results))}, {configuration.iterations} iterations, Betti-0 with "
         f"{configuration.connectivity} neighbours."
     )
@@ -172,7 +172,7 @@ def _weakness(results: Results, split: str) -> str:
     text = ""
     if least >= SIGNIFICANT:
         text += (
-            f" With {count} {results.unit(count)} no paired test can give a p-value below "
+            f" With {count} {results.scored_as(count)} no paired test can give a p-value below "
             f"{least:.3g}."
         )
     if results.tiled:

@@ -198,9 +198,9 @@ def percent(effect: Effect) -> str:
     return f"{effect.value:+.0%}{interval}".replace("%", " %")
 
 
-def units(verdicts: Iterable[Verdict]) -> str:
+def paired_as(verdicts: Iterable[Verdict]) -> str:
     """What the pairs of their tests are: images, volumes, cubes, or those that occur."""
-    return " or ".join(dict.fromkeys(verdict.results.unit() for verdict in verdicts))
+    return " or ".join(dict.fromkeys(verdict.results.scored_as() for verdict in verdicts))
 
 
 def _change(comparison: Comparison) -> str:
@@ -210,7 +210,7 @@ def _change(comparison: Comparison) -> str:
 def sentence(verdict: Verdict) -> str:
     """What the verdict's table of a split says."""
     results, split = verdict.results, verdict.split
-    pairs = f"{verdict.images} {results.unit(verdict.images)}"
+    pairs = f"{verdict.images} {results.scored_as(verdict.images)}"
     beginning = f"{results.name}, {split} ({pairs}), beside the plain baseline: "
     if verdict.failed(BASELINE):
         return f"{beginning}no verdict, since {BASELINE.title} itself collapsed."
@@ -275,6 +275,6 @@ def overall(verdicts: list[Verdict]) -> str:
             text += f"; {words} on {', '.join(groups[kind])}"
     return (
         f"{text}. (Betti-matching error, both sides with the same search of post-processing, "
-        f"p < {SIGNIFICANT} by paired permutation tests over {units(verdicts)}, corrected by "
+        f"p < {SIGNIFICANT} by paired permutation tests over {paired_as(verdicts)}, corrected by "
         "Holm's method.)"
     )

@@ -119,7 +119,7 @@ class Results:
         """Whether what was scored are overlapping cubes of volumes, not whole images."""
         return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
 
-    def unit(self, count: int = 2) -> str:
+    def scored_as(self, count: int = 2) -> str:
         """What a score and a pair of a test stand for, as texts call so many of them."""
         if self.configuration.spatial_dimensions == 2:
             name = "image"
@@ -236,7 +236,7 @@ class Results:
         for lacking, missing in ((record, of_first - images), (first, images - of_first)):
             if missing:
                 raise UsageError(
-                    f"{lacking.folder / SCORES}: lacks {split} {self.unit(1)} {min(missing)}; "
+                    f"{lacking.folder / SCORES}: lacks {split} {self.scored_as(1)} {min(missing)}; "
                     + train_anew(lacking.folder)
                 )
 

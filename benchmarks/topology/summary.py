@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, found: Reports) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
-    units = " or ".join(dict.fromkeys(results.unit() for results, _ in found))
+    units = " or ".join(dict.fromkeys(results.scored_as() for results, _ in found))
     beginning = BEGINNING.format(units=units)
     parts = ["# Results of the topology benchmark", *warnings(found), beginning]
     blocks = {}
@@ -132,7 +132,9 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
             clauses.append(f"{TITLES['dice']} falls nowhere by more than 0.01")
     count = results.scored(split)
     if least_p_value(count) >= SIGNIFICANT:
-        clauses.append(f"with {count} {results.unit(count)} no test can reach p < {SIGNIFICANT}")
+        clauses.append(
+            f"with {count} {results.scored_as(count)} no test can reach p < {SIGNIFICANT}"
+        )
     return "; ".join(clauses) + "."
 
 

@@ -18,9 +18,9 @@ from benchmarks.topology.comparisons import (
     Comparison,
     Verdict,
     overall,
+    paired_as,
     percent,
     sentence,
-    units,
 )
 from benchmarks.topology.final_scores import AS_PREDICTED, POST_PROCESSED, Column, columns
 from benchmarks.topology.results import TITLES, Method
@@ -68,7 +68,7 @@ def rules(verdicts: Sequence[Verdict]) -> str:
 
 def primary_notes(verdicts: Sequence[Verdict]) -> str:
     """What the columns of ``primary_rows`` mean, after the rules."""
-    over = units(verdicts)
+    over = paired_as(verdicts)
     return (
         f"{rules(verdicts)} Means over sound seeds and {over}. Differences from the first row are "
         f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
