@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ SIDE = 32
 TOY_TRAINING = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2"]
 TOY_TRAINING += ["--precision", "float32"]
 TOY = [*TOY_TRAINING, "--one-process"]  # starting another takes seconds
+# A verdict on `write_referees_case`, and how many methods it compares with the baseline.
+REFEREES_OPTIONS = ("--one-process", "--losses", "cldice", "--seeds", 2)
+REFEREES_COMPARED = len(MODES) - 1 + 2
 
 
 def write_images(root: Path) -> Path:
@@ -206,6 +210,12 @@ def write_referees_case(
     settings = {"crop": [64, 64], "iterations": 300}
     predicted_runs(root / "out" / "lines", dict.fromkeys(names, truth), runs, **settings)
     return root / "lines", root / "out"
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """A report's table."""
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
 
 
 def is_picture(file: Path) -> bool:

@@ -29,15 +29,6 @@ from benchmarks.topology.results import (
 SIGNIFICANT = 0.05
 COLOURS = {"off": "black", "on": "#009E73", "joint": "#E69F00", "warm_up": "#0072B2"}
 MARKERS = {"off": "o", "on": "s", "joint": "^", "warm_up": "D"}
-NOTES = (
-    "Mean ± standard deviation over the seeds of the mean over the test images. p: paired "
-    "permutation test (10,000 permutations) against the same loss without SCNP, over images, each "
-    "averaged over the seeds that both have finished. **Bold**: better than without SCNP at "
-    "p < 0.05; _italic_: worse at p < 0.05. A training that collapsed (found at most 1 % of a "
-    "class's pixels) is in no mean; its method has no p, nor has what is compared with it. The "
-    "Betti-0 error says little without Dice beside it: a prediction of nothing at all counts as "
-    "one piece too few."
-)
 
 
 @dataclass(frozen=True)
@@ -77,10 +68,24 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
             for method, of_method in cells.items()
         ],
         before=_headline(results, split),
-        after=NOTES + _weakness(results, split),
+        after=notes(results) + _weakness(results, split),
         warning=results.warning,
     )
     draw(results, split, cells, folder / f"benchmark-{split}.png")
+
+
+def notes(results: Results) -> str:
+    """What the columns of ``columns`` mean."""
+    units = results.scored_as()
+    return (
+        f"Mean ± standard deviation over the seeds of the mean over the test {units}. p: paired "
+        f"permutation test (10,000 permutations) against the same loss without SCNP, over {units}, "
+        "each averaged over the seeds that both have finished. **Bold**: better than without SCNP "
+        "at p < 0.05; _italic_: worse at p < 0.05. A training that collapsed (found at most 1 % of "
+        "a class's pixels) is in no mean; its method has no p, nor has what is compared with it. "
+        "The Betti-0 error says little without Dice beside it: a prediction of nothing at all "
+        "counts as one piece too few."
+    )
 
 
 def cells_of(results: Results, method: Method, split: str) -> Cells:
@@ -153,20 +158,23 @@ def better_is(measure: str) -> str:
 
 def _headline(results: Results, split: str) -> str:
     configuration = results.configuration
-    images = len(results.images(comparable(results)[0], split))
+    count = results.scored(split)
     return (
-        f"{results.name}, {split}: {images} {'cubes' if results.tiled else 'images'}, "
+        f"{results.name}, {split}: {count} {results.scored_as(count)}, "
         f"w = {by(common_window(results))}, {configuration.iterations} iterations, Betti-0 with "
         f"{configuration.connectivity} neighbours."
     )
 
 
 def _weakness(results: Results, split: str) -> str:
-    images = len(results.images(comparable(results)[0], split))
-    least = statistics.least_p_value(images)
+    count = results.scored(split)
+    least = statistics.least_p_value(count)
     text = ""
     if least >= SIGNIFICANT:
-        text += f" With {images} images no paired test can give a p-value below {least:.3g}."
+        text += (
+            f" With {count} {results.scored_as(count)} no paired test can give a p-value below "
+            f"{least:.3g}."
+        )
     if results.tiled:
         text += (
             " The cubes overlap and come from few volumes: they are not independent, and p is "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -87,7 +87,7 @@ class Verdict:
 
     @property
     def images(self) -> int:
-        """How many pairs a test has; of volumes, their disjoint cubes."""
+        """How many pairs a test has: images, volumes or their disjoint cubes."""
         for versions in self.scores.values():
             return int(versions[AS_PREDICTED][self.main.name].shape[1])
         return 0
@@ -198,6 +198,11 @@ def percent(effect: Effect) -> str:
     return f"{effect.value:+.0%}{interval}".replace("%", " %")
 
 
+def paired_as(verdicts: Iterable[Verdict]) -> str:
+    """What the pairs of their tests are: images, volumes, cubes, or those that occur."""
+    return " or ".join(dict.fromkeys(verdict.results.scored_as() for verdict in verdicts))
+
+
 def _change(comparison: Comparison) -> str:
     return percent(comparison.change) or f"{comparison.difference.value:+.3g}"
 
@@ -205,8 +210,8 @@ def _change(comparison: Comparison) -> str:
 def sentence(verdict: Verdict) -> str:
     """What the verdict's table of a split says."""
     results, split = verdict.results, verdict.split
-    pairs = "cubes" if results.tiled else "image" if verdict.images == 1 else "images"
-    beginning = f"{results.name}, {split} ({verdict.images} {pairs}), beside the plain baseline: "
+    pairs = f"{verdict.images} {results.scored_as(verdict.images)}"
+    beginning = f"{results.name}, {split} ({pairs}), beside the plain baseline: "
     if verdict.failed(BASELINE):
         return f"{beginning}no verdict, since {BASELINE.title} itself collapsed."
     clauses = []
@@ -235,7 +240,7 @@ def sentence(verdict: Verdict) -> str:
     least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
     if least * tests >= SIGNIFICANT:
         clauses.append(
-            f"with {verdict.images} {pairs} and {tests} comparisons the smallest of them needs a p "
+            f"with {pairs} and {tests} comparisons the smallest of them needs a p "
             f"below {SIGNIFICANT / max(tests, 1):.2g}, and none can be below {least:.2g}"
         )
     return beginning + ("; ".join(clauses) or "no method to compare") + "."
@@ -270,5 +275,6 @@ def overall(verdicts: list[Verdict]) -> str:
             text += f"; {words} on {', '.join(groups[kind])}"
     return (
         f"{text}. (Betti-matching error, both sides with the same search of post-processing, "
-        f"p < {SIGNIFICANT} by paired permutation tests over images, corrected by Holm's method.)"
+        f"p < {SIGNIFICANT} by paired permutation tests over {paired_as(verdicts)}, corrected by "
+        "Holm's method.)"
     )

@@ -13,7 +13,7 @@ from benchmarks.topology.datasets import Labels, Planes
 from scnp_kernels.metrics.components import components, without_small
 
 BACKGROUND = 0
-STEPS = 256  # that probabilities are stored in: a byte per pixel
+BYTE_VALUES = 256  # that a stored probability can have
 HALF = 0.5
 Probabilities = npt.NDArray[np.uint8]  # of the foreground, [*spatial], see `stored`
 
@@ -46,10 +46,10 @@ class Postprocessing:
 
     @property
     def complexity(self) -> tuple[float, ...]:
-        """Orders from simple to elaborate: fewer steps, then smaller ones."""
-        steps = self.cuts + (self.radius > 0) + (self.smallest > 0)
+        """Orders from simple to elaborate: fewer operations, then smaller ones."""
+        operations = self.cuts + (self.radius > 0) + (self.smallest > 0)
         cut = abs(self.low - HALF) + abs(self.high - HALF)
-        return steps, self.low != self.high, self.radius, self.smallest, cut, self.low
+        return operations, self.low != self.high, self.radius, self.smallest, cut, self.low
 
     @property
     def title(self) -> str:
@@ -92,7 +92,7 @@ class Postprocessing:
         return label_map
 
     def _cut(self, probabilities: Probabilities, connectivity: int) -> Labels:
-        mask, high = (probabilities >= STEPS * cut for cut in (self.low, self.high))
+        mask, high = (probabilities >= BYTE_VALUES * cut for cut in (self.low, self.high))
         if self.low != self.high:
             pieces = components(mask, connectivity)
             mask = mask & np.isin(pieces, np.unique(pieces[high]))
@@ -117,8 +117,8 @@ def stored(probabilities: Planes) -> Probabilities:
         >>> stored(np.array([0.0, 0.25, 0.5, 0.5001, 1.0], np.float32)).tolist()
         [0, 63, 127, 128, 255]
     """
-    steps = np.ceil(probabilities * np.float32(STEPS)) - 1
-    in_bytes: Probabilities = np.clip(steps, 0, STEPS - 1).astype(np.uint8)
+    values = np.ceil(probabilities * np.float32(BYTE_VALUES)) - 1
+    in_bytes: Probabilities = np.clip(values, 0, BYTE_VALUES - 1).astype(np.uint8)
     return in_bytes
 
 

@@ -218,8 +218,8 @@ def _means(results: Results, method: Method, split: str) -> str:
         if measure in results.measures
     )
     seeds = results.counted(method, split)
-    images = len(results.images(method, split))
-    scored = f"{images} {'cubes' if results.tiled else 'images'}"
+    count = results.scored(split)
+    scored = f"{count} {results.scored_as(count)}"
     scored += f", {seeds}" + ("" if isinstance(seeds, str) else f" seed{'' if seeds == 1 else 's'}")
     return f"mean of {scored}:\n{means}"
 

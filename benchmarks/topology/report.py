@@ -9,7 +9,7 @@ from benchmarks.common import html
 from benchmarks.common.files import read_csv, write_text
 from benchmarks.common.tables import by
 from benchmarks.topology.comparisons import Verdict, sentence
-from benchmarks.topology.verdict_tables import PRIMARY_NOTES, SECONDARY_NOTES
+from benchmarks.topology.verdict_tables import SECONDARY_NOTES, primary_notes
 
 REPORT, CHART, PICTURE = "report.html", "verdict.png", "verdict-picture.png"
 # Of the other commands, as far as they have written them, by what they are called.
@@ -35,7 +35,8 @@ def write_report(
     parts = [html.paragraph(warning, "warning") for warning in warnings if warning]
     parts.append(html.paragraph(overall, "verdict"))
     parts.append(html.picture(target / CHART, "Topological mistakes beside the plain loss."))
-    parts += [html.paragraph(note, "small") for note in (PRIMARY_NOTES, SECONDARY_NOTES)]
+    notes = (primary_notes(verdicts), SECONDARY_NOTES)
+    parts += [html.paragraph(note, "small") for note in notes]
     for folder in folders:
         of_data = [verdict for verdict in verdicts if verdict.results.name == folder.name]
         parts += _data_set(folder, of_data)

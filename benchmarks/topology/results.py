@@ -119,6 +119,18 @@ class Results:
         """Whether what was scored are overlapping cubes of volumes, not whole images."""
         return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
 
+    def scored_as(self, count: int = 2) -> str:
+        """What a score and a pair of a test stand for, as texts call so many of them."""
+        if self.configuration.spatial_dimensions == 2:
+            name = "image"
+        else:
+            name = "cube" if self.tiled else "volume"
+        return name if count == 1 else f"{name}s"
+
+    def scored(self, split: str) -> int:
+        """How many images, volumes or cubes every run was scored on."""
+        return len(self.images(self.methods()[0], split))
+
     @cached_property
     def has_tubes(self) -> bool:
         """Whether the structures of the validation images are tubes rather than blobs."""
@@ -224,7 +236,7 @@ class Results:
         for lacking, missing in ((record, of_first - images), (first, images - of_first)):
             if missing:
                 raise UsageError(
-                    f"{lacking.folder / SCORES}: lacks {split} image {min(missing)}; "
+                    f"{lacking.folder / SCORES}: lacks {split} {self.scored_as(1)} {min(missing)}; "
                     + train_anew(lacking.folder)
                 )
 

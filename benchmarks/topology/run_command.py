@@ -90,8 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_arguments(parser)
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that trains."""
+def add_training_arguments(parser: argparse.ArgumentParser, several_windows: bool = True) -> None:
+    """The options of every command that trains; its help names what it takes."""
     add = parser.add_argument
     add("--out", type=Path, default=Path("topology_output"), metavar="DIR")
     add(
@@ -99,7 +99,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         type=kernel_size,
         default=((3,),),
         metavar="W",
-        help="window's side, comma-separated for several; 1x3x3 for a side per axis (3)",
+        help=f"window's side{', comma-separated for several' if several_windows else ''}; 1x3x3 "
+        "for a side per axis (3)",
     )
     add("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (3)")
     add("--workers", type=positive, metavar="N", help="runs at a time (cores; with a GPU 1)")
@@ -138,7 +139,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tests", type=words, metavar="SPLITS", help="splits to score, comma-separated (test)")
     add("--connectivity", type=positive, help="neighbours of a pixel: 4, 8; in 3D 6, 18, 26")
     add("--measures", type=one_of(MEASURES), help=f"comma-separated: {', '.join(MEASURES)}")
-    add("--tile", type=int, metavar="N", help="side of the cubes that volumes are scored on")
+    add(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="side of the cubes that volumes are scored on; 0: whole",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

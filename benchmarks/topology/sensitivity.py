@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.common.errors import UsageError
 from benchmarks.common.pictures import panels, title
 from benchmarks.common.tables import by, write_table
-from benchmarks.topology.benchmark import COLOURS, MARKERS, NOTES, cells_of, columns
+from benchmarks.topology.benchmark import COLOURS, MARKERS, cells_of, columns, notes
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.options import Reports
 from benchmarks.topology.records import spacing_of, truths
@@ -58,7 +58,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
         ],
         before=f"{results.name}, {results.split}, {methods[0].loss_title}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
-        after=NOTES,
+        after=notes(results),
         warning=results.warning,
     )
     draw(results, methods, thickness, folder / f"sensitivity-{methods[0].loss}.png")

@@ -30,9 +30,10 @@ MACHINE = ("CPU", "cores", "memory", "torch", "scnp_kernels", "git revision")
 BEGINNING = (
     "Written by `python -m benchmarks.topology summary`. What the figures mean, and what limits "
     "them: [benchmarks/topology](../../topology/README.md). A difference counts here at "
-    f"p < {SIGNIFICANT}, in the paired permutation test over the images. Every row says how many "
-    "seeds it stands for. To repeat trainings, give `run` the data set's `configuration.json`: "
-    "`python -m benchmarks.topology run --data FOLDER --configuration FILE --losses ce_dice`."
+    f"p < {SIGNIFICANT}, in the paired permutation test over the {{units}}. Every row says how "
+    "many seeds it stands for. To repeat trainings, give `run` the data set's "
+    "`configuration.json`: `python -m benchmarks.topology run --data FOLDER --configuration FILE "
+    "--losses ce_dice`."
 )
 
 
@@ -45,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, found: Reports) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
-    parts = ["# Results of the topology benchmark", *warnings(found), BEGINNING]
+    units = " or ".join(dict.fromkeys(results.scored_as() for results, _ in found))
+    beginning = BEGINNING.format(units=units)
+    parts = ["# Results of the topology benchmark", *warnings(found), beginning]
     blocks = {}
     for results, target in found:
         blocks[f"topology-{results.name}"] = _block(results)
@@ -77,11 +80,12 @@ def _heading(results: Results) -> str:
     facts = ", ".join(f"{name} {machine[name]}" for name in MACHINE if name in machine)
     records = [record for by_seed in results.runs.values() for record in by_seed.values()]
     hours = sum(record.seconds for record in records) / 3600
-    images = ", ".join(f"{count} {split}" for split, count in stored.get("images", {}).items())
+    samples = "Images" if results.configuration.spatial_dimensions == 2 else "Volumes"
+    counts = ", ".join(f"{count} {split}" for split, count in stored.get("images", {}).items())
     return (
         f"## {results.name}\n\n"
         f"{len(records)} trainings of {results.configuration.iterations} iterations, {hours:.2f} "
-        f"hours in all (one core each, of a machine that did other work too). Images: {images}. "
+        f"hours in all (one core each, of a machine that did other work too). {samples}: {counts}. "
         f"{facts}."
     )
 
@@ -126,9 +130,11 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
             clauses.append(f"{TITLES['dice']} **falls** by more than 0.01 with {', '.join(lost)}")
         else:
             clauses.append(f"{TITLES['dice']} falls nowhere by more than 0.01")
-    images = len(results.images(methods[0], split))
-    if least_p_value(images) >= SIGNIFICANT:
-        clauses.append(f"with {images} images no test can reach p < {SIGNIFICANT}")
+    count = results.scored(split)
+    if least_p_value(count) >= SIGNIFICANT:
+        clauses.append(
+            f"with {count} {results.scored_as(count)} no test can reach p < {SIGNIFICANT}"
+        )
     return "; ".join(clauses) + "."
 
 

@@ -28,10 +28,10 @@ from benchmarks.topology.run_command import add_training_arguments, train
 from benchmarks.topology.search import search, workers
 from benchmarks.topology.structures import are_tubes
 from benchmarks.topology.verdict_tables import (
-    PRIMARY_NOTES,
     SECONDARY_NOTES,
     block,
     draw,
+    primary_notes,
     primary_rows,
     score_rows,
 )
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"beside {BASELINE.loss}, comma-separated (default: {', '.join(OTHERS)}, the latter "
         "where structures are tubes); what else --out holds is compared too",
     )
-    add_training_arguments(parser)
+    add_training_arguments(parser, several_windows=False)
     add("--to", type=Path, metavar="DIR", help="write reports to DIR (default: --out)")
     add("--readme", type=Path, metavar="FILE", help="rewrite its block `verdict` too")
 
@@ -165,7 +165,7 @@ def write_verdicts(results: Results, verdicts: list[Verdict], data: Path, folder
             f"verdict-{verdict.split}",
             primary_rows(verdict),
             before=f"{sentence(verdict)}\n\n{where}; mistakes: {verdict.main.title}.",
-            after=PRIMARY_NOTES,
+            after=primary_notes([verdict]),
             warning=results.warning,
         )
         write_table(

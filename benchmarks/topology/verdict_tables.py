@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.topology.comparisons import (
     Comparison,
     Verdict,
     overall,
+    paired_as,
     percent,
     sentence,
 )
@@ -26,27 +28,55 @@ from benchmarks.topology.search import ALLOWED_DICE_LOSS
 from benchmarks.topology.statistics import Effect
 
 Table = list[dict[str, object]]
-RULES = (
-    f"Every method was given the same search of post-processing on the validation images: a "
-    f"threshold or hysteresis of the foreground's probability, a closing, a smallest piece; of all "
-    f"combinations under which its Dice falls by at most {ALLOWED_DICE_LOSS:g} the one with the "
-    f"lowest Betti-matching error, of equal ones the simplest. Then it was scored on the test "
-    f"images, once."
-)
-PRIMARY_NOTES = (
-    f"{RULES} Means over sound seeds and images. Differences from the first row are over the seeds "
-    "of both, with 95 % bootstrap intervals over images; p: paired permutation test over images, "
-    "each averaged over its seeds (every swap for up to 16 images, else 100,000 of them), also "
-    "corrected for the rows of this table by Holm's method. **Bold**: fewer mistakes at corrected "
-    f"p < {SIGNIFICANT}; _italic_: more. A training that collapsed is in no mean; its method has "
-    "no p."
-)
 SECONDARY_NOTES = (
     "The same test for every measure, with post-processing and without, by both connectivities "
     "(in brackets, how many neighbours a pixel touches). **Bold**: better than the first method in "
     "the same version at p < 0.05, corrected for all comparisons of this table by Holm's method; "
     "_italic_: worse. The p-values and intervals stand in the .json file."
 )
+
+
+def rules(verdicts: Sequence[Verdict]) -> str:
+    """How post-processing was searched for: in words, what ``candidates`` are of these data."""
+    configurations = [verdict.results.configuration for verdict in verdicts]
+    several = {configuration.classes > 2 for configuration in configurations}
+    threshold = "a threshold or hysteresis of the foreground's probability"
+    if several == {False}:
+        tried = f"{threshold}, a closing, a smallest piece"
+    elif several == {True}:
+        tried = (
+            "a closing, a smallest piece, of each class by itself (and no threshold, since the "
+            "most probable of several classes stays)"
+        )
+    else:
+        tried = (
+            f"{threshold} (not where there are several foreground classes: the most probable one "
+            "stays), a closing, a smallest piece, of each class by itself"
+        )
+    validated = " and ".join(
+        name
+        for dimensions, name in ((2, "images"), (3, "volumes"))
+        if any(c.spatial_dimensions == dimensions for c in configurations)
+    )
+    return (
+        f"Every method was given the same search of post-processing on the validation {validated}: "
+        f"{tried}; of all combinations under which its Dice falls by at most "
+        f"{ALLOWED_DICE_LOSS:g} the one with the lowest Betti-matching error, of equal ones the "
+        f"simplest. Then it was scored on the test {validated}, once."
+    )
+
+
+def primary_notes(verdicts: Sequence[Verdict]) -> str:
+    """What the columns of ``primary_rows`` mean, after the rules."""
+    over = paired_as(verdicts)
+    return (
+        f"{rules(verdicts)} Means over sound seeds and {over}. Differences from the first row are "
+        f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
+        f"test over {over}, each averaged over its seeds (every swap for up to 16 {over}, else "
+        "100,000 of them), also corrected for the rows of this table by Holm's method. **Bold**: "
+        f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more. A training that collapsed "
+        "is in no mean; its method has no p."
+    )
 
 
 def primary_rows(verdict: Verdict) -> Table:
@@ -84,7 +114,9 @@ def block(verdicts: list[Verdict]) -> str:
     tables = [
         f"{sentence(verdict)}\n\n{markdown_of(primary_rows(verdict))}" for verdict in verdicts
     ]
-    return "\n\n".join([*filter(None, warnings), overall(verdicts), *tables, PRIMARY_NOTES])
+    return "\n\n".join(
+        [*filter(None, warnings), overall(verdicts), *tables, primary_notes(verdicts)]
+    )
 
 
 def score_rows(verdict: Verdict) -> Table:

@@ -27,11 +27,9 @@ from ..rules.dice_ce import (
     statistics_of,
 )
 from ..rules.target import Reading
-from .batching import fold, unfold
+from .batching import STATISTICS_AXIS, fold, unfold
 from .dispatch import apply, differentiates, is_transformed, needs_derivative, run
 from .penalize import PenalizedLogits
-
-_IMAGES = 2  # the axis of the images in statistics [2, 6, B, C]
 
 
 class Settings(NamedTuple):
@@ -116,7 +114,8 @@ class DiceCEStatistics(Function):
             fold(gate, in_dims[3], size),
             settings,
         )
-        return (_unfold_statistics(statistics, size), unfold(winners, size)), (_IMAGES, 0)
+        unfolded = unfold(statistics, size, STATISTICS_AXIS), unfold(winners, size)
+        return unfolded, (STATISTICS_AXIS, 0)
 
 
 def _apply_statistics_gradient(
@@ -194,7 +193,7 @@ class StatisticsGradient(Function):
         size = info.batch_size
         result: Tensor = apply(
             StatisticsGradient,
-            _fold_statistics(statistics_gradient, in_dims[0], size),
+            fold(statistics_gradient, in_dims[0], size, STATISTICS_AXIS),
             fold(winners, in_dims[1], size),
             fold(logits, in_dims[2], size),
             fold(target, in_dims[3], size),
@@ -203,21 +202,6 @@ class StatisticsGradient(Function):
             settings,
         )
         return unfold(result, size), 0
-
-
-def _fold_statistics(statistics: Tensor, mapped_axis: int | None, size: int) -> Tensor:
-    """Return ``[2, 6, size * B, C]`` of [2, 6, B, C] with a mapped axis somewhere, or nowhere."""
-    if mapped_axis is None:
-        shape = (*statistics.shape[:_IMAGES], size, *statistics.shape[_IMAGES:])
-        statistics = statistics.unsqueeze(_IMAGES).expand(shape)
-    else:
-        statistics = statistics.movedim(mapped_axis, _IMAGES)
-    return torch.flatten(statistics, _IMAGES, _IMAGES + 1)
-
-
-def _unfold_statistics(statistics: Tensor, size: int) -> Tensor:
-    """Return ``[2, 6, size, B, C]`` of ``[2, 6, size * B, C]``."""
-    return torch.unflatten(statistics, _IMAGES, (size, statistics.shape[_IMAGES] // size))
 
 
 def _composed_statistics(

@@ -25,6 +25,13 @@ from .weights import Weight, check_term_weights, check_weight, check_weights
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
+_PER_CLASS = "[C] finite numbers that are not negative, as a sequence, an array or a tensor"
+# What the arguments with a number per class take, as their errors say it.
+_TAKES = {
+    "class_weights": f"takes None, or {_PER_CLASS}",
+    "alpha": f"takes None, a number in [0, 1], or {_PER_CLASS}",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions:
@@ -185,14 +192,13 @@ def check_options(options: Options) -> Options:
 
 
 def _check_alpha(alpha: float, options: LossOptions) -> float:
-    takes = "takes a number in [0, 1], or [C] numbers that are not negative"
-    checked = check_weight("alpha", alpha)
+    checked = check_weight("alpha", alpha, _TAKES["alpha"])
     if checked > 1:
-        raise ValueError(f"alpha: got {alpha!r}, {takes}")
+        raise ValueError(f"alpha: got {alpha!r}, {_TAKES['alpha']}")
     if options.activation == "softmax" and not options.include_background:
         raise ValueError(
             f"alpha: got {alpha!r} with softmax and include_background=False, where it has no "
-            "background to balance; takes [C] numbers there, or None"
+            f"background to balance; takes None there, or {_PER_CLASS}"
         )
     return checked
 
@@ -222,7 +228,7 @@ def as_class_weights(
     class_weights: Tensor | Sequence[float], name: str = "class_weights"
 ) -> Tensor:
     """Return class weights as a floating tensor ``[C]``; raise where they are none."""
-    takes = "takes [C] finite numbers that are not negative"
+    takes = _TAKES[name]
     try:
         weights = torch.as_tensor(class_weights)
     except (TypeError, ValueError, RuntimeError):
@@ -231,7 +237,10 @@ def as_class_weights(
     if weights.dtype == torch.bool or weights.is_complex():
         raise TypeError(f"{name}: got {weights.dtype}, {takes}")
     if weights.dim() != 1:
-        raise ValueError(f"{name}: got shape {tuple(weights.shape)}, {takes}")
+        way_out = (
+            f"; float({name}) makes it a number" if name == "alpha" and not weights.dim() else ""
+        )
+        raise ValueError(f"{name}: got shape {tuple(weights.shape)}, {takes}{way_out}")
     if weights.device.type == "meta":
         raise ValueError(f"{name}: got a tensor on meta, {takes}")
     weights = weights if weights.is_floating_point() else weights.float()

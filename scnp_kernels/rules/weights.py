@@ -14,13 +14,18 @@ from .arguments import check_dense_tensor
 
 Weight = float | Tensor
 
+_NUMBER = "takes a finite number that is not negative"
+_TERM_WEIGHT = f"{_NUMBER}, or a real tensor without axes"
+
 # By a name of this module: graphs of torch 2.6 cannot look into sys.float_info.
 _LARGEST_FLOAT = sys.float_info.max
 
 
-def check_weight(name: str, weight: float) -> float:
-    """Raise unless ``weight`` is a finite number that is not negative."""
-    takes = "takes a finite number that is not negative"
+def check_weight(name: str, weight: float, takes: str = _NUMBER) -> float:
+    """Raise unless ``weight`` is a finite number that is not negative.
+
+    ``takes`` ends the error, where the argument takes something else besides.
+    """
     if isinstance(weight, bool) or not isinstance(weight, (int, float, numbers.Real)):
         raise TypeError(f"{name}: got {weight!r}, {takes}")
     # Numbers of other libraries, such as numpy's, are taken as the float that they stand for.
@@ -39,9 +44,9 @@ def _nearest_float(number: numbers.Real) -> float:
         return math.inf
 
 
-def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
+def check_weights(weights: Mapping[str, float], takes: str = _NUMBER) -> dict[str, float]:
     """Return weights as floats; raise unless each is one, and one at least is above 0."""
-    checked = {name: check_weight(name, weight) for name, weight in weights.items()}
+    checked = {name: check_weight(name, weight, takes) for name, weight in weights.items()}
     if not any(checked.values()):
         zeros = " and ".join("0" for _ in checked)
         raise ValueError(f"{', '.join(checked)}: got {zeros}, takes at least one above 0")
@@ -56,22 +61,21 @@ def check_term_weights(scnp_weight: Weight, plain_weight: Weight) -> dict[str, W
     """
     weights: dict[str, Weight] = {"scnp_weight": scnp_weight, "plain_weight": plain_weight}
     if not any(isinstance(weight, Tensor) for weight in weights.values()):
-        return {**check_weights(weights)}  # type: ignore[arg-type]
+        return {**check_weights(weights, _TERM_WEIGHT)}  # type: ignore[arg-type]
     return {
         name: _check_tensor_weight(name, weight)
         if isinstance(weight, Tensor)
-        else check_weight(name, weight)
+        else check_weight(name, weight, _TERM_WEIGHT)
         for name, weight in weights.items()
     }
 
 
 def _check_tensor_weight(name: str, weight: Tensor) -> Tensor:
     check_dense_tensor(name, weight)
-    takes = "takes a number, or a real tensor without axes"
     if weight.dtype == torch.bool or weight.is_complex():
-        raise TypeError(f"{name}: got a tensor of {weight.dtype}, {takes}")
+        raise TypeError(f"{name}: got a tensor of {weight.dtype}, {_TERM_WEIGHT}")
     if weight.dim() != 0:
-        raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {takes}")
+        raise ValueError(f"{name}: got a tensor of shape {tuple(weight.shape)}, {_TERM_WEIGHT}")
     return weight
 
 

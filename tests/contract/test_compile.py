@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch.library import opcheck
 
 from scnp_kernels import (
@@ -242,3 +244,97 @@ def test_compiled_autograd_runs_the_same_backward() -> None:
         return leaf.grad
 
     assert torch.equal(gradient(compiled=True), gradient(compiled=False))
+
+
+def _penalized(logits: Tensor, target: Tensor) -> Tensor:
+    return scnp(logits, target, 3)
+
+
+def _plainly_too(logits: Tensor, target: Tensor) -> Tensor:
+    return scnp_dice_ce_loss(logits, target, 3, plain_weight=0.5)
+
+
+@pytest.mark.parametrize("function", [_penalized, _plainly_too, scnp_focal_loss])
+@pytest.mark.parametrize(("axes", "shared"), [((0, 0), False), ((2, 1), False), ((1, None), True)])
+def test_a_compiled_vmap_runs_every_operator_once(
+    function: Any,
+    axes: tuple[int, int | None],
+    shared: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Forward and backward, for all that is mapped; torch would else warn, and run it on each."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(5, 2, 3, 8, 9, generator=generator)
+    labels = torch.randint(0, 3, (5, 2, 8, 9), generator=generator)
+    leaf = logits.clone().requires_grad_()
+    mapped = leaf.movedim(0, axes[0])
+    target = labels[0] if axes[1] is None else labels.movedim(0, axes[1])
+    calls: list[str] = []
+
+    def noted(graph: torch.fx.GraphModule, _inputs: Any) -> Any:
+        calls.extend(str(node.target) for node in graph.graph.nodes if "scnp" in str(node.target))
+        return make_boxed_func(graph.forward)
+
+    compiled = torch.compile(
+        torch.vmap(function, in_dims=axes), fullgraph=True, backend=aot_autograd(fw_compiler=noted)
+    )
+    result = compiled(mapped, target)
+    weights = torch.randn(result.shape, generator=generator)
+    (result * weights).sum().backward()
+    assert len(calls) == len(set(calls)) == 2  # of the forward pass and of the backward one
+    assert "batching rule" not in capfd.readouterr().err
+
+    alone = logits.clone().requires_grad_()
+    one_by_one = torch.stack(
+        [function(alone[i], labels[0 if shared else i]) for i in range(len(alone))]
+    )
+    (one_by_one * weights).sum().backward()
+    assert torch.equal(result, one_by_one)
+    torch.testing.assert_close(leaf.grad, alone.grad)
+
+
+def test_vmap_of_raw_operators_is_that_of_one_after_the_other(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With mapped axes anywhere, and nowhere."""
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(4, 2, 3, 8, 9, generator=generator)
+    labels = torch.randint(0, 3, (4, 2, 8, 9), generator=generator)
+    mask = torch.rand(2, 8, 9, generator=generator) > 0.2
+    image = ([3, 3], False, 0, 3, None, True)
+    wanted = (True, True, True, 0.0, "auto")
+
+    def same(operator: Any, values: tuple[Tensor, ...], axes: tuple[int | None, ...]) -> Any:
+        moved = [v if a is None else v.movedim(0, a) for v, a in zip(values, axes, strict=True)]
+        results = torch.vmap(operator, in_dims=axes)(*moved)
+        for index in range(4):
+            own = [v if a is None else v[index] for v, a in zip(values, axes, strict=True)]
+            alone = operator(*own)
+            if isinstance(alone, Tensor):
+                assert torch.equal(results[index], alone)
+            else:
+                assert all(
+                    torch.equal(result[index], value)
+                    for result, value in zip(results, alone, strict=True)
+                )
+        return results
+
+    def forward(z: Tensor, y: Tensor, m: Tensor) -> Any:
+        return OPERATORS.forward(z, y, m, None, *image, "auto")
+
+    def statistics(z: Tensor, y: Tensor, m: Tensor) -> Any:
+        return OPERATORS.dice_ce_forward(z, y, m, None, *image, *wanted)
+
+    def gradient(g: Tensor, w: Tensor, z: Tensor, y: Tensor, m: Tensor) -> Any:
+        return OPERATORS.dice_ce_backward(g, w, z, y, m, None, *image, *wanted)
+
+    _, winners = same(forward, (logits, labels, mask), (3, 1, None))
+    for name in ("scatter", "gather"):
+        operator = getattr(OPERATORS, name)
+        same(lambda v, w, op=operator: op(v, w, [3, 3], "auto"), (logits, winners), (1, 4))
+        same(lambda v, w, op=operator: op(v, w, [3, 3], "auto"), (logits[0], winners), (None, 0))
+    sums, winners = same(statistics, (logits, labels, mask), (0, 2, None))
+    values = (torch.randn(sums.shape, generator=generator), winners, logits, labels, mask)
+    same(gradient, values, (3, 0, 1, 0, None))
+    same(gradient, (values[0][0], *values[1:]), (None, 0, 0, 0, None))
+    assert "batching rule" not in capfd.readouterr().err

@@ -18,6 +18,7 @@ TARGET = torch.zeros(2, 4, 5, dtype=torch.long)
 MASKS = torch.zeros(2, 3, 4, 5, dtype=torch.bool)
 LOGITS_TAKES = r"takes float16, bfloat16, float32 or float64"
 DENSE = r"takes a dense \(strided\) one"
+TERM_WEIGHT = "takes a finite number that is not negative, or a real tensor without axes"
 ODD = r"takes an odd positive integer, or a sequence of them"
 INDEX = r"takes an integer or None"
 MAP_SHAPES = r"\(2, 4, 5\) or \(2, 1, 4, 5\)"
@@ -289,7 +290,7 @@ BAD_MODULES: list[tuple[str, type[nn.Module], dict[str, Any], type[Exception], s
      "scnp_weight, plain_weight: got 0 and 0, takes at least one above 0"),
     *(
         (f"{name}_{value!r}", SCNPLoss, {name: value}, error,
-         f"{name}: got .*, takes a finite number that is not negative")
+         f"{name}: got .*, {TERM_WEIGHT}")
         for name in ("scnp_weight", "plain_weight")
         for value, error in (
             (-1, ValueError), (-0.5, ValueError), (math.inf, ValueError), (math.nan, ValueError),
@@ -298,7 +299,7 @@ BAD_MODULES: list[tuple[str, type[nn.Module], dict[str, Any], type[Exception], s
     ),
     *(
         (f"{name}_{value!r}", SCNPLoss, {name: value}, error,
-         f"{name}: got a tensor of .*, takes a number, or a real tensor without axes")
+         f"{name}: got a tensor of .*, {TERM_WEIGHT}")
         for name in ("scnp_weight", "plain_weight")
         for value, error in ((torch.ones(2), ValueError), (torch.tensor(True), TypeError))
     ),

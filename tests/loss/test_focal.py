@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -294,7 +295,7 @@ def test_module_is_the_function() -> None:
     [
         ({"gamma": -1}, ValueError, "gamma: got -1"),
         ({"gamma": math.inf}, ValueError, "gamma: got inf"),
-        ({"alpha": 1.5}, ValueError, "alpha: got 1.5, takes a number in"),
+        ({"alpha": 1.5}, ValueError, "alpha: got 1.5, takes None, a number in"),
         ({"alpha": "1"}, TypeError, "alpha: got '1'"),
         ({"alpha": [[1.0]]}, ValueError, r"alpha: got shape \(1, 1\)"),
         ({"alpha": [1.0, -1.0, 1.0]}, ValueError, "alpha: got -1.0 among them"),
@@ -311,6 +312,41 @@ def test_errors_of_both_entrances(
         scnp_focal_loss(logits, labels, **options)
     with pytest.raises(error, match=text):
         SCNPFocalLoss(**options)
+
+
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        1.5, -0.5, math.nan, math.inf, True, "1",
+        torch.tensor(0.5), np.array(0.5), torch.ones(3, dtype=torch.bool), torch.ones(1, 3),
+        [1.0, -1.0, 1.0], [[1.0]], [1.0, "a"], {"a": 1},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_errors_of_alpha_name_all_that_it_takes(alpha: Any) -> None:
+    logits, labels = inputs((9, 12))
+    takes = (
+        "takes None, a number in [0, 1], or [C] finite numbers that are not negative, as a "
+        "sequence, an array or a tensor"
+    )
+    for call in (partial(scnp_focal_loss, logits, labels), SCNPFocalLoss):
+        with pytest.raises((TypeError, ValueError), match=r"^alpha: got ") as caught:
+            call(alpha=alpha)
+        assert takes in str(caught.value)
+        is_scalar = isinstance(alpha, (torch.Tensor, np.ndarray)) and alpha.ndim == 0
+        assert ("float(alpha) makes it a number" in str(caught.value)) == is_scalar
+
+
+@pytest.mark.parametrize("weights", [2.0, "a", [1.0, math.nan, 1.0], [[1.0]], torch.tensor(0.5)])
+def test_errors_of_class_weights_name_all_that_they_take(weights: Any) -> None:
+    logits, labels = inputs((9, 12))
+    with pytest.raises((TypeError, ValueError), match=r"^class_weights: got ") as caught:
+        scnp_focal_loss(logits, labels, class_weights=weights)
+    assert (
+        "takes None, or [C] finite numbers that are not negative, as a sequence, an array or a "
+        "tensor" in str(caught.value)
+    )
+    assert "makes it a number" not in str(caught.value)
 
 
 def test_alpha_of_another_number_of_classes() -> None:

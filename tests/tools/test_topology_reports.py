@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from tests.topology_data import (
     figures_of,
     is_picture,
     made_up_runs,
+    rows_of,
     write_images,
     write_volumes,
 )
@@ -39,11 +39,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--losses", "ce,ce_dice", "--kernel-size", "3,5", "--seeds", 2),
     )
     return root
-
-
-def rows_of(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as text:
-        return list(csv.DictReader(text))
 
 
 @pytest.mark.parametrize(

@@ -248,8 +248,8 @@ def test_the_simplest_candidate_comes_first_and_classes_are_not_cut() -> None:
         product((0, 1, 2, 3), (0, 8, 32, 128))
     )
     assert not any(candidate.cuts for candidate in candidates(3))
-    steps = [c.cuts + bool(c.radius) + bool(c.smallest) for c in candidates(2)]
-    assert steps == sorted(steps)
+    operations = [c.cuts + bool(c.radius) + bool(c.smallest) for c in candidates(2)]
+    assert operations == sorted(operations)
 
 
 def test_closing_fills_gaps_narrower_than_the_window() -> None:

@@ -18,6 +18,8 @@ from benchmarks.topology.comparisons import BASELINE
 from benchmarks.topology.results import read_results
 from tests.tools.test_topology_runs import PATIENCE, ROOT, children_of, is_alive, wait_until
 from tests.topology_data import (
+    REFEREES_COMPARED,
+    REFEREES_OPTIONS,
     SIDE,
     TOY,
     command,
@@ -65,6 +67,49 @@ def test_a_killed_verdict_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: 
     for name in NAMES:
         assert (killed / "lines" / name).read_text() == (whole / "lines" / name).read_text()
     assert (killed / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("few_candidates")
+def test_a_kill_while_scoring_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_referees_case(tmp_path, 6)
+    arguments = ("verdict", "--data", data, "--out", out, *REFEREES_OPTIONS)
+    calls: list[search.Task] = []
+    real = search.measure
+
+    def until_killed(task: search.Task) -> object:
+        if task.split == "test" and sum(t.split == "test" for t in calls) == 5:
+            raise KeyboardInterrupt
+        calls.append(task)
+        return real(task)
+
+    monkeypatch.setattr("benchmarks.topology.final_scores.measure", until_killed)
+    monkeypatch.setattr(search, "measure", until_killed)
+    with pytest.raises(AssertionError):  # 130, not 0
+        command(*arguments)
+    assert "goes on where it stopped" in capsys.readouterr().err
+    assert not (out / "report.html").exists()
+    calls.clear()
+
+    def noted(task: search.Task) -> object:
+        calls.append(task)
+        return real(task)
+
+    monkeypatch.setattr("benchmarks.topology.final_scores.measure", noted)
+    monkeypatch.setattr(search, "measure", noted)
+    command(*arguments)
+    assert {task.split for task in calls} == {"test"}  # the search was finished
+    runs = 2 * (REFEREES_COMPARED + 1)
+    assert len(calls) == 2 * (runs - 2)  # by 2 connectivities; 2 runs were whole before
+    calls.clear()
+    command(*arguments)
+    assert calls == []
+    whole = tmp_path / "whole"
+    write_referees_case(whole, 6)
+    command("verdict", "--data", data, "--out", whole / "out", *REFEREES_OPTIONS)
+    for name in NAMES:
+        assert (out / "lines" / name).read_text() == (whole / "out" / "lines" / name).read_text()
 
 
 def test_from_a_folder_to_the_report(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // Takes the gradients of rows of pixels, which are found one after the other, to the pixels'
 // winners: adds them to these, or in windows of three by three in 2D, keeps three rows and lets
-// every pixel collect what its neighbours send it, where the target has registers for that.
+// every pixel collect what its neighbours send it, where the machine has registers for that.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -46,17 +46,17 @@ class GradientRows {
 
   // The planes whose pixels are visited, the rows of a plane, and the pixels of a row.
   Span planes() const {
-    return choose([](const auto& way) { return way.planes(); });
+    return choose(*this, [](const auto& way) { return way.planes(); });
   }
   Span rows() const {
-    return choose([](const auto& way) { return way.rows(); });
+    return choose(*this, [](const auto& way) { return way.rows(); });
   }
   Span columns() const {
-    return choose([](const auto& way) { return way.columns(); });
+    return choose(*this, [](const auto& way) { return way.columns(); });
   }
   // Whether results go around the cache; they should not be prefetched then.
   bool streams() const {
-    return choose([](const auto& way) { return way.streams(); });
+    return choose(*this, [](const auto& way) { return way.streams(); });
   }
 
   void begin_plane(int64_t z) {
@@ -108,36 +108,26 @@ class GradientRows {
     (*channels_)[k].add_row_in_place(z, y, values_ + k * stride_);
   }
   void end_plane(int64_t z) {
-    choose([z](auto& way) { way.end_plane(z); });
+    choose(*this, [z](auto& way) { way.end_plane(z); });
   }
   void finish() {
-    choose([](auto& way) { way.finish(); });
+    choose(*this, [](auto& way) { way.finish(); });
   }
 
  private:
   static constexpr bool kMayCollect = SCNP_REGISTERS && std::is_same_v<Real, float>;
 
-  template <class Body>
-  auto choose(const Body& body) const {
+  // Calls body with what takes the gradients to their winners. rows: const, or not.
+  template <class Rows, class Body>
+  static auto choose(Rows& rows, const Body& body) {
 #if SCNP_REGISTERS
     if constexpr (kMayCollect) {
-      if (collected_) {
-        return body(*collected_);
+      if (rows.collected_) {
+        return body(*rows.collected_);
       }
     }
 #endif
-    return body(*channels_);
-  }
-  template <class Body>
-  auto choose(const Body& body) {
-#if SCNP_REGISTERS
-    if constexpr (kMayCollect) {
-      if (collected_) {
-        return body(*collected_);
-      }
-    }
-#endif
-    return body(*channels_);
+    return body(*rows.channels_);
   }
 
   Scratch scratch_;

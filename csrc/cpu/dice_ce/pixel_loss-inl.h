@@ -11,7 +11,7 @@
 // A pixel's code says for each class whether it is foreground, background or invalid; invalid
 // pixels (and those behind the last one) count for nothing, whatever their logits hold.
 //
-// The arithmetic itself stands in arithmetic-inl.h, and is compiled once for all kernels.
+// The definitions stand in statistics-inl.h and gradient-inl.h, compiled once for all kernels.
 #pragma once
 
 #include "../targets/prologue.h"

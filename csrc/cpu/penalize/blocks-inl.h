@@ -5,7 +5,7 @@
 //     keys, 4 registers (float32)  a > b  4 masks  ->  1 mask  ->  taps, 1 register
 //
 // Here a block is what one register holds the taps of: kPixels, 64 in AVX-512 and 32 in AVX2.
-// The results are those of the loops that serve other targets and wider taps.
+// The results are those of the loops that serve other instruction sets and wider taps.
 #pragma once
 
 #include "../targets/prologue_registers.h"

@@ -1,4 +1,4 @@
-// Picks what computes Eq. 1 for one channel of a tile: Window3, Window5To15In2D where the target
+// Picks what computes Eq. 1 for one channel of a tile: Window3, Window5To15In2D where the machine
 // has registers for them, or else AnyWindow. All of them are a masked maximum over a box,
 // separable, that carries (key, tap) of both classes and marches along the outer axis.
 //

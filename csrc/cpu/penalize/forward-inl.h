@@ -177,7 +177,7 @@ class TileForward {
 
 template <class Key>
 Fault forward(const ForwardCall& call, const Workers& workers) {
-  const Tiling tiling(call.geometry, channels_per_group(call.target),
+  const Tiling tiling(call.geometry, most_channels_of_tile(call.target),
                       channels_together(call.geometry, call.logits), workers.count);
   std::vector<Fault> faults(tiling.count());
   workers.run(tiling.count(), [&](int64_t begin, int64_t end) {

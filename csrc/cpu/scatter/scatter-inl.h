@@ -10,7 +10,7 @@
 //                               z     open
 //                               z-1   complete after plane z  --- store --->   plane z-1
 //
-//   Windows of 3 by 3 in 2D go the other way round where the target has registers for it
+//   Windows of 3 by 3 in 2D go the other way round where the machine has registers for it
 //   (window3_2d-inl.h): there a pixel asks its neighbours whether they chose it.
 //
 //   A tile stores the accumulators of its interior, and no others. The planes have

@@ -1,4 +1,4 @@
-// The fused loss of one target, compiled for logits of every type.
+// The fused loss of one instruction set, compiled for logits of every type.
 #pragma once
 
 #include "prologue.h"

@@ -1,4 +1,4 @@
-// The table through which the program calls the functions of one target.
+// The table through which the program calls the functions of one instruction set.
 #pragma once
 
 #include "../../contract/calls.h"
@@ -16,7 +16,7 @@ struct TypedKernels {
 };
 
 struct Kernels {
-  const char* name;  // of the target
+  const char* name;  // of the instruction set
   TypedKernels half;
   TypedKernels float32;
   TypedKernels float64;

@@ -1,4 +1,4 @@
-// Eq. 1 of one target, compiled for the logits of one width: SCNP_KEY is the integer of that width.
+// Eq. 1 of one instruction set, for logits of one width: SCNP_KEY is the integer of that width.
 #pragma once
 
 #include "prologue.h"

@@ -1,14 +1,14 @@
-// What every file that ends in -inl.h begins with: the target that it is compiled for.
+// What every file that ends in -inl.h begins with: the instruction set that it is compiled for.
 //
-// Such a file is compiled once for each target (portable, avx2, avx512; those that begin with
+// Such a file is compiled once for each (portable, avx2, avx512; those that begin with
 // prologue_registers.h, for the last two), every time into a namespace of its own, so that no
-// function of one target is ever taken for that of another:
+// function of one instruction set is ever taken for that of another:
 //
 //     #include "../targets/prologue.h"
 //
 //     #include ...                            whatever it uses, in any order
 //
-//     SCNP_TARGET_BEGIN                       from here on the target's instructions are allowed
+//     SCNP_TARGET_BEGIN                       from here on its instructions are allowed
 //     namespace scnp::cpu::SCNP_TARGET {
 //     }  // namespace scnp::cpu::SCNP_TARGET
 //     SCNP_TARGET_END
@@ -20,8 +20,8 @@
 #include "instruction_sets.h"
 #include "vectorize.h"
 
-// The unit that is compiled defines SCNP_TARGET. An editor reads a header alone, and sees it as the
-// portable target does.
+// The unit that is compiled defines SCNP_TARGET. An editor reads a header alone, and sees it as it
+// is compiled for every machine.
 #if !defined(SCNP_TARGET)
 #define SCNP_TARGET portable
 #endif
@@ -36,9 +36,9 @@
 #define SCNP_NUMBER_OF_avx512 3
 #define SCNP_TARGET_NUMBER SCNP_JOIN(SCNP_NUMBER_OF_, SCNP_TARGET)
 
-// SCNP_HAS_TARGET: whether this compiler and machine can compile the target at all.
+// SCNP_HAS_TARGET: whether this compiler and machine can compile for it at all.
 // SCNP_AVX2, SCNP_AVX512: whether code written for that instruction set is compiled.
-// SCNP_REGISTERS: whether the target has the registers of ../vector/registers-inl.h.
+// SCNP_REGISTERS: whether it has the registers of ../vector/registers-inl.h.
 #if SCNP_TARGET_NUMBER == SCNP_NUMBER_OF_portable
 #define SCNP_HAS_TARGET 1
 #define SCNP_AVX2 0

@@ -1,4 +1,4 @@
-// Eq. 2 of one target, compiled for gradients of every type.
+// Eq. 2 of one instruction set, compiled for gradients of every type.
 #pragma once
 
 #include "prologue.h"

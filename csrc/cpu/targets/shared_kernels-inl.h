@@ -1,4 +1,4 @@
-// The loops that all kernels of one target call, and the table of the kernels.
+// The loops that all kernels of one instruction set call, and the table of the kernels.
 #pragma once
 
 #include "prologue.h"
@@ -6,7 +6,8 @@
 #if SCNP_HAS_TARGET
 
 #include "../../contract/calls.h"
-#include "../dice_ce/arithmetic-inl.h"
+#include "../dice_ce/gradient-inl.h"
+#include "../dice_ce/statistics-inl.h"
 #include "../gate/keep_own_logits-inl.h"
 #include "../kernels.h"
 #include "../memory/strided_rows-inl.h"
@@ -17,7 +18,7 @@
 
 namespace scnp::cpu::SCNP_TARGET {
 
-// Compiled by other units of the target.
+// Compiled by other units of the instruction set.
 template <class Key>
 Fault forward(const ForwardCall& call, const Workers& workers);
 template <class T>

@@ -1,11 +1,11 @@
-// A row of the target, in any dtype and layout, becomes one byte per pixel, which serves a group of
-// channels.
+// A row of the target, in any dtype and layout, becomes one byte per pixel, which serves all
+// channels of a tile.
 //
 //     label map, channels 2 to 4     labels  2  4  0  3  255      (ignore_index 255)
 //                                    codes   0  2  -  1  x        - no class, x invalid
 //
-// Channel c of the group is foreground where the code is c, invalid where it is x, and background
-// elsewhere. Masks differ between channels, so their groups have one channel.
+// Channel c of the tile is foreground where the code is c, invalid where it is x, and background
+// elsewhere. Masks differ between channels, so their tiles have one channel.
 #pragma once
 
 #include "../targets/prologue.h"
@@ -26,7 +26,7 @@ namespace scnp::cpu::SCNP_TARGET {
 constexpr uint8_t kNoClass = 254;
 constexpr uint8_t kInvalidPixel = 255;
 
-inline int64_t channels_per_group(const Target& target) {
+inline int64_t most_channels_of_tile(const Target& target) {
   return target.is_masks ? 1 : kMostClasses;
 }
 
@@ -39,10 +39,10 @@ struct PixelRow {
   int64_t count = 0;
 };
 
-// Writes to codes[i] the code of the row's i-th pixel for the channels of the group. With
+// Writes to codes[i] the code of the row's i-th pixel for the channels of its tile. With
 // target.validate, values that are not permitted are reported to `fault`. Defined in
 // read_class_codes-inl.h, and compiled once for all kernels.
-void read_class_codes(const Target& target, const Geometry& geometry, Span group,
+void read_class_codes(const Target& target, const Geometry& geometry, Span channels,
                       const PixelRow& row, uint8_t* codes, Fault& fault);
 
 inline int64_t bytes_of(TargetType type) {
@@ -69,11 +69,11 @@ inline int64_t bytes_of(TargetType type) {
 }
 
 // Prefetches the labels or masks of a row that is read soon; it may lie outside of the image.
-inline void fetch_class_codes(const Target& target, Span group, const PixelRow& row) {
+inline void fetch_class_codes(const Target& target, Span channels, const PixelRow& row) {
   const int64_t bytes = bytes_of(target.type);
   const char* labels =
       static_cast<const char*>(target.data) +
-      bytes * target.strides.offset(row.batch, group.begin, row.outer, row.middle, row.inner);
+      bytes * target.strides.offset(row.batch, channels.begin, row.outer, row.middle, row.inner);
   fetch_ahead(labels, row.count * bytes, target.strides.axis[kInner]);
 }
 

@@ -24,7 +24,7 @@
 SCNP_TARGET_BEGIN
 namespace scnp::cpu::SCNP_TARGET {
 
-// Pixels per block: as many as the widest register of any target holds of the narrowest taps.
+// Pixels per block: as many as the widest register of any machine holds of the narrowest taps.
 constexpr int64_t kBlock = 64;
 
 inline int64_t whole_blocks(int64_t pixels) {

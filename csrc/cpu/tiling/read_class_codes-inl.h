@@ -137,7 +137,7 @@ inline bool has_no_class(const uint8_t* codes, int64_t count) {
 
 // Reads [count] contiguous values. Returns whether one of them is not permitted.
 template <class T>
-bool read_codes_of_values(const Target& target, Span group, const T* values, const uint8_t* mask,
+bool read_codes_of_values(const Target& target, Span channels, const T* values, const uint8_t* mask,
                           int64_t count, uint8_t* codes) {
   using Comparable = decltype(comparable(values[0]));
   if (target.is_masks) {
@@ -146,9 +146,8 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
       codes[i] = is_foreground(comparable(values[i])) ? 0 : kNoClass;
     }
   } else {
-    const int64_t first = target.first_class + group.begin;
-    const int64_t channels = group.end - group.begin;
-    codes_of_labels(values, first, channels, count, codes);
+    const int64_t first = target.first_class + channels.begin;
+    codes_of_labels(values, first, channels.length(), count, codes);
   }
   const Wanted<Comparable> ignored(target.ignore_index);
   if (target.has_ignore_index && ignored.exists) {
@@ -168,9 +167,9 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
   if (!target.validate) {
     return false;
   }
-  // Where the group holds all classes, the labels that are permitted have one.
-  if (!target.is_masks && target.first_class + group.begin == 0 &&
-      group.length() == target.label_count) {
+  // Where the channels are all classes, the labels that are permitted have one.
+  if (!target.is_masks && target.first_class + channels.begin == 0 &&
+      channels.length() == target.label_count) {
     return has_no_class(codes, count);
   }
   uint8_t wrong = 0;
@@ -185,7 +184,7 @@ bool read_codes_of_values(const Target& target, Span group, const T* values, con
 
 // As above, but of values that lie `stride` elements apart.
 template <class T>
-bool read_codes_of_strided(const Target& target, Span group, const T* values, int64_t stride,
+bool read_codes_of_strided(const Target& target, Span channels, const T* values, int64_t stride,
                            const uint8_t* mask, int64_t count, uint8_t* codes) {
   constexpr int64_t most = 256;
   T contiguous[most];
@@ -194,7 +193,7 @@ bool read_codes_of_strided(const Target& target, Span group, const T* values, in
     const int64_t n = std::min(most, count - begin);
     gather_row(values + begin * stride, stride, n, contiguous);
     const uint8_t* piece = mask == nullptr ? nullptr : mask + begin * target.mask.axis[kInner];
-    bad |= read_codes_of_values(target, group, contiguous, piece, n, codes + begin);
+    bad |= read_codes_of_values(target, channels, contiguous, piece, n, codes + begin);
   }
   return bad;
 }
@@ -213,19 +212,21 @@ void report_first_bad(const Target& target, const PixelRow& row, const T* values
 }
 
 template <class T>
-void read_codes_of_type(const Target& target, const Geometry& geometry, Span group,
+void read_codes_of_type(const Target& target, const Geometry& geometry, Span channels,
                         const PixelRow& row, uint8_t* codes, Fault& fault) {
   // A label map has stride 0 along the channels: all of them read the same row.
-  const T* values = static_cast<const T*>(target.data) +
-                    target.strides.offset(row.batch, group.begin, row.outer, row.middle, row.inner);
+  const T* values =
+      static_cast<const T*>(target.data) +
+      target.strides.offset(row.batch, channels.begin, row.outer, row.middle, row.inner);
   const uint8_t* mask =
       target.has_mask ? target.mask.at(row.batch, 0, row.outer, row.middle, row.inner) : nullptr;
   const int64_t stride = target.strides.axis[kInner];
   const bool bad =
-      stride == 1 ? read_codes_of_values(target, group, values, mask, row.count, codes)
-                  : read_codes_of_strided(target, group, values, stride, mask, row.count, codes);
+      stride == 1 ? read_codes_of_values(target, channels, values, mask, row.count, codes)
+                  : read_codes_of_strided(target, channels, values, stride, mask, row.count, codes);
   if (bad) {
-    const int64_t image = target.is_masks ? row.batch * geometry.channels + group.begin : row.batch;
+    const int64_t image =
+        target.is_masks ? row.batch * geometry.channels + channels.begin : row.batch;
     const int64_t rows_before =
         (image * geometry.size[kOuter] + row.outer) * geometry.size[kMiddle] + row.middle;
     report_first_bad(target, row, values, codes, rows_before * geometry.size[kInner] + row.inner,
@@ -233,10 +234,10 @@ void read_codes_of_type(const Target& target, const Geometry& geometry, Span gro
   }
 }
 
-void read_class_codes(const Target& target, const Geometry& geometry, Span group,
+void read_class_codes(const Target& target, const Geometry& geometry, Span channels,
                       const PixelRow& row, uint8_t* codes, Fault& fault) {
   const auto read = [&]<class T>(T /*type*/) {
-    read_codes_of_type<T>(target, geometry, group, row, codes, fault);
+    read_codes_of_type<T>(target, geometry, channels, row, codes, fault);
   };
   switch (target.type) {
     case TargetType::kBool:

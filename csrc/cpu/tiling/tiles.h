@@ -119,9 +119,9 @@ class Tiling {
       tile.span[axis] = {part * tile_[axis],
                          std::min(geometry_.size[axis], (part + 1) * tile_[axis])};
     }
-    const int64_t group = number % channel_parts();
-    tile.channels = {group * channels_per_tile_,
-                     std::min(geometry_.channels, (group + 1) * channels_per_tile_)};
+    const int64_t part = number % channel_parts();
+    tile.channels = {part * channels_per_tile_,
+                     std::min(geometry_.channels, (part + 1) * channels_per_tile_)};
     tile.batch = number / channel_parts();
     return tile;
   }

@@ -2,9 +2,9 @@
 //
 // Plain loops over arrays write every intermediate result to memory and read it again; where a
 // pixel needs some forty operations per class, that costs more than the operations. Lanes are the
-// compilers' own vector types, as wide as the target's registers. Sixteen pixels are a group,
+// compilers' own vector types, as wide as the machine's registers. Sixteen pixels are a group,
 // whatever the registers' width, and the i-th pixels of all groups are added up apart from the
-// others: so every target computes the same bits.
+// others: so every instruction set computes the same bits.
 #pragma once
 
 #include "../targets/prologue.h"

@@ -1,5 +1,5 @@
 // The exponential and the logarithm that probabilities need, in operations that every instruction
-// set has: all targets compute the same bits.
+// set has: all compute the same bits.
 //
 //     exp x = 2^n * e^r          n = x / ln 2, rounded;  |r| <= ln 2 / 2
 //     log x = n * ln 2 + log m   x = 2^n * m;            m in [sqrt(1/2), sqrt(2))

@@ -1,4 +1,4 @@
-// Registers of keys and of bytes, of the target's instruction set: what the passes that keep a
+// Registers of keys and of bytes, of the instruction set at hand: what the passes that keep a
 // window in registers are written with. One source serves every instruction set; only the
 // operations of registers_avx2-inl.h and registers_avx512-inl.h are written for each.
 //
@@ -7,7 +7,7 @@
 //     PixelMask                            which of kPixels pixels: a bit, or a byte, for each
 //     KeyRegister<Key>::Mask               which of one register's keys
 //
-// SCNP_REGISTERS (prologue.h) says whether the target has them.
+// SCNP_REGISTERS (prologue.h) says whether the instruction set has them.
 #pragma once
 
 #include "../targets/prologue_registers.h"
