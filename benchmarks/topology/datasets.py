@@ -43,6 +43,7 @@ from benchmarks.topology.npz_files import (
 )
 
 SAME_SPACING = 0.01  # relative, between an image and its mask
+MOST_PADDING = SIDE_MULTIPLE // 2  # slices of a crop that a volume may lack
 X = " x "  # between sides, in sentences
 
 Labels = npt.NDArray[np.uint8]
@@ -137,8 +138,8 @@ def read_data_set(
         path: The folder.
         tests: The splits to report, each as its own group of rows, such as ``["test"]``.
         crop: Sides of the training crops, one per spatial axis: no training image may be smaller,
-            except volumes along an axis where the crop has the network's least side (they are
-            padded there).
+            except volumes by the few slices that are padded, and along an axis where the crop
+            has the network's least side by any.
         classes: 2 counts every nonzero pixel of a mask as foreground; more read it as labels.
         mask_key: Name of the mask's array in the npz files; by default the first there is of
             ``mask``, ``interior`` and ``label``.
@@ -307,16 +308,12 @@ def _volume_sample(
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:
-    # Crops of the network's least side are padded where a volume has fewer slices.
     padded = len(smallest) == 3
-    needed = [1 if padded and side <= SIDE_MULTIPLE else side for side in smallest]
+    needed = [_least_side(side) if padded else side for side in smallest]
     if len(shape) != len(needed) or any(
         side < least for side, least in zip(shape, needed, strict=True)
     ):
-        fitting = [
-            min(side, max(SIDE_MULTIPLE, own - own % SIDE_MULTIPLE))
-            for own, side in zip(shape, smallest, strict=False)
-        ]
+        fitting = fitting_crop(shape, smallest)
         hint = (
             f"--crop-size {by(fitting)} fits"
             if padded or min(shape) >= SIDE_MULTIPLE
@@ -326,6 +323,28 @@ def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> 
             f"{file}: has the size {by(shape, X)}, smaller than the training crops of "
             f"{by(smallest, X)}; {hint}"
         )
+
+
+def fitting_crop(shape: Sequence[int], crop: Sequence[int]) -> tuple[int, ...]:
+    """The crop, or the largest below it that an image of this shape can fill.
+
+    A volume may lack half of SIDE_MULTIPLE slices, which are padded, so that 31 slices need not
+    be cut to 16.
+
+    Example:
+        >>> fitting_crop((90, 300), (128, 128)), fitting_crop((31, 50, 19), (32, 32, 32))
+        ((80, 128), (32, 32, 16))
+    """
+    lacking = MOST_PADDING if len(crop) == 3 else 0
+    return tuple(
+        min(side, max(SIDE_MULTIPLE, (own + lacking) // SIDE_MULTIPLE * SIDE_MULTIPLE))
+        for own, side in zip(shape, crop, strict=False)
+    )
+
+
+def _least_side(crop: int) -> int:
+    """Of volumes that a crop's side is drawn from; those of the network's least side always are."""
+    return 1 if crop <= SIDE_MULTIPLE else crop - MOST_PADDING
 
 
 def standardise(image: Planes) -> Planes:
