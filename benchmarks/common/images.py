@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.common.errors import DataError
 from benchmarks.common.image_files import read_stored
-from benchmarks.common.masks import BoolMask, read_labels, read_mask
+from benchmarks.common.masks import BoolMask, Truth, read_labels, read_mask, read_truth
 from benchmarks.common.volumes import identifier, is_readable
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "BoolMask",
     "DataError",
     "FloatImage",
+    "Truth",
     "check_foreground",
     "check_same_size",
     "identifier",
@@ -28,6 +29,7 @@ __all__ = [
     "read_colour",
     "read_labels",
     "read_mask",
+    "read_truth",
 ]
 
 LAYOUT = "{train,val,test}/{images,masks}/ID.*"

@@ -18,11 +18,14 @@ from benchmarks.common.images import (
     identifier,
     image_pairs,
     read_bands,
-    read_labels,
-    read_mask,
+    read_truth,
 )
-from benchmarks.common.levels import foreground
-from benchmarks.common.masks import as_labels
+from benchmarks.common.mask_numbers import (
+    Numbers,
+    check_numbers,
+    how_numbers_are_read,
+)
+from benchmarks.common.masks import truth_of
 from benchmarks.common.tables import by
 from benchmarks.common.volumes import (
     Spacing,
@@ -59,6 +62,7 @@ class Sample:
     truth: Labels  # [*spatial], 0 where background
     spacing: Spacing | None = None  # of voxels; None where unknown, and for images
     unit: str | None = None  # of the spacing
+    numbers: Numbers = ()  # the nonzero ones of its mask's file, if they are few
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,31 @@ def read_data_set(
 
 
 def foreground_shares(path: Path, data_set: DataSet) -> list[str]:
-    """A sentence for every split: how much of its masks is foreground. Raises DataError."""
-    return [
+    """A sentence for every split: how much of its masks is foreground. Raises DataError.
+
+    And one about their numbers, if they may mean something else than what they are taken for.
+    """
+    return shares_of_splits(path, data_set.splits, ["train"], data_set.classes)
+
+
+def shares_of_splits(
+    path: Path, splits: Mapping[str, Sequence[Sample]], needed: Sequence[str], classes: int
+) -> list[str]:
+    """As foreground_shares; of the splits ``needed``, none may be without foreground."""
+    numbers = {
+        f"{path / split}: the mask of {sample.name}": sample.numbers
+        for split, samples in splits.items()
+        for sample in samples
+    }
+    check_numbers(numbers, classes)
+    said = [
         check_foreground(
-            path / split, (sample.truth for sample in samples), split == "train", data_set.classes
+            path / split, (sample.truth for sample in samples), split in needed, classes
         )
-        for split, samples in data_set.splits.items()
+        for split, samples in splits.items()
     ]
+    read = how_numbers_are_read(list(numbers.values()), classes)
+    return [*said, f"{path}: {read}"] if read else said
 
 
 def read_split(
@@ -227,12 +249,11 @@ def _check_channels(path: Path, data_set: DataSet) -> None:
 
 def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
     image = read_bands(image_file)
-    truth = (
-        read_mask(mask_file).astype(np.uint8) if classes == 2 else read_labels(mask_file, classes)
-    )
-    check_same_size(image_file, image, mask_file, truth)
-    _check_side(image_file, truth.shape, smallest)
-    return Sample(identifier(image_file), standardise(np.moveaxis(image, -1, 0)), truth)
+    truth = read_truth(mask_file, classes)
+    check_same_size(image_file, image, mask_file, truth.labels)
+    _check_side(image_file, truth.labels.shape, smallest)
+    planes = standardise(np.moveaxis(image, -1, 0))
+    return Sample(identifier(image_file), planes, truth.labels, numbers=truth.numbers)
 
 
 def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classes: int) -> Sample:
@@ -240,13 +261,8 @@ def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classe
     if not np.isfinite(planes).all():
         raise DataError(f"{file}: images holds values that are not finite")
     _check_side(file, one.mask.shape, smallest)
-    return Sample(one.name, standardise(planes), _truth_of(file, one.mask, classes))
-
-
-def _truth_of(file: Path, mask: npt.NDArray[np.generic], classes: int) -> Labels:
-    if classes == 2:
-        return foreground(file, mask[..., np.newaxis]).astype(np.uint8)
-    return as_labels(file, mask, classes)
+    truth = truth_of(file, one.mask, classes)
+    return Sample(one.name, standardise(planes), truth.labels, numbers=truth.numbers)
 
 
 def _read_volumes(
@@ -302,9 +318,16 @@ def _volume_sample(
     if not np.isfinite(planes).all():
         raise DataError(f"{image_file}: image holds values that are not finite")
     _check_side(image_file, mask.array.shape, smallest)
-    truth = _truth_of(mask_file, mask.array, classes)
+    truth = truth_of(mask_file, mask.array, classes)
     known = image if image.spacing is not None else mask
-    return Sample(identifier(image_file), standardise(planes), truth, known.spacing, known.unit)
+    return Sample(
+        identifier(image_file),
+        standardise(planes),
+        truth.labels,
+        known.spacing,
+        known.unit,
+        truth.numbers,
+    )
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:
