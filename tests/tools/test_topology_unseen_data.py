@@ -247,3 +247,35 @@ def test_any_damage_to_an_image_is_told_by_its_file(extension: str, tmp_path: Pa
             fault = fault_of(tmp_path)  # some damage gives other pixels, which nobody can see
             assert fault is None or str(file) in fault
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("Image_01L.jpg", "Image_01L_1stHO.png"),
+        ("im0001.ppm", "im0001.ah.ppm"),
+        ("21_training.tif", "21_manual1.gif"),
+        ("sample_SEM.png", "sample_SEM_seg-axonmyelin-manual.png"),
+        ("case_0000.nii.gz", "case.nii.gz"),
+    ],
+)
+def test_names_of_public_data_sets_that_differ_are_told_side_by_side(
+    image: str, mask: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name in (("images", image), ("masks", mask)):
+        file = tmp_path / "data" / "train" / folder / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+        (file.parent / "z.png").touch()
+    error = failing(capsys, "run", "--data", tmp_path / "data", "--out", tmp_path)
+    assert f"{tmp_path / 'data' / 'train' / 'images' / image}: has no mask; expected " in error
+    assert f"{mask}, if it is its mask, needs the image's name" in error
+
+
+def test_a_name_without_any_like_it_has_no_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "data" / "train" / "images" / "8.png", np.ones((40, 40)))
+    save(tmp_path / "data" / "train" / "masks" / "other.png", np.ones((40, 40)))
+    error = failing(capsys, "run", "--data", tmp_path / "data", "--out", tmp_path)
+    assert error.endswith(f"{tmp_path / 'data' / 'train' / 'masks' / '8'}.*")
