@@ -242,6 +242,7 @@ def test_collapse_comes_first_and_last_and_has_no_p(
     body = (out / "report.html").read_text().split("</h1>")[1].lstrip()
     assert body.startswith('<p class="warning">')
     assert body.index("trainings collapsed, which is a failure") < body.index('class="verdict"')
+    assert "(0 images)" not in (out / "lines" / "verdict-test.md").read_text()
     for name in ("verdict-test.md", "scores-test.md"):
         assert (out / "lines" / name).read_text().startswith(warning)
     assert told in (out / "lines" / "verdict-test.md").read_text()
@@ -267,7 +268,7 @@ def test_the_picture_shows_the_image_in_the_middle(tmp_path: Path) -> None:
     assert verdict.usual_image == "0"
 
 
-def test_few_images_are_told(tmp_path: Path) -> None:
+def test_few_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = write_referees_case(tmp_path, 4)
     command("verdict", "--data", data, "--out", out, *OPTIONS)
     text = (out / "lines" / "verdict-test.md").read_text()
@@ -275,6 +276,9 @@ def test_few_images_are_told(tmp_path: Path) -> None:
         f"with 4 images and {COMPARED} comparisons the smallest of them needs a p below "
         f"{0.05 / COMPARED:.2g}, and none can be below 0.12." in text
     )
+    printed = capsys.readouterr().out
+    assert "too few test images for a significant difference on lines test" in printed
+    assert "no significant difference" not in printed
     assert "**" not in "".join(
         row["Betti-matching error"] for row in rows_of(out / "lines" / "verdict-test.csv")
     )
