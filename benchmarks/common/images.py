@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from benchmarks.common.errors import DataError
 from benchmarks.common.image_files import read_stored
-from benchmarks.common.masks import BoolMask, read_labels, read_mask
+from benchmarks.common.masks import BoolMask, Truth, read_labels, read_mask, read_truth
 from benchmarks.common.volumes import identifier, is_readable
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "BoolMask",
     "DataError",
     "FloatImage",
+    "Truth",
     "check_foreground",
     "check_same_size",
     "identifier",
@@ -28,6 +31,7 @@ __all__ = [
     "read_colour",
     "read_labels",
     "read_mask",
+    "read_truth",
 ]
 
 LAYOUT = "{train,val,test}/{images,masks}/ID.*"
@@ -49,7 +53,12 @@ def image_pairs(folder: Path) -> list[tuple[Path, Path]]:
     masks = _files_by_identifier(folder / "masks")
     for name, image in images.items():
         if name not in masks:
-            raise DataError(f"{image}: has no mask; expected {folder / 'masks' / name}.*")
+            like = max(masks, key=lambda mask: _words_in_common(name, mask))
+            hint = f"; {masks[like].name}, if it is its mask, needs the image's name"
+            raise DataError(
+                f"{image}: has no mask; expected {folder / 'masks' / name}.*"
+                + (hint if _words_in_common(name, like) and like not in images else "")
+            )
     for name, mask in masks.items():
         if name not in images:
             raise DataError(f"{mask}: has no image; expected {folder / 'images' / name}.*")
@@ -129,6 +138,12 @@ def check_same_size(
             f"{mask_file}: is {mask.shape[1]} x {mask.shape[0]} pixels (width x height), "
             f"but its image {image_file} is {width} x {height}"
         )
+
+
+def _words_in_common(image: str, mask: str) -> int:
+    """How many words two names begin with alike: 2 of Image_01L and Image_01L_1stHO."""
+    pairs = zip(*(re.split(r"[^0-9A-Za-z]+", name) for name in (image, mask)), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _files_by_identifier(folder: Path) -> dict[str, Path]:

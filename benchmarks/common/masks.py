@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,54 @@ import numpy.typing as npt
 from benchmarks.common.errors import DataError
 from benchmarks.common.image_files import Pixels, StoredImage, entries, read_stored
 from benchmarks.common.levels import EXACT, foreground, share_in_between
+from benchmarks.common.mask_numbers import (
+    MOST,
+    Numbers,
+    few_numbers,
+    labels_of_greys,
+    levels_listed,
+)
 
 BoolMask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
 
 MOST_CLASSES = 256  # labels are kept in 8 bits
 MOSTLY_FLAT = 0.3  # share of pixels among equal ones, below which a label map is noise of its own
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a mask means, and what it was made of."""
+
+    labels: Labels  # [*spatial], 0 where background
+    numbers: Numbers  # the nonzero ones that the file holds; none where they are many, or shades
+
+
+def read_truth(file: Path, classes: int) -> Truth:
+    """The labels of a mask: 1 for its foreground, or from 0 to ``classes - 1`` where more than 2.
+
+    Raises DataError.
+    """
+    if classes == 2:
+        values, lossy = _mask_values(file)
+        return _foreground_truth(file, values, lossy)
+    return label_truth(file, _label_values(file, classes), classes)
+
+
+def truth_of(file: Path, numbers: Pixels, classes: int) -> Truth:
+    """As read_truth, of an array [*spatial] out of the ``file``. Raises DataError."""
+    if classes == 2:
+        return _foreground_truth(file, numbers[..., np.newaxis])
+    return label_truth(file, numbers, classes)
+
+
+def _foreground_truth(file: Path, values: Pixels, lossy: bool = False) -> Truth:
+    mask = foreground(file, values, lossy)
+    grey = values[..., 0]
+    # Where half-way was the threshold, the numbers are shades.
+    plain = values.dtype != np.bool_ and np.array_equal(mask, grey != 0)
+    is_grey = values.shape[-1] == 1 or bool((values == values[..., :1]).all())
+    return Truth(mask.astype(np.uint8), few_numbers(grey) if plain and is_grey else ())
 
 
 def read_mask(file: Path) -> BoolMask:
@@ -25,34 +69,44 @@ def read_mask(file: Path) -> BoolMask:
     levels, as lossy compression and smooth resizing leave them, what is past half-way is
     foreground.
     """
+    return foreground(file, *_mask_values(file))
+
+
+def _mask_values(file: Path) -> tuple[Pixels, bool]:
+    """Of a mask file [height, width, bands], 0 where transparent; and whether surely lossy."""
     stored = read_stored(file)
     values = _checked(file, stored)
     if stored.palette is not None:
         values = _palette_values(file, stored, stored.palette)
     visible = _visible(stored)
     if visible is None or visible.all():
-        return foreground(file, values, stored.surely_lossy)
+        return values, stored.surely_lossy
     if not visible.any():
         if (values != values[0, 0]).any():
             raise DataError(
                 f"{file}: is transparent everywhere, though it holds several values; takes a "
                 "mask without an alpha channel"
             )
-        return visible
+        return visible[:, :, np.newaxis], stored.surely_lossy
     shown = np.where(visible[:, :, np.newaxis], values, values.dtype.type(0))
     if not shown.any():
         raise DataError(
             f"{file}: is black or transparent everywhere: whether the black is foreground, "
             "nothing tells; takes another colour for it, or a mask without an alpha channel"
         )
-    return foreground(file, shown, stored.surely_lossy)
+    return shown, stored.surely_lossy
 
 
-def read_labels(file: Path, classes: int) -> npt.NDArray[np.uint8]:
+def read_labels(file: Path, classes: int) -> Labels:
     """The mask's values as labels from 0 to ``classes - 1``, [height, width]. Raises DataError.
 
-    Of a palette, the indices. What is transparent has the label 0.
+    Of a palette, the indices. What is transparent has the label 0. Grey levels that are evenly
+    spread from 0 to 255, one per class, are labels too: 0, 127 (or 128) and 255 for three.
     """
+    return label_truth(file, _label_values(file, classes), classes).labels
+
+
+def _label_values(file: Path, classes: int) -> Pixels:
     stored = read_stored(file)
     if stored.lossy_codec is not None:
         article = "an" if stored.lossy_codec.startswith("A") else "a"
@@ -72,22 +126,36 @@ def read_labels(file: Path, classes: int) -> npt.NDArray[np.uint8]:
         raise DataError(
             f"{file}: is in colour ({values.shape[2]} bands); takes one label per pixel"
         )
-    return as_labels(file, values[:, :, 0], classes)
+    plane: Pixels = values[:, :, 0]
+    return plane
 
 
-def as_labels(file: Path, numbers: Pixels, classes: int) -> npt.NDArray[np.uint8]:
-    """Whole numbers from 0 to ``classes - 1`` as labels, [*spatial]. Raises DataError."""
+def label_truth(file: Path, numbers: Pixels, classes: int) -> Truth:
+    """Whole numbers from 0 to ``classes - 1``, or grey levels, as labels. Raises DataError."""
     if classes > MOST_CLASSES:
         raise DataError(f"{file}: {classes} classes, takes up to {MOST_CLASSES}")
     if numbers.dtype.kind == "f" and (numbers % 1).any():
         raise DataError(f"{file}: holds fractions; takes one whole number per pixel as its label")
+    found = few_numbers(numbers)
+    greys = labels_of_greys(found, classes) if found and max(found) >= classes else None
+    if greys is not None:
+        labels = np.zeros(numbers.shape, np.uint8)
+        for grey, label in greys.items():
+            labels[numbers == grey] = label
+        return Truth(_drawn(file, labels), found)
     if numbers.size and (numbers.min() < 0 or numbers.max() >= classes):
         least = f"from {numbers.min():g} " if numbers.min() < 0 else ""
         raise DataError(
-            f"{file}: labels {least}up to {numbers.max():g}, takes labels from 0 to {classes - 1} "
-            f"(--classes {classes})"
+            f"{file}: labels {least}up to {numbers.max():g}, takes labels from 0 to {classes - 1}"
+            + (f" or the {levels_listed(classes)}" if 3 <= classes <= MOST + 1 else "")
+            + f" (--classes {classes})"
+            + (f"; holds {', '.join(map(str, (0, *found)))}" if found else "")
         )
-    labels = numbers.astype(np.uint8)
+    return Truth(_drawn(file, numbers.astype(np.uint8)), found)
+
+
+def _drawn(file: Path, labels: Labels) -> Labels:
+    """The labels, unless a codec or a resizing made some of them. Raises DataError."""
     if share_in_between(labels) > EXACT and _share_flat(labels) > MOSTLY_FLAT:
         raise DataError(
             f"{file}: holds labels between those of the regions around them, as lossy "

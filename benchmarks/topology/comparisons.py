@@ -92,6 +92,12 @@ class Verdict:
             return int(versions[AS_PREDICTED][self.main.name].shape[1])
         return 0
 
+    @property
+    def too_few(self) -> bool:
+        """Whether the images are so few that no comparison can be significant."""
+        least = statistics.least_p_value(self.images) if self.images else 1.0
+        return least * len(self.primary) >= SIGNIFICANT
+
     def failed(self, method: Method) -> str:
         """How many of its trainings collapsed, as tables say it; nothing where none did."""
         for split in self.results.configuration.tests:
@@ -211,7 +217,8 @@ def sentence(verdict: Verdict) -> str:
     """What the verdict's table of a split says."""
     results, split = verdict.results, verdict.split
     pairs = f"{verdict.images} {results.scored_as(verdict.images)}"
-    beginning = f"{results.name}, {split} ({pairs}), beside the plain baseline: "
+    counted = f" ({pairs})" if verdict.images else ""  # none where all collapsed
+    beginning = f"{results.name}, {split}{counted}, beside the plain baseline: "
     if verdict.failed(BASELINE):
         return f"{beginning}no verdict, since {BASELINE.title} itself collapsed."
     clauses = []
@@ -237,8 +244,8 @@ def sentence(verdict: Verdict) -> str:
             f"not compared, since they share no seed with the baseline: {', '.join(of_other_seeds)}"
         )
     tests = len(verdict.primary)
-    least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
-    if least * tests >= SIGNIFICANT:
+    if verdict.too_few:
+        least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
         clauses.append(
             f"with {pairs} and {tests} comparisons the smallest of them needs a p "
             f"below {SIGNIFICANT / max(tests, 1):.2g}, and none can be below {least:.2g}"
@@ -248,7 +255,9 @@ def sentence(verdict: Verdict) -> str:
 
 def overall(verdicts: list[Verdict]) -> str:
     """The one sentence that all tables come to, about SCNP in any form on the baseline's loss."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "": [], "collapsed": []}
+    groups: dict[str, list[str]] = {
+        kind: [] for kind in ("better", "worse", "", "few", "collapsed")
+    }
     for verdict in verdicts:
         outcomes = {
             c.outcome
@@ -256,7 +265,8 @@ def overall(verdicts: list[Verdict]) -> str:
             if c.method.loss == BASELINE.loss and c.method.mode != BASELINE.mode
         }
         # One mode may be better and another worse: then both are said.
-        kinds = sorted(outcomes - {""}) or [""] if outcomes else ["collapsed"]
+        none = "few" if verdict.too_few else ""
+        kinds = sorted(outcomes - {""}) or [none] if outcomes else ["collapsed"]
         for kind in kinds:
             groups[kind].append(f"{verdict.results.name} {verdict.split}")
     total = len(verdicts)
@@ -269,6 +279,7 @@ def overall(verdicts: list[Verdict]) -> str:
     for kind, words in (
         ("worse", "significantly more"),
         ("", "no significant difference"),
+        ("few", "too few test images for a significant difference"),
         ("collapsed", "nothing to compare, since trainings collapsed,"),
     ):
         if groups[kind]:

@@ -18,11 +18,14 @@ from benchmarks.common.images import (
     identifier,
     image_pairs,
     read_bands,
-    read_labels,
-    read_mask,
+    read_truth,
 )
-from benchmarks.common.levels import foreground
-from benchmarks.common.masks import as_labels
+from benchmarks.common.mask_numbers import (
+    Numbers,
+    check_numbers,
+    how_numbers_are_read,
+)
+from benchmarks.common.masks import truth_of
 from benchmarks.common.tables import by
 from benchmarks.common.volumes import (
     Spacing,
@@ -43,6 +46,7 @@ from benchmarks.topology.npz_files import (
 )
 
 SAME_SPACING = 0.01  # relative, between an image and its mask
+MOST_PADDING = SIDE_MULTIPLE // 2  # slices of a crop that a volume may lack
 X = " x "  # between sides, in sentences
 
 Labels = npt.NDArray[np.uint8]
@@ -58,6 +62,7 @@ class Sample:
     truth: Labels  # [*spatial], 0 where background
     spacing: Spacing | None = None  # of voxels; None where unknown, and for images
     unit: str | None = None  # of the spacing
+    numbers: Numbers = ()  # the nonzero ones of its mask's file, if they are few
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,8 @@ def read_data_set(
         path: The folder.
         tests: The splits to report, each as its own group of rows, such as ``["test"]``.
         crop: Sides of the training crops, one per spatial axis: no training image may be smaller,
-            except volumes along an axis where the crop has the network's least side (they are
-            padded there).
+            except volumes by the few slices that are padded, and along an axis where the crop
+            has the network's least side by any.
         classes: 2 counts every nonzero pixel of a mask as foreground; more read it as labels.
         mask_key: Name of the mask's array in the npz files; by default the first there is of
             ``mask``, ``interior`` and ``label``.
@@ -162,13 +167,31 @@ def read_data_set(
 
 
 def foreground_shares(path: Path, data_set: DataSet) -> list[str]:
-    """A sentence for every split: how much of its masks is foreground. Raises DataError."""
-    return [
+    """A sentence for every split: how much of its masks is foreground. Raises DataError.
+
+    And one about their numbers, if they may mean something else than what they are taken for.
+    """
+    return shares_of_splits(path, data_set.splits, ["train"], data_set.classes)
+
+
+def shares_of_splits(
+    path: Path, splits: Mapping[str, Sequence[Sample]], needed: Sequence[str], classes: int
+) -> list[str]:
+    """As foreground_shares; of the splits ``needed``, none may be without foreground."""
+    numbers = {
+        f"{path / split}: the mask of {sample.name}": sample.numbers
+        for split, samples in splits.items()
+        for sample in samples
+    }
+    check_numbers(numbers, classes)
+    said = [
         check_foreground(
-            path / split, (sample.truth for sample in samples), split == "train", data_set.classes
+            path / split, (sample.truth for sample in samples), split in needed, classes
         )
-        for split, samples in data_set.splits.items()
+        for split, samples in splits.items()
     ]
+    read = how_numbers_are_read(list(numbers.values()), classes)
+    return [*said, f"{path}: {read}"] if read else said
 
 
 def read_split(
@@ -226,12 +249,11 @@ def _check_channels(path: Path, data_set: DataSet) -> None:
 
 def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], classes: int) -> Sample:
     image = read_bands(image_file)
-    truth = (
-        read_mask(mask_file).astype(np.uint8) if classes == 2 else read_labels(mask_file, classes)
-    )
-    check_same_size(image_file, image, mask_file, truth)
-    _check_side(image_file, truth.shape, smallest)
-    return Sample(identifier(image_file), standardise(np.moveaxis(image, -1, 0)), truth)
+    truth = read_truth(mask_file, classes)
+    check_same_size(image_file, image, mask_file, truth.labels)
+    _check_side(image_file, truth.labels.shape, smallest)
+    planes = standardise(np.moveaxis(image, -1, 0))
+    return Sample(identifier(image_file), planes, truth.labels, numbers=truth.numbers)
 
 
 def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classes: int) -> Sample:
@@ -239,13 +261,8 @@ def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classe
     if not np.isfinite(planes).all():
         raise DataError(f"{file}: images holds values that are not finite")
     _check_side(file, one.mask.shape, smallest)
-    return Sample(one.name, standardise(planes), _truth_of(file, one.mask, classes))
-
-
-def _truth_of(file: Path, mask: npt.NDArray[np.generic], classes: int) -> Labels:
-    if classes == 2:
-        return foreground(file, mask[..., np.newaxis]).astype(np.uint8)
-    return as_labels(file, mask, classes)
+    truth = truth_of(file, one.mask, classes)
+    return Sample(one.name, standardise(planes), truth.labels, numbers=truth.numbers)
 
 
 def _read_volumes(
@@ -301,22 +318,25 @@ def _volume_sample(
     if not np.isfinite(planes).all():
         raise DataError(f"{image_file}: image holds values that are not finite")
     _check_side(image_file, mask.array.shape, smallest)
-    truth = _truth_of(mask_file, mask.array, classes)
+    truth = truth_of(mask_file, mask.array, classes)
     known = image if image.spacing is not None else mask
-    return Sample(identifier(image_file), standardise(planes), truth, known.spacing, known.unit)
+    return Sample(
+        identifier(image_file),
+        standardise(planes),
+        truth.labels,
+        known.spacing,
+        known.unit,
+        truth.numbers,
+    )
 
 
 def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> None:
-    # Crops of the network's least side are padded where a volume has fewer slices.
     padded = len(smallest) == 3
-    needed = [1 if padded and side <= SIDE_MULTIPLE else side for side in smallest]
+    needed = [_least_side(side) if padded else side for side in smallest]
     if len(shape) != len(needed) or any(
         side < least for side, least in zip(shape, needed, strict=True)
     ):
-        fitting = [
-            min(side, max(SIDE_MULTIPLE, own - own % SIDE_MULTIPLE))
-            for own, side in zip(shape, smallest, strict=False)
-        ]
+        fitting = fitting_crop(shape, smallest)
         hint = (
             f"--crop-size {by(fitting)} fits"
             if padded or min(shape) >= SIDE_MULTIPLE
@@ -326,6 +346,28 @@ def _check_side(file: Path, shape: tuple[int, ...], smallest: Sequence[int]) -> 
             f"{file}: has the size {by(shape, X)}, smaller than the training crops of "
             f"{by(smallest, X)}; {hint}"
         )
+
+
+def fitting_crop(shape: Sequence[int], crop: Sequence[int]) -> tuple[int, ...]:
+    """The crop, or the largest below it that an image of this shape can fill.
+
+    A volume may lack half of SIDE_MULTIPLE slices, which are padded, so that 31 slices need not
+    be cut to 16.
+
+    Example:
+        >>> fitting_crop((90, 300), (128, 128)), fitting_crop((31, 50, 19), (32, 32, 32))
+        ((80, 128), (32, 32, 16))
+    """
+    lacking = MOST_PADDING if len(crop) == 3 else 0
+    return tuple(
+        min(side, max(SIDE_MULTIPLE, (own + lacking) // SIDE_MULTIPLE * SIDE_MULTIPLE))
+        for own, side in zip(shape, crop, strict=False)
+    )
+
+
+def _least_side(crop: int) -> int:
+    """Of volumes that a crop's side is drawn from; those of the network's least side always are."""
+    return 1 if crop <= SIDE_MULTIPLE else crop - MOST_PADDING
 
 
 def standardise(image: Planes) -> Planes:

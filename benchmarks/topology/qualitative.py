@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from textwrap import fill
@@ -41,6 +41,13 @@ CAPTION_POINTS = 11
 USUAL_LINES = 3  # below a panel
 # 2D sections have no third axis to connect through: neighbours within the section, by those of 3D.
 SECTION_CONNECTIVITY = {6: 4, 18: 8, 26: 8}
+# Why an image or a section is shown, by whether the usual one was asked for.
+WHY = {
+    False: ", chosen because SCNP does best there beside the plain loss",
+    True: ", where SCNP changes the Betti-0 error by the median",
+}
+
+Place = tuple[str, int | None]  # an image; of a volume, a section
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,8 +99,13 @@ def draw(
     file: Path,
     beside: Callable[[Axes], None] | None = None,
     treatment: Postprocessing | None = None,
+    usual: bool = False,
 ) -> None:
-    """Image, truth, then one panel per method; of a volume its most telling section.
+    """Image, truth, then one panel per method; of a volume one section.
+
+    Without an ``image`` to show, it is the image or section where SCNP lowers the Betti-0 error
+    most, or where it changes it by the median, if that is ``usual``; where trainings collapsed, so
+    that nothing can be compared, the one with the most foreground.
 
     ``pixels_of`` a split's image are what is shown of it; ``beside`` draws on the third panel of
     the first row, which holds the legend otherwise. A last panel shows the first method after the
@@ -113,9 +125,7 @@ def draw(
     def predictions_at(name: str, depth: int | None) -> dict[Method, BoolMask]:
         return {m: _section(maps[f"{split}/{name}"] != 0, depth) for m, maps in predicted.items()}
 
-    def fall(place: tuple[str, int | None]) -> float:
-        if not telling:
-            return 0.0
+    def fall(place: Place) -> float:
         truth = _section(truths_of[place[0]], place[1])
         errors = [
             betti0_error(prediction, truth, connectivity)
@@ -124,14 +134,13 @@ def draw(
         ]
         return float(errors[0] - np.mean(errors[1:]))
 
-    name, depth = max(
-        (
-            (name, depth)
-            for name in ([image] if image else truths_of)
-            for depth in _depths(truths_of[name])
-        ),
-        key=fall,
-    )
+    places = _places({image: truths_of[image]} if image else truths_of)  # the largest first
+    if telling and len(places) > 1:
+        falls = np.array([fall(place) for place in places])
+        wanted = np.sort(falls)[len(falls) // 2] if usual else falls.max()
+        name, depth = places[int(np.isclose(falls, wanted).argmax())]
+    else:
+        name, depth = places[0]
     truth = _section(truths_of[name], depth)
     predictions = predictions_at(name, depth)
     marks = {method.mode: find_marks(shown, truth) for method, shown in predictions.items()}
@@ -185,7 +194,8 @@ def draw(
             axes.set_xlabel(below, fontsize=CAPTION_POINTS, labelpad=RING_POINTS)
         lines = max(below.count("\n") + 1 for _, below in captions)
         grow(figure, max(0, lines - USUAL_LINES), CAPTION_POINTS)
-        heading = _title(results, seed, split, name, depth, image is None and telling)
+        why = WHY[usual] if image is None and telling else ""
+        heading = _title(results, seed, split, name, depth, why)
         head(figure, heading, results.warning, 14)
         for blank in third[beside is not None :]:
             blank.axis("off")
@@ -224,12 +234,23 @@ def _means(results: Results, method: Method, split: str) -> str:
     return f"mean of {scored}:\n{means}"
 
 
-def _title(
-    results: Results, seed: int, split: str, name: str, depth: int | None, chosen: bool
-) -> str:
+def _title(results: Results, seed: int, split: str, name: str, depth: int | None, why: str) -> str:
     section = "" if depth is None else f", section {depth}"
-    why = ", chosen because SCNP does best there beside the plain loss" if chosen else ""
     return f"{results.name}, seed {seed}: {split} image {name}{section}{why}"
+
+
+def _places(truths_of: Mapping[str, BoolMask]) -> list[Place]:
+    """Images, or sections of volumes, the ones with the most foreground first.
+
+    Those without any are left out, unless all are: nothing could be seen in them but mistakes.
+    """
+    foreground = {
+        (name, depth): int(_section(truth, depth).sum())
+        for name, truth in truths_of.items()
+        for depth in _depths(truth)
+    }
+    places = sorted(foreground, key=lambda place: -foreground[place])
+    return [place for place in places if foreground[place]] or places
 
 
 def _depths(truth: BoolMask) -> Iterable[int | None]:

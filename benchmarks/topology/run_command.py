@@ -34,6 +34,7 @@ from benchmarks.topology.datasets import (
     DataSet,
     common_spacing,
     fingerprint,
+    fitting_crop,
     foreground_shares,
     is_volumetric,
     read_data_set,
@@ -266,10 +267,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
 def _fitted(configuration: Configuration, data: DataSet) -> Configuration:
     """With crops that fit into every training image: the default's, or as large as can be."""
     smallest = [min(sides) for sides in zip(*(s.truth.shape for s in data.train), strict=True)]
-    crop = tuple(
-        min(side, max(SIDE_MULTIPLE, least - least % SIDE_MULTIPLE))  # volumes are padded to it
-        for side, least in zip(configuration.crop, smallest, strict=True)
-    )
+    crop = fitting_crop(smallest, configuration.crop)
     if crop != configuration.crop:
         print(
             f"{data.name}: training crops of {by(crop)} instead of {by(configuration.crop)}, "

@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.errors import DataError, UsageError
-from benchmarks.common.images import check_foreground
 from benchmarks.common.tables import by, markdown_of, write_table
 from benchmarks.common.volumes import Spacing
-from benchmarks.topology.datasets import Labels, Sample, median_spacing, read_split
+from benchmarks.topology.datasets import (
+    Labels,
+    Sample,
+    median_spacing,
+    read_split,
+    shares_of_splits,
+)
 from benchmarks.topology.options import check_classes, lengths, positive
 from benchmarks.topology.structures import structure_thickness
 from benchmarks.topology.windows import (
@@ -64,9 +69,11 @@ def run(options: argparse.Namespace) -> None:
         options.data, options.split, classes=options.classes, mask_key=options.mask_key
     )
     truths = [sample.truth for sample in samples]
-    share = check_foreground(options.data / options.split, truths, True, options.classes)
+    shares = shares_of_splits(
+        options.data, {options.split: samples}, [options.split], options.classes
+    )
     spacings = _spacings(options, samples)
-    print(share, end="\n\n")
+    print(*shares, sep="\n", end="\n\n")
     measured = class_thickness(truths, options.classes, spacings)
     spacing = median_spacing(spacings)
     advice = advise(measured, spacing)

@@ -191,4 +191,5 @@ def write_verdicts(results: Results, verdicts: list[Verdict], data: Path, folder
         partial(read_pixels_to_show, data),
         folder / PICTURE,
         treatment=choice.postprocessing if choice else None,
+        usual=True,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.topology import benchmark, convergence, qualitative, sensitivity
 from benchmarks.topology.benchmark import Cell, verdict
+from benchmarks.topology.configuration import RunKey
 from benchmarks.topology.datasets import Planes
 from benchmarks.topology.records import PREDICTIONS, truths, write_label_maps
 from benchmarks.topology.results import Method, common_window, read_results
@@ -20,6 +21,7 @@ from tests.topology_data import (
     figures_of,
     is_picture,
     made_up_runs,
+    predicted_runs,
     rows_of,
     write_images,
     write_volumes,
@@ -230,3 +232,58 @@ def test_reports_name_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "--loss: got focal" in failing(capsys, "convergence", tmp_path, "--loss", "focal")
     error = failing(capsys, "qualitative", tmp_path, "--data", tmp_path / "made_up")
     assert "needs finished runs" in error
+
+
+SECTIONS = {0: 0, 1: 0, 2: 1, 3: 2, 4: 3}  # of a volume: how many pieces the plain loss has more
+
+
+def volumes_with_false_pieces(folder: Path, collapsed: bool = False) -> Path:
+    """A volume whose first two sections hold nothing; the plain loss finds most pieces there."""
+    truth = np.zeros((5, 40, 40), np.uint8)
+    truth[2:, 4:20, 4:20] = 1
+    truth[3, 4:30, 4:20] = 1
+    good = np.where(truth == 1, 0.9, 0.1)
+    plain = good.copy()
+    for section, pieces in SECTIONS.items():
+        for piece in range(pieces if section > 1 else 5):
+            plain[section, 34:38, 6 * piece : 6 * piece + 3] = 0.9
+    runs = {RunKey("ce_dice", "off", (1,), 0): plain, RunKey("ce_dice", "on", (3,), 0): good}
+    names = ("test/a", "val/a")
+    return predicted_runs(
+        folder,
+        dict.fromkeys(names, truth),
+        {
+            key: dict.fromkeys(names, np.full_like(of, 0.1) if collapsed else of)
+            for key, of in runs.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("usual", "collapsed", "section", "why"),
+    [
+        (False, False, 4, ", chosen because SCNP does best there beside the plain loss"),
+        (True, False, 3, ", where SCNP changes the Betti-0 error by the median"),
+        (False, True, 3, ""),
+        (True, True, 3, ""),
+    ],
+)
+def test_the_section_of_a_volume_shows_something(
+    usual: bool,
+    collapsed: bool,
+    section: int,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None without a structure, where many false pieces count most and nothing is to be seen."""
+    results = read_results(volumes_with_false_pieces(tmp_path / "tubes", collapsed))
+    drawn = figures_of(monkeypatch)
+    zeros = np.zeros((1, 5, 40, 40), np.float32)
+    qualitative.draw(
+        *(results, results.methods(), 0, None, lambda *_: zeros, tmp_path / "picture.png"),
+        usual=usual,
+    )
+    heading = " ".join(drawn[0].get_suptitle().split())
+    assert heading.startswith(f"tubes, seed 0: test image a, section {section}{why}")
+    assert ("chosen" in heading, "median" in heading) == ("chosen" in why, "median" in why)

@@ -129,6 +129,41 @@ def test_thin_volumes_train_without_an_option(tmp_path: Path) -> None:
     assert configuration_of(tmp_path / "thin").crop == (16, 32, 32)
 
 
+@pytest.mark.parametrize(
+    ("sides", "crop"),
+    [
+        ((35, 50, 31), (32, 32, 32)),  # one slice is missing: half the crop would be a pity
+        ((24, 40, 36), (32, 32, 32)),
+        ((23, 40, 36), (16, 32, 32)),
+        ((5, 24, 90), (16, 32, 32)),
+    ],
+)
+def test_volumes_that_lack_a_few_slices_are_padded(
+    sides: tuple[int, ...],
+    crop: tuple[int, ...],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "small"
+    for split in ("train", "val", "test"):
+        (data / split).mkdir(parents=True)
+        for name, shape in (("a", sides), ("b", (40, 50, 45))):
+            mask = np.random.default_rng(0).random(shape) < 0.5
+            np.savez(data / split / f"{name}.npz", image=mask.astype(np.float32), mask=mask)
+    command("run", "--data", data, "--out", tmp_path, *FEATURES, "--iterations", 1)
+    assert configuration_of(tmp_path / "small").crop == crop
+    said = capfd.readouterr().err
+    padded = any(own < side for own, side in zip(sides, crop, strict=True))
+    assert ("1 of 2 training volumes are smaller than the crops" in said) == padded
+    # The same crop, given, is taken; another out of reach is refused with one that fits.
+    given = "x".join(map(str, crop))
+    more = (*FEATURES, "--iterations", 1, "--crop-size")
+    command("run", "--data", data, "--out", tmp_path / "again", *more, given)
+    error = failing(capfd, "run", "--data", data, "--out", tmp_path / "large", *more, 64)
+    fitting = (np.maximum(16, (np.array(sides) + 8) // 16 * 16)).tolist()
+    assert f"--crop-size {'x'.join(str(min(64, side)) for side in fitting)} fits" in error
+
+
 def test_the_crops_given_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_all_kinds(tmp_path / "unseen")
     error = failing(capsys, "run", "--data", data, "--out", tmp_path, "--crop-size", 64)
@@ -212,3 +247,35 @@ def test_any_damage_to_an_image_is_told_by_its_file(extension: str, tmp_path: Pa
             fault = fault_of(tmp_path)  # some damage gives other pixels, which nobody can see
             assert fault is None or str(file) in fault
         file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("Image_01L.jpg", "Image_01L_1stHO.png"),
+        ("im0001.ppm", "im0001.ah.ppm"),
+        ("21_training.tif", "21_manual1.gif"),
+        ("sample_SEM.png", "sample_SEM_seg-axonmyelin-manual.png"),
+        ("case_0000.nii.gz", "case.nii.gz"),
+    ],
+)
+def test_names_of_public_data_sets_that_differ_are_told_side_by_side(
+    image: str, mask: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, name in (("images", image), ("masks", mask)):
+        file = tmp_path / "data" / "train" / folder / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+        (file.parent / "z.png").touch()
+    error = failing(capsys, "run", "--data", tmp_path / "data", "--out", tmp_path)
+    assert f"{tmp_path / 'data' / 'train' / 'images' / image}: has no mask; expected " in error
+    assert f"{mask}, if it is its mask, needs the image's name" in error
+
+
+def test_a_name_without_any_like_it_has_no_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "data" / "train" / "images" / "8.png", np.ones((40, 40)))
+    save(tmp_path / "data" / "train" / "masks" / "other.png", np.ones((40, 40)))
+    error = failing(capsys, "run", "--data", tmp_path / "data", "--out", tmp_path)
+    assert error.endswith(f"{tmp_path / 'data' / 'train' / 'masks' / '8'}.*")

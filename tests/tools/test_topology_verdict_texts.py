@@ -137,6 +137,7 @@ def test_collapse_comes_first_and_last_and_has_no_p(
     body = (out / "report.html").read_text().split("</h1>")[1].lstrip()
     assert body.startswith('<p class="warning">')
     assert body.index("trainings collapsed, which is a failure") < body.index('class="verdict"')
+    assert "(0 images)" not in (out / "lines" / "verdict-test.md").read_text()
     for name in ("verdict-test.md", "scores-test.md"):
         assert (out / "lines" / name).read_text().startswith(warning)
     assert told in (out / "lines" / "verdict-test.md").read_text()
@@ -153,7 +154,7 @@ def test_collapse_comes_first_and_last_and_has_no_p(
         assert warning[:40] in " ".join(figure.get_suptitle().split())
 
 
-def test_few_images_are_told(tmp_path: Path) -> None:
+def test_few_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = write_referees_case(tmp_path, 4)
     command("verdict", "--data", data, "--out", out, *REFEREES_OPTIONS)
     text = (out / "lines" / "verdict-test.md").read_text()
@@ -161,6 +162,9 @@ def test_few_images_are_told(tmp_path: Path) -> None:
         f"with 4 images and {REFEREES_COMPARED} comparisons the smallest of them needs a p below "
         f"{0.05 / REFEREES_COMPARED:.2g}, and none can be below 0.12." in text
     )
+    printed = capsys.readouterr().out
+    assert "too few test images for a significant difference on lines test" in printed
+    assert "no significant difference" not in printed
     assert "**" not in "".join(
         row["Betti-matching error"] for row in rows_of(out / "lines" / "verdict-test.csv")
     )
