@@ -271,6 +271,7 @@ def overall(verdicts: list[Verdict]) -> str:
             groups[kind].append(f"{verdict.results.name} {verdict.split}")
     total = len(verdicts)
     better = groups["better"]
+    few = [verdict for verdict in verdicts if verdict.too_few]
     text = (
         f"Training on SCNP logits, alone, jointly or after a warm-up, makes significantly fewer "
         f"topological mistakes than the same loss without on {len(better)} of {total} test "
@@ -279,7 +280,7 @@ def overall(verdicts: list[Verdict]) -> str:
     for kind, words in (
         ("worse", "significantly more"),
         ("", "no significant difference"),
-        ("few", "too few test images for a significant difference"),
+        ("few", f"too few {paired_as(few)} for a significant difference"),
         ("collapsed", "nothing to compare, since trainings collapsed,"),
     ):
         if groups[kind]:

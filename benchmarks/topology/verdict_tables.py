@@ -74,8 +74,9 @@ def primary_notes(verdicts: Sequence[Verdict]) -> str:
         f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
         f"test over {over}, each averaged over its seeds (every swap for up to 16 {over}, else "
         "100,000 of them), also corrected for the rows of this table by Holm's method. **Bold**: "
-        f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more. A training that collapsed "
-        "is in no mean; its method has no p."
+        f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more (as predicted: corrected "
+        "for all comparisons of the table of scores). A training that collapsed is in no mean; its "
+        "method has no p."
     )
 
 
@@ -87,16 +88,24 @@ def primary_rows(verdict: Verdict) -> Table:
         for c in verdict.secondary
         if (c.version, c.column.measure) == (POST_PROCESSED, "dice")
     }
+    unprocessed = {
+        c.method: c
+        for c in verdict.secondary
+        if (c.version, c.column) == (AS_PREDICTED, verdict.main)
+    }
+    error = TITLES[verdict.main.measure]
     rows: Table = []
     for method in verdict.methods:
         found, choice = by_method.get(method), verdict.choices.get(method)
         mean = _mean(verdict, method, POST_PROCESSED, verdict.main)
+        before = _mean(verdict, method, AS_PREDICTED, verdict.main)
         rows.append(
             {
                 "method": method.title,
                 "seeds": verdict.counted(method),
+                f"{error}, {AS_PREDICTED}": _marked(before, unprocessed.get(method)),
                 "post-processing": choice.postprocessing.title if choice else "",
-                TITLES[verdict.main.measure]: _marked(mean, found),
+                error: _marked(mean, found),
                 "difference [95 %]": _interval(found.difference, 2) if found else "",
                 "change [95 %]": percent(found.change) if found else "",
                 "p": p_text(found.p) if found else "",

@@ -335,7 +335,7 @@ def test_what_is_watched_is_small_however_large_the_images() -> None:
 
 
 def test_folders_of_earlier_versions_keep_their_recipe() -> None:
-    root = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "topology"
+    root = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "nine_losses"
     found = [read_configuration(file) for file in root.glob("*/configuration.json")]
     assert found
     for configuration in found:

@@ -48,6 +48,16 @@ def test_the_table_of_the_verdict(judged_case: Path) -> None:
     ]
     assert {row["post-processing"] for row in (plain, on, joint)} == {"no piece below 32 pixels"}
     assert other["post-processing"] == "none"
+    scored = {
+        row["method"]: row
+        for row in rows_of(judged_case / "lines" / "scores-test.csv")
+        if row["version"] == "as predicted"
+    }
+    for title, row in rows.items():
+        before = row["Betti-matching error, as predicted"]
+        assert before == scored[title]["Betti-matching error (8)"]
+        if row["post-processing"] == "none":
+            assert before.strip("*_") == row["Betti-matching error"].strip("*_")
     assert plain["p"] == plain["difference [95 %]"] == ""
     assert on["p"] == joint["p"] == "0.0078"  # 2 of 2^8 swaps are as large
     assert on["difference [95 %]"].startswith("-1.50 [-1.")

@@ -163,7 +163,7 @@ def test_few_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         f"{0.05 / REFEREES_COMPARED:.2g}, and none can be below 0.12." in text
     )
     printed = capsys.readouterr().out
-    assert "too few test images for a significant difference on lines test" in printed
+    assert "too few images for a significant difference on lines test" in printed
     assert "no significant difference" not in printed
     assert "**" not in "".join(
         row["Betti-matching error"] for row in rows_of(out / "lines" / "verdict-test.csv")

@@ -530,7 +530,7 @@ def test_every_format_is_measured_and_trained_on(
     command("thickness", data)
     # 6 pixels of 0.5, twelve times the finest side.
     said = capsys.readouterr().out
-    assert "Thinnest is the class 1, 12.0 voxels of the finest axis: start with w = 1x3x7" in said
+    assert "Thinnest is the class 1, 12.0 voxels of the finest axis: start with w = 1x3x3" in said
     if kind in ("nii.gz", "tif"):
         options = ("--features", "2x2x2x2x2x2", "--one-process", "--seeds", 1)
         command("run", "--data", data, "--out", tmp_path, *options, "--iterations", 1)
