@@ -18,11 +18,17 @@ from typing import Any
 from benchmarks.harness.subject import SubjectError
 
 ROOT = Path(__file__).resolve().parents[2]
-# The checkout comes last: an installed scnp_kernels is the one that is measured.
-_SERVE = (
-    f"import sys; sys.path[:] = [*filter(None, sys.path), {str(ROOT)!r}]; "
-    "from benchmarks.harness.processes import serve; serve()"
-)
+# An installed scnp_kernels is the one that is measured. It is imported before the checkout can be
+# found, since editable installations are looked up after all paths.
+_SERVE = f"""
+import importlib.util, sys
+sys.path[:] = filter(None, sys.path)
+if importlib.util.find_spec("scnp_kernels"):
+    import scnp_kernels
+sys.path.append({str(ROOT)!r})
+from benchmarks.harness.processes import serve
+serve()
+"""
 
 
 class Here:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from functools import partial
@@ -153,6 +154,35 @@ def test_two_installations_are_compared_in_turns() -> None:
     ratios = compare.compare(sys.executable, sys.executable, case, seconds=0.05)
     assert len(ratios["forward"]) == len(ratios["both"]) >= 7
     assert all(ratio > 0 for values in ratios.values() for ratio in values)
+
+
+FINDER = """
+import sys
+from importlib.machinery import PathFinder
+
+class Editable:
+    def find_spec(self, name, path=None, target=None):
+        return PathFinder.find_spec(name, [FOLDER]) if name == "scnp_kernels" else None
+
+sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable())
+"""
+
+
+def test_an_editable_installation_is_measured_and_not_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an installation is found by a finder of its own, which is asked after all paths."""
+    installed = tmp_path / "elsewhere" / "scnp_kernels" / "__init__.py"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    folder = repr(str(installed.parents[1]))
+    (tmp_path / "sitecustomize.py").write_text(FINDER.replace("FOLDER", folder))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = Elsewhere("installed", importlib.import_module, "scnp_kernels")
+    try:
+        assert process.ask("__getattribute__", "__file__") == str(installed)
+    finally:
+        process.close()
 
 
 def test_gains_over_another_installation() -> None:
