@@ -95,8 +95,12 @@ class Verdict:
     @property
     def too_few(self) -> bool:
         """Whether the images are so few that no comparison can be significant."""
-        least = statistics.least_p_value(self.images) if self.images else 1.0
-        return least * len(self.primary) >= SIGNIFICANT
+        return self.least_p * len(self.primary) >= SIGNIFICANT
+
+    @property
+    def least_p(self) -> float:
+        """What no p can be below, with so few images."""
+        return statistics.least_p_value(self.images) if self.images else 1.0
 
     def failed(self, method: Method) -> str:
         """How many of its trainings collapsed, as tables say it; nothing where none did."""
@@ -245,10 +249,9 @@ def sentence(verdict: Verdict) -> str:
         )
     tests = len(verdict.primary)
     if verdict.too_few:
-        least = statistics.least_p_value(verdict.images) if verdict.images else 1.0
         clauses.append(
             f"with {pairs} and {tests} comparisons the smallest of them needs a p "
-            f"below {SIGNIFICANT / max(tests, 1):.2g}, and none can be below {least:.2g}"
+            f"below {SIGNIFICANT / max(tests, 1):.2g}, and none can be below {verdict.least_p:.2g}"
         )
     return beginning + ("; ".join(clauses) or "no method to compare") + "."
 
