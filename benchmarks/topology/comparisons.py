@@ -36,6 +36,7 @@ class Comparison:
     mean: float
     baseline: float  # over the seeds that both have
     difference: Effect
+    by_seed: tuple[float, ...]  # the difference of every seed that both have
     change: Effect  # a share of the baseline's mean
     p: float
     p_holm: float  # over all comparisons of the table
@@ -57,6 +58,7 @@ class Comparison:
             "neighbours": self.column.neighbours,
             "mean": self.mean,
             "baseline": self.baseline,
+            "difference by seed": self.by_seed,
             "p": self.p,
             "p_holm": self.p_holm,
             "outcome": self.outcome,
@@ -135,14 +137,19 @@ class Verdict:
             for comparison in self._compare(version, column)
         )
 
-    def paired(self, method: Method, version: str, column: Column) -> list[Array]:
-        """The method's and the baseline's scores of every image, over the seeds of both."""
+    def paired_by_seed(self, method: Method, version: str, column: Column) -> list[Array]:
+        """The method's and the baseline's scores, [seeds, images], of the seeds that both have."""
         seeds = self.common_seeds(method)
         return [
-            statistics.over_images(
-                self.scores[m][version][column.name][[self.seeds[m].index(s) for s in seeds]]
-            )
+            self.scores[m][version][column.name][[self.seeds[m].index(s) for s in seeds]]
             for m in (method, BASELINE)
+        ]
+
+    def paired(self, method: Method, version: str, column: Column) -> list[Array]:
+        """The same, [images], each the mean over the seeds."""
+        return [
+            statistics.over_images(scores)
+            for scores in self.paired_by_seed(method, version, column)
         ]
 
     @property
@@ -166,6 +173,7 @@ class Verdict:
             if not self.common_seeds(method):
                 continue
             own, baseline = self.paired(method, version, column)
+            of_method, of_baseline = self.paired_by_seed(method, version, column)
             p_value = statistics.permutation_test(own, baseline, RESAMPLES)
             yield Comparison(
                 method,
@@ -174,6 +182,7 @@ class Verdict:
                 float(own.mean()),
                 float(baseline.mean()),
                 statistics.effect(own, baseline),
+                tuple((of_method - of_baseline).mean(1).tolist()),
                 statistics.relative_effect(own, baseline),
                 p_value,
                 p_value,

@@ -73,7 +73,9 @@ def primary_notes(verdicts: Sequence[Verdict]) -> str:
         f"{rules(verdicts)} Means over sound seeds and {over}. Differences from the first row are "
         f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
         f"test over {over}, each averaged over its seeds (every swap for up to 16 {over}, else "
-        "100,000 of them), also corrected for the rows of this table by Holm's method. **Bold**: "
+        "100,000 of them), also corrected for the rows of this table by Holm's method. "
+        f"It speaks of other {over}, not of other trainings: for those, see in how many seeds the "
+        "method made fewer mistakes than the baseline of the same seed. **Bold**: "
         f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more (as predicted: corrected "
         "for all comparisons of the table of scores). A training that collapsed is in no mean; its "
         "method has no p."
@@ -108,6 +110,7 @@ def primary_rows(verdict: Verdict) -> Table:
                 error: _marked(mean, found),
                 "difference [95 %]": _interval(found.difference, 2) if found else "",
                 "change [95 %]": percent(found.change) if found else "",
+                "seeds with fewer": _seeds_with_fewer(found) if found else "",
                 "p": p_text(found.p) if found else "",
                 "p (Holm)": p_text(found.p_holm) if found else "",
                 "Dice": _mean(verdict, method, POST_PROCESSED, Column("dice")),
@@ -168,6 +171,11 @@ def p_text(p_value: float) -> str:
         ('0.0312', '<0.0001')
     """
     return f"{p_value:.4f}" if p_value >= 0.0001 else "<0.0001"
+
+
+def _seeds_with_fewer(comparison: Comparison) -> str:
+    """How many trainings made fewer mistakes than the baseline's of the same seed."""
+    return f"{sum(change < 0 for change in comparison.by_seed)} of {len(comparison.by_seed)}"
 
 
 def _interval(effect: Effect, digits: int) -> str:

@@ -62,6 +62,8 @@ def test_the_table_of_the_verdict(judged_case: Path) -> None:
     assert on["p"] == joint["p"] == "0.0078"  # 2 of 2^8 swaps are as large
     assert on["difference [95 %]"].startswith("-1.50 [-1.")
     assert joint["change [95 %]"] == "-100 % [-100 %, -100 %]"
+    assert on["seeds with fewer"] == joint["seeds with fewer"] == "2 of 2"
+    assert other["seeds with fewer"] == "0 of 2"
 
 
 def test_the_corrected_p_values_are_those_of_all_rows(judged_case: Path) -> None:
@@ -98,28 +100,26 @@ def test_scores_p_values_and_intervals_follow_from_the_predictions(judged_case: 
                 p, t, connectivity=neighbours
             ),
         }
-        means = []
-        for image in images:
-            of_seeds = [
-                measured[measure](
-                    np.load(folder / "runs" / f"{run}-seed{seed}" / "predictions.npz")[
-                        f"test/{image}"
-                    ]
-                    == 1,
-                    truth[image],
-                )
-                for seed in (0, 1)
+        predicted = [
+            np.load(folder / "runs" / f"{run}-seed{seed}" / "predictions.npz") for seed in (0, 1)
+        ]
+        return np.array(
+            [
+                [measured[measure](maps[f"test/{image}"] == 1, truth[image]) for image in images]
+                for maps in predicted
             ]
-            means.append(np.mean(of_seeds))
-        return np.array(means)
+        )
 
     of_on = [row for row in found if row["method"] == ON.title and row["version"] == "as predicted"]
     assert len(of_on) == 8
     for row in of_on:
-        own, plain = (
+        on_by_seed, plain_by_seed = (
             scored(run, row["measure"], row["neighbours"])
             for run in ("ce_dice-on-w3", "ce_dice-off")
         )
+        by_seed = (on_by_seed - plain_by_seed).mean(1)
+        assert row["difference by seed"] == pytest.approx(by_seed, abs=1e-6)
+        own, plain = on_by_seed.mean(0), plain_by_seed.mean(0)
         assert row["mean"] == pytest.approx(own.mean(), abs=1e-6)
         assert row["baseline"] == pytest.approx(plain.mean(), abs=1e-6)
         test = stats.permutation_test(
