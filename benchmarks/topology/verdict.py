@@ -24,8 +24,9 @@ from benchmarks.topology.options import one_of
 from benchmarks.topology.records import CONFIGURATION
 from benchmarks.topology.report import CHART, PICTURE, write_report
 from benchmarks.topology.results import Results, read_results
-from benchmarks.topology.run_command import add_training_arguments, train
+from benchmarks.topology.run_command import train
 from benchmarks.topology.search import search, workers
+from benchmarks.topology.settings import add_training_arguments
 from benchmarks.topology.structures import are_tubes
 from benchmarks.topology.verdict_tables import (
     SECONDARY_NOTES,

@@ -302,7 +302,7 @@ def test_a_folder_keeps_its_precision(
     arguments = [a for a in arguments if a not in ("--precision", "float32")]
     measured = iter([("bfloat16", "because")])  # a second time it would be none
     monkeypatch.setattr(
-        "benchmarks.topology.run_command.faster_precision", lambda *_: next(measured)
+        "benchmarks.topology.settings.faster_precision", lambda *_: next(measured)
     )
     command(*arguments, "--seeds", 1)
     command(*arguments, "--seeds", 2)
