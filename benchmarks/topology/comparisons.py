@@ -17,6 +17,7 @@ from benchmarks.topology.final_scores import (
     columns,
     connectivities,
 )
+from benchmarks.topology.records import truths
 from benchmarks.topology.results import LOWER_IS_BETTER, Method, Results
 from benchmarks.topology.search import CRITERION, Choice
 from benchmarks.topology.statistics import Array, Effect
@@ -93,6 +94,12 @@ class Verdict:
         for versions in self.scores.values():
             return int(versions[AS_PREDICTED][self.main.name].shape[1])
         return 0
+
+    def scored_as(self, count: int = 2) -> str:
+        """What so many pairs are called; cubes that are volumes as a whole are called volumes."""
+        volumes = len(truths(self.results.folder, self.split))
+        whole = self.results.tiled and self.images == volumes
+        return ("volume" if count == 1 else "volumes") if whole else self.results.scored_as(count)
 
     @property
     def too_few(self) -> bool:
@@ -219,7 +226,7 @@ def percent(effect: Effect) -> str:
 
 def paired_as(verdicts: Iterable[Verdict]) -> str:
     """What the pairs of their tests are: images, volumes, cubes, or those that occur."""
-    return " or ".join(dict.fromkeys(verdict.results.scored_as() for verdict in verdicts))
+    return " or ".join(dict.fromkeys(verdict.scored_as() for verdict in verdicts))
 
 
 def _change(comparison: Comparison) -> str:
@@ -229,7 +236,7 @@ def _change(comparison: Comparison) -> str:
 def sentence(verdict: Verdict) -> str:
     """What the verdict's table of a split says."""
     results, split = verdict.results, verdict.split
-    pairs = f"{verdict.images} {results.scored_as(verdict.images)}"
+    pairs = f"{verdict.images} {verdict.scored_as(verdict.images)}"
     counted = f" ({pairs})" if verdict.images else ""  # none where all collapsed
     beginning = f"{results.name}, {split}{counted}, beside the plain baseline: "
     if verdict.failed(BASELINE):

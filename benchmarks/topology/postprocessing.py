@@ -53,13 +53,17 @@ class Postprocessing:
 
     @property
     def title(self) -> str:
-        """As tables say it.
+        """As files name it: the words of ``described`` of images."""
+        return self.described(2)
+
+    def described(self, spatial_dimensions: int) -> str:
+        """As tables say it of images (2) or volumes (3).
 
         Example:
-            >>> Postprocessing(0.3, 0.7, radius=1).title
+            >>> Postprocessing(0.3, 0.7, radius=1).described(2)
             'hysteresis 0.3 to 0.7, closing radius 1'
-            >>> Postprocessing(0.4, 0.4, smallest=8).title, Postprocessing().title
-            ('threshold 0.4, no piece below 8 pixels', 'none')
+            >>> Postprocessing(0.4, 0.4, smallest=8).described(3), Postprocessing().described(3)
+            ('threshold 0.4, no piece below 8 voxels', 'none')
         """
         parts = []
         if self.cuts and self.low == self.high:
@@ -69,7 +73,8 @@ class Postprocessing:
         if self.radius:
             parts.append(f"closing radius {self.radius}")
         if self.smallest:
-            parts.append(f"no piece below {self.smallest} pixels")
+            unit = "voxels" if spatial_dimensions == 3 else "pixels"
+            parts.append(f"no piece below {self.smallest} {unit}")
         return ", ".join(parts) or "none"
 
     def apply(

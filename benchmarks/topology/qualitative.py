@@ -188,7 +188,8 @@ def draw(
             show_segmentation(method_axes[-1], title, treated, truth, found, window)
             matching = betti_matching_error(treated, truth, connectivity=connectivity)
             below = f"Betti-matching error {matching}\n{counted(found)}\n"
-            below += fill(f"chosen on the validation images: {treatment.title}", CAPTION)
+            treated_how = treatment.described(results.configuration.spatial_dimensions)
+            below += fill(f"chosen on the validation images: {treated_how}", CAPTION)
             captions.append((method_axes[-1], below))
         for axes, below in captions:
             axes.set_xlabel(below, fontsize=CAPTION_POINTS, labelpad=RING_POINTS)

@@ -96,6 +96,7 @@ def primary_rows(verdict: Verdict) -> Table:
         if (c.version, c.column) == (AS_PREDICTED, verdict.main)
     }
     error = TITLES[verdict.main.measure]
+    dimensions = verdict.results.configuration.spatial_dimensions
     rows: Table = []
     for method in verdict.methods:
         found, choice = by_method.get(method), verdict.choices.get(method)
@@ -106,7 +107,7 @@ def primary_rows(verdict: Verdict) -> Table:
                 "method": method.title,
                 "seeds": verdict.counted(method),
                 f"{error}, {AS_PREDICTED}": _marked(before, unprocessed.get(method)),
-                "post-processing": choice.postprocessing.title if choice else "",
+                "post-processing": choice.postprocessing.described(dimensions) if choice else "",
                 error: _marked(mean, found),
                 "difference [95 %]": _interval(found.difference, 2) if found else "",
                 "change [95 %]": percent(found.change) if found else "",

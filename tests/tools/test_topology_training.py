@@ -301,9 +301,7 @@ def test_a_folder_keeps_its_precision(
     arguments = run_arguments(data, tmp_path / "out", "--scnp", "off", "--iterations", 2)
     arguments = [a for a in arguments if a not in ("--precision", "float32")]
     measured = iter([("bfloat16", "because")])  # a second time it would be none
-    monkeypatch.setattr(
-        "benchmarks.topology.settings.faster_precision", lambda *_: next(measured)
-    )
+    monkeypatch.setattr("benchmarks.topology.settings.faster_precision", lambda *_: next(measured))
     command(*arguments, "--seeds", 1)
     command(*arguments, "--seeds", 2)
     assert "bars: because" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,10 @@ from benchmarks.topology.__main__ import main
 from benchmarks.topology.comparisons import BASELINE, Verdict, overall, sentence
 from benchmarks.topology.configuration import RunKey
 from benchmarks.topology.losses import MODES
-from benchmarks.topology.postprocessing import candidates
+from benchmarks.topology.postprocessing import Postprocessing, candidates
 from benchmarks.topology.results import Method, read_results
 from benchmarks.topology.verdict import judge
-from benchmarks.topology.verdict_tables import block, primary_notes, rules
+from benchmarks.topology.verdict_tables import block, primary_notes, primary_rows, rules
 from tests.topology_data import (
     REFEREES_COMPARED,
     REFEREES_OPTIONS,
@@ -254,6 +255,12 @@ def test_volumes_are_called_volumes_or_cubes(
         text = (tmp_path / file).read_text()
         assert over in text
         assert "image" not in text
+    pieces = Postprocessing(smallest=8)
+    choice = replace(verdict.choices[BASELINE], postprocessing=pieces)
+    row, *_ = primary_rows(replace(verdict, choices={BASELINE: choice}))
+    assert row["post-processing"] == "no piece below 8 voxels"
+    filled = verdict_of(tmp_path, "filled", (8, 8, 8), tile=8)  # one cube is a whole volume
+    assert sentence(filled).startswith("filled, test (2 volumes), ")
     of_one = verdict_of(tmp_path, "single", (8, 8, 8), count=1, tile=0)
     assert sentence(of_one).startswith("single, test (1 volume), ")
     both = overall([verdict, verdict_of(tmp_path, "plane", (8, 8))])
