@@ -140,8 +140,9 @@ def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = Non
     text += f", then try {windows[1]}." if len(windows) > 1 else "."
     if thinnest.mean < THIN:
         text += (
-            " That thin, SCNP alone can find nothing, or make more mistakes than the plain loss: "
-            "train jointly, if at all, and compare with the plain loss."
+            " That thin, SCNP made more mistakes than the plain loss after post-processing, and "
+            "alone it can learn nothing: post-process, and compare joint training with the plain "
+            "loss."
         )
     if not is_thin(thinnest.mean):
         text += " Nothing in the masks is thin, so that the thickness speaks for no wider window."

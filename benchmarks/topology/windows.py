@@ -13,7 +13,7 @@ SMALLEST_WINDOW = 3
 LARGEST_WINDOW = 7
 EXCESS = 0.5  # by which a structure measures more than it is wide, on average
 NEAR = 1.75  # pixels between a width and a window that suits it
-THIN = 4.0  # below it SCNP alone made nothing better, and found nothing in short trainings
+THIN = 4.0  # below it SCNP made nothing better, and alone it learnt nothing in some trainings
 
 
 def suggested_windows(thickness: float) -> tuple[int, ...]:

@@ -100,8 +100,8 @@ def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["thickness", str(data)]) == 0
     output = capsys.readouterr().out
     assert "Thinnest is the background, 2.0 pixels: start with w = 3." in output
-    assert "SCNP alone can find nothing, or make more mistakes than the plain loss" in output
-    assert "train jointly, if at all, and compare with the plain loss" in output
+    assert "That thin, SCNP made more mistakes than the plain loss after post-processing" in output
+    assert "post-process, and compare joint training with the plain loss" in output
 
 
 def test_the_adviser_reads_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
