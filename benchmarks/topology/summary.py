@@ -30,7 +30,8 @@ MACHINE = ("CPU", "cores", "memory", "torch", "scnp_kernels", "git revision")
 BEGINNING = (
     "Written by `python -m benchmarks.topology summary`. What the figures mean, and what limits "
     "them: [benchmarks/topology](../../topology/README.md). A difference counts here at "
-    f"p < {SIGNIFICANT}, in the paired permutation test over the {{units}}. Every row says how "
+    f"p < {SIGNIFICANT}, in the paired permutation test over the {{units}}; it is of predictions "
+    "as they come, without post-processing, and not corrected for their number. Every row says how "
     "many seeds it stands for. To repeat trainings, give `run` the data set's "
     "`configuration.json`: `python -m benchmarks.topology run --data FOLDER --configuration FILE "
     "--losses ce_dice`."
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace, found: Reports) -> None:
     blocks = {}
     for results, target in found:
         blocks[f"topology-{results.name}"] = _block(results)
-        parts += [_heading(results), *_findings(results)]
+        parts += [_heading(results), *_verdicts(results, target), *_findings(results)]
         if options.to:
             for name in (CONFIGURATION, SCORES, CURVES):
                 with written_whole(target / name) as temporary:
@@ -88,6 +89,18 @@ def _heading(results: Results) -> str:
         f"hours in all (one core each, of a machine that did other work too). {samples}: {counts}. "
         f"{facts}."
     )
+
+
+def _verdicts(results: Results, folder: Path) -> Iterable[str]:
+    """Where the verdict on every scored split stands, if there is one in the data set's folder."""
+    links = [
+        f"[{text} on {split}]({folder.name}/{file}-{split}.md)"
+        for split in results.configuration.tests
+        for file, text in (("verdict", "the verdict"), ("scores", "every measure"))
+        if (folder / f"{file}-{split}.md").exists()
+    ]
+    if links:
+        yield f"With post-processing: {', '.join(links)}."
 
 
 def _findings(results: Results) -> Iterable[str]:

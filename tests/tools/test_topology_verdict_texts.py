@@ -85,6 +85,19 @@ def test_what_other_commands_wrote_is_in_the_report(judged_case: Path, tmp_path:
     assert text.count("data:image/png") == 4
 
 
+def test_the_summary_links_the_verdict(judged_case: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(judged_case, tmp_path / "out")
+    command("summary", out)
+    text = (out / "README.md").read_text()
+    links = re.findall(r"\]\((lines/[^)]*)\)", text)
+    assert links == ["lines/verdict-test.md", "lines/scores-test.md"]
+    assert all((out / link).is_file() for link in links)
+    for link in links:
+        (out / link).unlink()
+    command("summary", out)
+    assert "With post-processing" not in (out / "README.md").read_text()
+
+
 def test_a_page_of_the_documentation_takes_the_verdict(judged_case: Path, tmp_path: Path) -> None:
     front = tmp_path / "page.md"
     front.write_text(
