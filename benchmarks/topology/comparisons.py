@@ -96,10 +96,9 @@ class Verdict:
         return 0
 
     def scored_as(self, count: int = 2) -> str:
-        """What so many pairs are called; cubes that are volumes as a whole are called volumes."""
-        volumes = len(truths(self.results.folder, self.split))
-        whole = self.results.tiled and self.images == volumes
-        return ("volume" if count == 1 else "volumes") if whole else self.results.scored_as(count)
+        """What so many of its pairs are called."""
+        whole = self.images == len(truths(self.results.folder, self.split))
+        return self.results.scored_as(count, whole)
 
     @property
     def too_few(self) -> bool:
@@ -153,7 +152,7 @@ class Verdict:
         ]
 
     def paired(self, method: Method, version: str, column: Column) -> list[Array]:
-        """The same, [images], each the mean over the seeds."""
+        """The method's and the baseline's scores, [images], each the mean over those seeds."""
         return [
             statistics.over_images(scores)
             for scores in self.paired_by_seed(method, version, column)

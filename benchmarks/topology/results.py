@@ -119,12 +119,15 @@ class Results:
         """Whether what was scored are overlapping cubes of volumes, not whole images."""
         return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
 
-    def scored_as(self, count: int = 2) -> str:
-        """What a score and a pair of a test stand for, as texts call so many of them."""
+    def scored_as(self, count: int = 2, whole: bool = False) -> str:
+        """What a score and a pair of a test stand for, as texts call so many of them.
+
+        ``whole``: every volume came to a single cube, which is then called a volume.
+        """
         if self.configuration.spatial_dimensions == 2:
             name = "image"
         else:
-            name = "cube" if self.tiled else "volume"
+            name = "cube" if self.tiled and not whole else "volume"
         return name if count == 1 else f"{name}s"
 
     def scored(self, split: str) -> int:

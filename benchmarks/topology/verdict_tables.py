@@ -74,7 +74,7 @@ def primary_notes(verdicts: Sequence[Verdict]) -> str:
         f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
         f"test over {over}, each averaged over its seeds (every swap for up to 16 {over}, else "
         "100,000 of them), also corrected for the rows of this table by Holm's method. "
-        f"It speaks of other {over}, not of other trainings: for those, see in how many seeds the "
+        f"p speaks of other {over}, not of other trainings: for those, see in how many seeds the "
         "method made fewer mistakes than the baseline of the same seed. **Bold**: "
         f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more (as predicted: corrected "
         "for all comparisons of the table of scores). A training that collapsed is in no mean; its "
