@@ -189,7 +189,7 @@ def draw(
             matching = betti_matching_error(treated, truth, connectivity=connectivity)
             below = f"Betti-matching error {matching}\n{counted(found)}\n"
             treated_how = treatment.described(results.configuration.spatial_dimensions)
-            below += fill(f"chosen by validation: {treated_how}", CAPTION)
+            below += fill(f"chosen on the validation images: {treated_how}", CAPTION)
             captions.append((method_axes[-1], below))
         for axes, below in captions:
             axes.set_xlabel(below, fontsize=CAPTION_POINTS, labelpad=RING_POINTS)
