@@ -17,6 +17,7 @@ from benchmarks.common.errors import DataError, UsageError
 from benchmarks.topology import (
     ablation,
     benchmark,
+    coarsen,
     convergence,
     cost,
     qualitative,
@@ -41,8 +42,16 @@ COMMANDS: dict[str, ModuleType] = {
     "summary": summary,
     "verdict": verdict,
     "vessels": vessels,
+    "coarsen": coarsen,
 }
-OF_DATA = (run_command, cost, thickness, verdict, vessels)  # the others report finished runs
+OF_DATA = (
+    run_command,
+    cost,
+    thickness,
+    verdict,
+    vessels,
+    coarsen,
+)  # the others report finished runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.common.errors import UsageError
 from benchmarks.common.files import write_text, written_whole
-from benchmarks.topology.options import positive, sides
+from benchmarks.topology.options import check_new_folder, positive, sides
 
 SHAPE = (48, 64, 64)
 COUNTS = {"train": 10, "val": 4, "test": 10}
@@ -95,9 +95,7 @@ def run(options: argparse.Namespace) -> None:
     folder: Path = options.folder
     if len(options.shape) != 3 or min(options.shape) < 32:
         raise UsageError("--shape: takes three sides of 32 voxels or more, such as 48x64x64")
-    others = [file for file in folder.glob("*") if file.name not in (*COUNTS, "README.md")]
-    if others:
-        raise UsageError(f"{folder}: holds {others[0].name}; takes a new or empty folder")
+    check_new_folder(folder, COUNTS)
     counts = dict(zip(COUNTS, options.counts, strict=True))
     write(folder, options.seed, options.shape, counts)
     print(f"Wrote {folder}: {_listed(counts)} volumes")

@@ -174,7 +174,7 @@ def test_make_topology_calls_every_report_and_ends_with_the_verdicts() -> None:
         return [line for line in lines if "-m benchmarks.topology" in line]
 
     commands = [line.split("-m benchmarks.topology ")[1] for line in called()]
-    of_runs = set(COMMANDS) - {"cost", "vessels"}  # which need no data
+    of_runs = set(COMMANDS) - {"cost", "vessels", "coarsen"}  # which no question needs
     assert [command.split()[0] for command in commands[:2]] == ["thickness", "run"]
     assert {command.split()[0] for command in commands} == of_runs
     assert commands[-1].startswith('verdict --data "folder" --out "out"')

@@ -1,0 +1,122 @@
+"""Data sets at a lower resolution: means of blocks, majorities of labels, nothing else changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.topology.coarsen import coarser
+from benchmarks.topology.datasets import Sample, read_data_set, read_split
+from benchmarks.topology.records import finished_runs
+from tests.topology_data import command, failing, run_arguments
+
+RANDOM = np.random.default_rng(0)
+
+
+def sample(shape: tuple[int, ...], classes: int, channels: int = 2) -> Sample:
+    return Sample(
+        "one",
+        RANDOM.standard_normal((channels, *shape)).astype(np.float32),
+        RANDOM.integers(0, classes, shape, dtype=np.uint8),
+        (4.0, 1.5, 2.0) if len(shape) == 3 else None,
+        "micrometer" if len(shape) == 3 else None,
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (7, 11), (6, 9, 8), (7, 7, 7)], ids=str)
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_blocks_become_pixels(shape: tuple[int, ...], factor: int, classes: int) -> None:
+    fine = sample(shape, classes)
+    coarse = coarser(fine, factor)
+    assert coarse.truth.dtype == np.uint8
+    assert coarse.truth.shape == tuple(side // factor for side in shape)
+    for place in product(*map(range, coarse.truth.shape)):
+        block = tuple(slice(factor * at, factor * at + factor) for at in place)
+        for channel in range(2):
+            mean = fine.image[channel][block].mean(dtype=np.float64)
+            assert coarse.image[channel][place] == pytest.approx(mean, abs=1e-6)
+        counts = Counter(fine.truth[block].ravel().tolist())
+        most = max(counts.values())
+        # Of equally many pixels the foreground wins, of its classes the first.
+        winner = min((label for label in counts if counts[label] == most), key=lambda n: n or 256)
+        assert coarse.truth[place] == winner
+
+
+def test_voxels_keep_their_place_in_the_world() -> None:
+    coarse = coarser(sample((8, 8, 8), 2), 2)
+    assert (coarse.spacing, coarse.unit) == ((8.0, 3.0, 4.0), "micrometer")
+    assert coarser(sample((8, 8), 2), 2).spacing is None
+
+
+def test_a_structure_is_half_as_thick() -> None:
+    truth = np.zeros((32, 32), np.uint8)
+    truth[8:12] = 1
+    coarse = coarser(Sample("bar", truth[None].astype(np.float32), truth), 2)
+    assert np.flatnonzero(coarse.truth[:, 3]).tolist() == [4, 5]
+
+
+def written_images(folder: Path, counts: dict[str, int]) -> None:
+    """A stack of images per split, of three channels."""
+    for split, count in counts.items():
+        folder.mkdir(exist_ok=True)
+        np.savez(
+            folder / f"{split}.npz",
+            images=RANDOM.integers(0, 256, (count, 64, 66, 3), dtype=np.uint8),
+            masks=RANDOM.integers(0, 3, (count, 64, 66), dtype=np.uint8),
+            ids=[f"{split} {number}" for number in range(count)],
+        )
+
+
+def test_what_is_written_is_read_and_trained_on(tmp_path: Path) -> None:
+    written_images(tmp_path / "fine", {"train": 2, "val": 1, "test": 1, "test_far": 1})
+    splits = ("--tests", "test,test_far", "--classes", 3)
+    command("coarsen", tmp_path / "fine", tmp_path / "coarse", *splits)
+    for split in ("train", "val", "test", "test_far"):
+        fine, coarse = (
+            read_split(tmp_path / name, split, classes=3) for name in ("fine", "coarse")
+        )
+        assert [one.name for one in coarse] == [one.name for one in fine]
+        for one, other in zip(fine, coarse, strict=True):
+            expected = coarser(one, 2)
+            assert np.array_equal(other.truth, expected.truth)
+            spread = expected.image.std((1, 2), keepdims=True)
+            centred = expected.image - expected.image.mean((1, 2), keepdims=True)
+            np.testing.assert_allclose(other.image, centred / spread, atol=1e-4)
+    options = ("--scnp", "off", "--seeds", 1, "--iterations", 1, "--classes", 3)
+    command(*run_arguments(tmp_path / "coarse", tmp_path / "out", *options))
+    assert len(finished_runs(tmp_path / "out" / "coarse")) == 1
+    text = (tmp_path / "coarse" / "README.md").read_text()
+    assert "2 x 2" in text
+    assert "fine" in text
+
+
+def test_volumes_are_written_with_their_spacing(tmp_path: Path) -> None:
+    command("vessels", tmp_path / "fine", "--shape", "32x40x36", "--counts", "1,1,1")
+    command("coarsen", tmp_path / "fine", tmp_path / "coarse")
+    data = read_data_set(tmp_path / "coarse", ["test"], (16, 16, 16))
+    assert data.train[0].truth.shape == (16, 20, 18)
+    assert data.train[0].spacing == (2.0, 2.0, 2.0)
+
+
+def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "photo.jpg").write_text("")
+    assert "holds photo.jpg; takes a new or empty folder" in failing(
+        capsys, "coarsen", tmp_path / "fine", full
+    )
+    new = tmp_path / "new"
+    assert "--factor: got 1, takes 2 or more" in failing(
+        capsys, "coarsen", tmp_path / "fine", new, "--factor", 1
+    )
+    assert "--factor: got 65, but" in failing(
+        capsys, "coarsen", tmp_path / "fine", new, "--factor", 65
+    )
+    assert "no such folder" in failing(capsys, "coarsen", tmp_path / "none", new)
+    assert not new.exists()
