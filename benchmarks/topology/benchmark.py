@@ -175,10 +175,10 @@ def _weakness(results: Results, split: str) -> str:
             f" With {count} {results.scored_as(count)} no paired test can give a p-value below "
             f"{least:.3g}."
         )
-    if results.tiled:
+    if results.cut:
         text += (
-            " The cubes overlap and come from few volumes: they are not independent, and p is "
-            "smaller than it should be."
+            " Cubes of one volume share its staining and its expert: p speaks of these volumes, "
+            "not of others."
         )
     return text
 

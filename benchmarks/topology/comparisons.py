@@ -17,7 +17,6 @@ from benchmarks.topology.final_scores import (
     columns,
     connectivities,
 )
-from benchmarks.topology.records import truths
 from benchmarks.topology.results import LOWER_IS_BETTER, Method, Results
 from benchmarks.topology.search import CRITERION, Choice
 from benchmarks.topology.statistics import Array, Effect
@@ -90,15 +89,14 @@ class Verdict:
 
     @property
     def images(self) -> int:
-        """How many pairs a test has: images, volumes or their disjoint cubes."""
+        """How many pairs a test has: images, volumes or their cubes."""
         for versions in self.scores.values():
             return int(versions[AS_PREDICTED][self.main.name].shape[1])
         return 0
 
     def scored_as(self, count: int = 2) -> str:
         """What so many of its pairs are called."""
-        whole = self.images == len(truths(self.results.folder, self.split))
-        return self.results.scored_as(count, whole)
+        return self.results.scored_as(count)
 
     @property
     def too_few(self) -> bool:

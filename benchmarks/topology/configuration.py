@@ -43,7 +43,7 @@ class Configuration:
     tests: tuple[str, ...]  # splits that are scored
     connectivity: int  # neighbours of a pixel, for the Betti-0 error
     measures: tuple[str, ...]
-    tile: int  # volumes are scored on cubes of this side, half overlapping; 0: whole
+    tile: int  # volumes are scored on cubes of about this side; 0: whole
 
     def to_json(self) -> dict[str, object]:
         """As plain lists, numbers and text."""

@@ -1,6 +1,6 @@
 """Every run's scores on the scored splits, once: as it predicts, and post-processed as chosen.
 
-They are kept in the run's folder. Volumes are scored on disjoint cubes.
+They are kept in the run's folder.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from benchmarks.topology.records import (
     train_anew,
     truths,
 )
+from benchmarks.topology.scoring import parts
 from benchmarks.topology.structures import are_tubes
 
 Window = tuple[int, ...]
@@ -114,20 +115,22 @@ class Results:
         """What every image was scored by."""
         return self.configuration.measures
 
-    @property
-    def tiled(self) -> bool:
-        """Whether what was scored are overlapping cubes of volumes, not whole images."""
-        return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
+    @cached_property
+    def cut(self) -> bool:
+        """Whether volumes were scored on several cubes each."""
+        tile = self.configuration.tile
+        if self.configuration.spatial_dimensions == 2 or tile == 0:
+            return False
+        scored = [truths(self.folder, split) for split in self.configuration.tests]
+        shapes = {truth.shape for of_split in scored for truth in of_split.values()}
+        return any(len(list(parts(shape, tile))) > 1 for shape in shapes)
 
-    def scored_as(self, count: int = 2, whole: bool = False) -> str:
-        """What a score and a pair of a test stand for, as texts call so many of them.
-
-        ``whole``: every volume came to a single cube, which is then called a volume.
-        """
+    def scored_as(self, count: int = 2) -> str:
+        """What a score and a pair of a test stand for, as texts call so many of them."""
         if self.configuration.spatial_dimensions == 2:
             name = "image"
         else:
-            name = "cube" if self.tiled and not whole else "volume"
+            name = "cube" if self.cut else "volume"
         return name if count == 1 else f"{name}s"
 
     def scored(self, split: str) -> int:
@@ -186,8 +189,8 @@ class Results:
                 for seed, what in self.collapsed(method, split).items():
                     found.setdefault(seed, []).append(f"{what} on {split}")
             seeds_of: dict[str, list[str]] = {}
-            for seed, parts in sorted(found.items()):
-                seeds_of.setdefault(" and ".join(parts), []).append(str(seed))
+            for seed, outcomes in sorted(found.items()):
+                seeds_of.setdefault(" and ".join(outcomes), []).append(str(seed))
             for what, seeds in seeds_of.items():
                 word = "seed" if len(seeds) == 1 else "seeds"
                 clauses.append(f"{method.title}, {word} {', '.join(seeds)} found {what}")

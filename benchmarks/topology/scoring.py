@@ -1,8 +1,8 @@
-"""The measures of one prediction; volumes are scored on overlapping cubes."""
+"""The measures of one prediction; large volumes are scored on disjoint cubes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from statistics import mean
 
@@ -34,16 +34,14 @@ def score_image(
     prediction: Labels,
     truth: Labels,
     configuration: Configuration,
-    disjoint: bool = False,
 ) -> list[Score]:
     """The measures of one prediction: one row for an image, one per cube for a volume.
 
-    The cubes overlap by half, or not at all where they are to be ``disjoint``. With several
-    foreground classes every measure is their mean.
+    With several foreground classes every measure is their mean.
     """
     return [
         {"image": f"{name}{place}", **_measure(prediction[part], truth[part], configuration)}
-        for place, part in parts(truth.shape, configuration.tile, disjoint)
+        for place, part in parts(truth.shape, configuration.tile)
     ]
 
 
@@ -59,33 +57,22 @@ def _measure(
     }
 
 
-def parts(
-    shape: tuple[int, ...], tile: int, disjoint: bool = False
-) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """The whole, or cubes that cover it: of side ``tile``, overlapping by half.
+def parts(shape: Sequence[int], tile: int) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """The whole, or the disjoint cubes that cover a volume, each with its place for a name.
 
-    Disjoint ones have sides of about ``tile``, the same along an axis up to one pixel.
+    Their sides are about ``tile``, and along an axis the same up to one voxel.
     """
-    if len(shape) == 2 or tile == 0:
-        yield "", tuple(slice(0, side) for side in shape)
-        return
-    for part in product(*((_disjoint if disjoint else _overlapping)(side, tile) for side in shape)):
-        yield "[" + ",".join(str(along.start) for along in part) + "]", part
+    sides = [_cuts(side, tile) if len(shape) == 3 and tile else [slice(0, side)] for side in shape]
+    cubes = list(product(*sides))
+    for cube in cubes:
+        place = "[" + ",".join(str(along.start) for along in cube) + "]"
+        yield place if len(cubes) > 1 else "", cube
 
 
-def _overlapping(side: int, tile: int) -> list[slice]:
-    return [slice(start, start + tile) for start in _starts(side, tile)]
-
-
-def _disjoint(side: int, tile: int) -> list[slice]:
+def _cuts(side: int, tile: int) -> list[slice]:
     count = max(1, round(side / tile))
     edges = [side * number // count for number in range(count + 1)]
     return [slice(*pair) for pair in pairwise(edges)]
-
-
-def _starts(side: int, tile: int) -> list[int]:
-    last = max(0, side - tile)
-    return sorted({*range(0, last, max(1, tile // 2)), last})
 
 
 def mean_of(scores: list[Score], measure: str) -> float:

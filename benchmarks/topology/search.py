@@ -109,7 +109,7 @@ def measure(task: Task) -> list[list[Score]]:
             same = treated.tobytes()
             if same not in measured:
                 name = key.split("/", 1)[1]
-                measured[same] = score_image(name, treated, true, configuration, disjoint=True)
+                measured[same] = score_image(name, treated, true, configuration)
             rows += measured[same]
     return [sorted(rows, key=lambda row: str(row["image"])) for rows in scores]
 

@@ -96,7 +96,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, several_windows: boo
         "--tile",
         type=int,
         metavar="N",
-        help="side of the cubes that volumes are scored on; 0: whole",
+        help="volumes are scored on cubes of about this side; 0: whole",
     )
 
 

@@ -97,17 +97,19 @@ def test_volumes_are_scored_on_cubes(volumes: Path, tmp_path: Path) -> None:
         *run_arguments(
             volumes, tmp_path / "out", "--scnp", "on", "--kernel-size", "1x3x3", "--seeds", 1
         ),
-        *("--iterations", 2, "--tile", 32),
+        *("--iterations", 2, "--tile", 20),
     )
     out = tmp_path / "out" / "plates"
     rows = rows_of(out / "scores.csv")
-    assert [row["image"] for row in rows] == ["test[0,0,0]", "test[0,0,8]"]
+    places = [(row, column) for row in (0, 16) for column in (0, 20)]
+    cubes = [f"test[{depth},{row},{column}]" for depth in (0, 16) for row, column in places]
+    assert [row["image"] for row in rows] == cubes
     assert {row["kernel_size"] for row in rows} == {"1x3x3"}
     (record,) = finished_runs(out)
     truth = truths(out)["test/test"]
     prediction = record.predictions(truths(out))["test/test"]
     assert prediction.shape == truth.shape == (SIDE, SIDE, SIDE + 8)
-    part = (slice(None), slice(None), slice(8, 40))
+    part = (slice(0, 16), slice(0, 16), slice(20, 40))
     expected = scoring.MEASURES["dice"](prediction[part] == 1, truth[part] == 1, 6)
     assert float(rows[1]["dice"]) == pytest.approx(expected, abs=1e-5)
 
@@ -288,14 +290,23 @@ def test_the_first_seed_comes_first() -> None:
     assert RunKey("ce", "on", (1, 3, 3), 4).identifier == "ce-on-w1x3x3-seed4"
 
 
-def test_cubes_overlap_and_cover_the_volume() -> None:
-    shape = (50, 100, 205)
+@pytest.mark.parametrize("shape", [(50, 100, 205), (20, 76, 51), (48, 64, 64)], ids=str)
+def test_cubes_cover_a_volume_once(shape: tuple[int, ...]) -> None:
     covered = np.zeros(shape, np.int64)
-    for _, part in scoring.parts(shape, 50):
-        assert covered[part].shape == (50, 50, 50)
+    places = []
+    for place, part in scoring.parts(shape, 50):
         covered[part] += 1
-    assert covered.min() == 1
-    assert covered.max() > 1
+        assert all(side < 76 for side in covered[part].shape)
+        places.append(place)
+    assert (covered == 1).all()
+    assert len(set(places)) == len(places)
+    assert (places == [""]) == (shape == (48, 64, 64))  # a single cube is the volume
+
+
+def test_images_and_whole_volumes_are_not_cut() -> None:
+    for shape, tile in (((200, 300), 50), ((100, 100, 100), 0)):
+        (one,) = scoring.parts(shape, tile)
+        assert one == ("", tuple(slice(0, side) for side in shape))
 
 
 def test_large_images_are_segmented_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:

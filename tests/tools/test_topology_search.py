@@ -19,7 +19,7 @@ from benchmarks.topology.datasets import Labels
 from benchmarks.topology.postprocessing import Postprocessing, candidates, close, stored
 from benchmarks.topology.records import configuration_of
 from benchmarks.topology.results import Method, read_results
-from benchmarks.topology.scoring import MEASURES, parts
+from benchmarks.topology.scoring import MEASURES
 from benchmarks.topology.search import ALLOWED_DICE_LOSS, Choice
 from benchmarks.topology.statistics import (
     effect,
@@ -277,15 +277,6 @@ def test_closing_a_volume() -> None:
     broken = rod.copy()
     broken[2, 2, 4] = 0
     assert (close(broken, (3,)) == rod).all()
-
-
-def test_disjoint_cubes_cover_a_volume_once() -> None:
-    for shape in ((50, 100, 205), (20, 76, 51)):
-        covered = np.zeros(shape, np.int64)
-        for _, part in parts(shape, 50, disjoint=True):
-            covered[part] += 1
-            assert all(side < 76 for side in covered[part].shape)
-        assert (covered == 1).all()
 
 
 @pytest.mark.parametrize("images", [2, 5, 9])

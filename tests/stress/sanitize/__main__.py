@@ -27,7 +27,10 @@ WHOLE_CONTRACT = (
     "loss/test_modules",
     "contract/test_mixed_precision",
     "loss/test_fused_dice_ce",
-    "loss/test_inplace_backward",
+    "loss/inplace_backward/test_bits",
+    "loss/inplace_backward/test_every_loss",
+    "loss/inplace_backward/test_memory",
+    "loss/inplace_backward/test_refusals",
 )
 # Those that reach the kernels through a compiler, or in processes of their own.
 LEFT_OUT = ("reference", "one_graph", "every_instruction_set", "whole_process")
