@@ -76,3 +76,13 @@ def by(sides: Iterable[float], sign: str = "x") -> str:
     ('2x2x1280x1024', '5 x 0.5 x 0.5')
     """
     return sign.join(f"{side:g}" if isinstance(side, float) else str(side) for side in sides)
+
+
+def either(words: Iterable[str]) -> str:
+    """Words as alternatives, each once.
+
+    >>> either(("images", "cubes", "images", "volumes")), either(["images"])
+    ('images, cubes or volumes', 'images')
+    """
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last

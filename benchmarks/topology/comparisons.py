@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from benchmarks.common.tables import either
 from benchmarks.topology import statistics
 from benchmarks.topology.final_scores import (
     AS_PREDICTED,
@@ -223,7 +224,7 @@ def percent(effect: Effect) -> str:
 
 def paired_as(verdicts: Iterable[Verdict]) -> str:
     """What the pairs of their tests are: images, volumes, cubes, or those that occur."""
-    return " or ".join(dict.fromkeys(verdict.scored_as() for verdict in verdicts))
+    return either(verdict.scored_as() for verdict in verdicts)
 
 
 def _change(comparison: Comparison) -> str:

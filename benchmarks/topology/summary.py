@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.common.files import write_text, written_whole
 from benchmarks.common.readme import update_file
-from benchmarks.common.tables import markdown
+from benchmarks.common.tables import either, markdown
 from benchmarks.topology.benchmark import SIGNIFICANT, Cell, cells_of, columns, verdict
 from benchmarks.topology.options import Reports, warnings
 from benchmarks.topology.records import CONFIGURATION, CURVES, SCORES
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, found: Reports) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
-    units = " or ".join(dict.fromkeys(results.scored_as() for results, _ in found))
+    units = either(results.scored_as() for results, _ in found)
     beginning = BEGINNING.format(units=units)
     parts = ["# Results of the topology benchmark", *warnings(found), beginning]
     blocks = {}
