@@ -81,8 +81,8 @@ def by(sides: Iterable[float], sign: str = "x") -> str:
 def either(words: Iterable[str]) -> str:
     """Words as alternatives, each once.
 
-    >>> either(("images", "cubes", "images", "volumes")), either(["images"])
-    ('images, cubes or volumes', 'images')
+    >>> either(("images", "cubes", "images", "volumes")), either(["images"]), either(())
+    ('images, cubes or volumes', 'images', '')
     """
-    *others, last = dict.fromkeys(words)
+    *others, last = dict.fromkeys(words) or [""]
     return f"{', '.join(others)} or {last}" if others else last

@@ -268,6 +268,10 @@ def test_volumes_are_called_volumes_or_cubes(
         text = (tmp_path / file).read_text()
         assert over in text
         assert "image" not in text
+    told_of_cubes = (
+        "Cubes of one volume share" in (tmp_path / "stripes/benchmark-test.md").read_text()
+    )
+    assert told_of_cubes == (over == "cubes")
     pieces = Postprocessing(smallest=8)
     choice = replace(verdict.choices[BASELINE], postprocessing=pieces)
     row, *_ = primary_rows(replace(verdict, choices={BASELINE: choice}))
@@ -278,6 +282,8 @@ def test_volumes_are_called_volumes_or_cubes(
     assert sentence(of_one).startswith("single, test (1 volume), ")
     both = overall([verdict, verdict_of(tmp_path, "plane", (8, 8))])
     assert f"over {over} or images, corrected" in both
+    three = overall([verdict, filled, verdict_of(tmp_path, "square", (8, 8))])
+    assert ("over cubes, volumes or images, corrected" in three) == (over == "cubes")
 
 
 @pytest.mark.parametrize("classes", [2, 3])
