@@ -140,7 +140,8 @@ def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = Non
     text += f", then try {windows[1]}." if len(windows) > 1 else "."
     if thinnest.mean < THIN:
         text += (
-            " That thin, SCNP made more mistakes than the plain loss after post-processing, and "
+            " That thin, SCNP never made significantly fewer mistakes than the plain loss on "
+            "images like those trained on, after post-processing, and in volumes it made more; "
             "alone it can learn nothing: post-process, and compare joint training with the plain "
             "loss."
         )
