@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DxHxW",
         help="of voxels, if their files do not tell: 5x1x1, or 1x1x1 for cubes",
     )
-    add("--to", type=Path, metavar="DIR", help="write thickness.md and .csv there too")
+    add("--to", type=Path, metavar="DIR", help="write thickness(-SPLIT).md and .csv too")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> None:
         before += f" Voxels of {voxels} (depth, height, width)."
     print("\n\n".join((before, markdown_of(rows), advice)))
     if options.to:
-        write_table(options.to, "thickness", rows, before=before, after=advice)
+        name = "thickness" if options.split == "train" else f"thickness-{options.split}"
+        write_table(options.to, name, rows, before=before, after=advice)
 
 
 def _spacings(options: argparse.Namespace, samples: Sequence[Sample]) -> list[Spacing | None]:

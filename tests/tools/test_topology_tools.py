@@ -95,6 +95,16 @@ def test_the_adviser_names_the_thinnest_class(
     assert [row["class"] for row in rows] == ["background", "1"]
 
 
+def test_the_thickness_of_other_masks_has_a_file_of_its_own(tmp_path: Path) -> None:
+    data = save_masks(tmp_path / "bars", [bar(4)])
+    (data / "train").rename(data / "test")
+    assert main(["thickness", str(data), "--split", "test", "--to", str(tmp_path)]) == 0
+    assert sorted(file.name for file in tmp_path.glob("*.*")) == [
+        "thickness-test.csv",
+        "thickness-test.md",
+    ]
+
+
 def test_the_background_can_be_thinnest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = save_masks(tmp_path / "gaps", [~bar(2)])
     assert main(["thickness", str(data)]) == 0
