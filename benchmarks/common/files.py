@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.common.errors import UsageError
 
 
 @contextmanager
@@ -21,6 +24,29 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes ``path`` when the block ends without an error.
+
+    Raises UsageError where ``path`` is there and holds something: nothing is overwritten, and two
+    data sets are never mixed.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; takes a new or empty folder")
+    held = next(path.iterdir(), None) if path.is_dir() else None
+    if held is not None:
+        raise UsageError(f"{path}: holds {held.name}; takes a new or empty folder")
+    path = path.resolve()  # "." has no name of its own
+    temporary = path.with_name(f".unfinished_{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from benchmarks.common.errors import DataError, UsageError
-from benchmarks.common.files import write_text, written_whole
+from benchmarks.common.files import new_folder, write_text
 from benchmarks.topology.datasets import Sample, read_split
 from benchmarks.topology.npz_files import SPACING_KEY
-from benchmarks.topology.options import check_classes, check_new_folder, positive, words
+from benchmarks.topology.options import check_classes, positive, words
 
 README = """# {name}, coarser
 
@@ -40,32 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write every split; refuses a folder that holds something else."""
+    """Write every split, or nothing; refuses a folder that holds something."""
     if options.factor < 2:
         raise UsageError(f"--factor: got {options.factor}, takes 2 or more")
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; coarsen takes a data set's folder")
     check_classes(options.classes)
-    names = ("train", "val", *options.tests)
-    check_new_folder(options.folder, names)
-    splits = {
-        split: read_split(options.data, split, classes=options.classes, mask_key=options.mask_key)
-        for split in names
-    }
-    for split, samples in splits.items():
-        _check_sides(options.data / split, samples, options.factor)
-    for split, samples in splits.items():
-        for number, sample in enumerate(samples):
-            _write(coarser(sample, options.factor), options.folder / split, number)
-    dimensions = splits["train"][0].truth.ndim
-    write_text(
-        options.folder / "README.md",
-        README.format(
-            name=options.data.resolve().name,
-            block=" x ".join([str(options.factor)] * dimensions),
-            factor=options.factor,
-        ),
-    )
+    names = dict.fromkeys(("train", "val", *options.tests))
+    with new_folder(options.folder) as folder:
+        for split in names:
+            samples = read_split(
+                options.data, split, classes=options.classes, mask_key=options.mask_key
+            )
+            _check_sides(options.data / split, samples, options.factor)
+            (folder / split).mkdir()
+            for number, sample in enumerate(samples):
+                _write(coarser(sample, options.factor), folder / split, number)
+        write_text(
+            folder / "README.md",
+            README.format(
+                name=options.data.resolve().name,
+                block=" x ".join([str(options.factor)] * samples[0].truth.ndim),
+                factor=options.factor,
+            ),
+        )
     print(f"Wrote {options.folder}")
 
 
@@ -104,15 +102,13 @@ def _write(sample: Sample, folder: Path, number: int) -> None:
     """One npz file, as the benchmark reads them: a volume, or a stack of one image."""
     if sample.truth.ndim == 2:
         # The stack holds the image's name, which may be none of a file.
-        with written_whole(folder / f"{number:04d}.npz") as temporary:
-            np.savez(
-                temporary,
-                images=np.moveaxis(sample.image, 0, -1)[None],
-                masks=sample.truth[None],
-                ids=[sample.name],
-            )
+        np.savez(
+            folder / f"{number:04d}.npz",
+            images=np.moveaxis(sample.image, 0, -1)[None],
+            masks=sample.truth[None],
+            ids=[sample.name],
+        )
         return
     known = {} if sample.spacing is None else {SPACING_KEY: np.array(sample.spacing)}
     arrays = {"image": sample.image, "mask": sample.truth, **known}
-    with written_whole(folder / f"{sample.name}.npz") as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    np.savez(folder / f"{sample.name}.npz", **arrays)  # type: ignore[arg-type]

@@ -90,16 +90,6 @@ def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[
     return parse
 
 
-def check_new_folder(folder: Path, written: Iterable[str]) -> None:
-    """Raises UsageError where a folder to write a data set to holds anything but such a one.
-
-    ``written``: the names that are written there, beside README.md.
-    """
-    others = [file for file in folder.glob("*") if file.name not in (*written, "README.md")]
-    if others:
-        raise UsageError(f"{folder}: holds {others[0].name}; takes a new or empty folder")
-
-
 def check_classes(classes: int) -> None:
     """Raises UsageError unless so many classes, background included, can be told apart."""
     if not 2 <= classes <= MOST_CLASSES:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.files import write_text, written_whole
-from benchmarks.topology.options import check_new_folder, positive, sides
+from benchmarks.common.files import new_folder, write_text
+from benchmarks.topology.options import positive, sides
 
 SHAPE = (48, 64, 64)
 COUNTS = {"train": 10, "val": 4, "test": 10}
@@ -91,13 +91,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the data set; refuses a folder that holds something else."""
+    """Write the data set, whole; refuses a folder that holds something."""
     folder: Path = options.folder
     if len(options.shape) != 3 or min(options.shape) < 32:
         raise UsageError("--shape: takes three sides of 32 voxels or more, such as 48x64x64")
-    check_new_folder(folder, COUNTS)
     counts = dict(zip(COUNTS, options.counts, strict=True))
-    write(folder, options.seed, options.shape, counts)
+    with new_folder(folder) as temporary:
+        write(temporary, options.seed, options.shape, counts)
     print(f"Wrote {folder}: {_listed(counts)} volumes")
 
 
@@ -106,8 +106,9 @@ def write(folder: Path, seed: int, shape: Sequence[int], counts: dict[str, int])
     for number, (split, count) in enumerate(counts.items()):
         for index in range(count):
             image, truth = volume((seed, number, index), shape)
-            with written_whole(folder / split / f"{split}_{index:02d}.npz") as temporary:
-                np.savez(temporary, image=image, mask=truth.astype(np.uint8), spacing=SPACING)
+            (folder / split).mkdir(exist_ok=True)
+            file = folder / split / f"{split}_{index:02d}.npz"
+            np.savez(file, image=image, mask=truth.astype(np.uint8), spacing=SPACING)
     write_text(
         folder / "README.md",
         README.format(

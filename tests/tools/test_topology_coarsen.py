@@ -120,3 +120,31 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     assert "no such folder" in failing(capsys, "coarsen", tmp_path / "none", new)
     assert not new.exists()
+
+
+def test_a_data_set_is_never_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine = tmp_path / "fine"
+    written_images(fine, {"train": 1, "val": 1, "test": 1})
+    before = {file.name: file.read_bytes() for file in fine.iterdir()}
+    refused = failing(capsys, "coarsen", fine, fine)
+    assert "takes a new or empty folder" in refused
+    assert {file.name: file.read_bytes() for file in fine.iterdir()} == before
+    command("coarsen", fine, tmp_path / "coarse")
+    assert "holds " in failing(capsys, "coarsen", fine, tmp_path / "coarse")
+
+
+def test_a_fault_half_way_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written_images(tmp_path / "fine", {"train": 1, "val": 1})
+    assert "fine/test/images: no such" in failing(
+        capsys, "coarsen", tmp_path / "fine", tmp_path / "coarse"
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["fine"]
+    left = tmp_path / ".unfinished_coarse" / "train"  # by a run that was killed
+    left.mkdir(parents=True)
+    (left / "old.npz").write_text("")
+    command("coarsen", tmp_path / "fine", tmp_path / "coarse", "--tests", "val")
+    assert sorted(file.name for file in (tmp_path / "coarse").glob("*/*")) == ["0000.npz"] * 2

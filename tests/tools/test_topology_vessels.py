@@ -115,3 +115,8 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         capsys, "vessels", tmp_path / "new", "--shape", "16x64x64"
     )
     assert not (tmp_path / "new").exists()
+    (tmp_path / "photo.jpg").unlink()
+    (tmp_path / "train" / "images").mkdir(parents=True)  # somebody's data set
+    assert "holds train; takes a new or empty folder" in failing(capsys, "vessels", tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "file: is a file" in failing(capsys, "vessels", tmp_path / "file")
