@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.common.errors import UsageError
 
@@ -39,14 +40,16 @@ def new_folder(path: Path) -> Iterator[Path]:
     if held is not None:
         raise UsageError(f"{path}: holds {held.name}; takes a new or empty folder")
     path = path.resolve()  # "." has no name of its own
-    temporary = path.with_name(f".unfinished_{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-    temporary.mkdir(parents=True)
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".unfinished_{path.name}_", dir=path.parent) as around:
+        temporary = Path(around) / path.name  # with the permissions of any new folder
+        temporary.mkdir()
         yield temporary
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if path.is_dir():  # somebody may stand in it, or have mounted it
+            for child in temporary.iterdir():
+                shutil.move(child, path)
+        else:
+            temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

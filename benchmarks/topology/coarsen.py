@@ -23,8 +23,9 @@ The images of the data set `{name}`, each block of {block} pixels one pixel: the
 pixels have; of equally many the foreground. What does not fill a block at the far borders is left
 out. Written by `python -m benchmarks.topology coarsen`.
 
-In pixels, structures are {factor} times thinner than in `{name}`, and nothing else is different:
-what a method makes of both tells what thickness does.
+In pixels, structures are about {factor} times thinner than in `{name}`. The labels change with
+that: foreground as thin as a block can break or vanish, gaps can close, and in blocks of an even
+side ties make it thicker. Look at both before comparing what a method makes of them.
 """
 
 

@@ -115,15 +115,26 @@ class Results:
         """What every image was scored by."""
         return self.configuration.measures
 
+    @property
+    def tiled(self) -> bool:
+        """Whether volumes are scored on cubes where they are large."""
+        return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
+
     @cached_property
     def cut(self) -> bool:
         """Whether volumes were scored on several cubes each."""
-        tile = self.configuration.tile
-        if self.configuration.spatial_dimensions == 2 or tile == 0:
-            return False
-        scored = [truths(self.folder, split) for split in self.configuration.tests]
-        shapes = {truth.shape for of_split in scored for truth in of_split.values()}
-        return any(len(list(parts(shape, tile))) > 1 for shape in shapes)
+        return self.tiled and any(
+            len(self._volumes_and_cubes(split)) > len(truths(self.folder, split))
+            for split in self.configuration.tests
+        )
+
+    def _volumes_and_cubes(self, split: str) -> set[str]:
+        """The names of what is scored of a split's volumes."""
+        return {
+            key.removeprefix(f"{split}/") + place
+            for key, truth in truths(self.folder, split).items()
+            for place, _ in parts(truth.shape, self.configuration.tile)
+        }
 
     def scored_as(self, count: int = 2) -> str:
         """What a score and a pair of a test stand for, as texts call so many of them."""
@@ -238,6 +249,12 @@ class Results:
 
     def _check_images(self, record: RunRecord, split: str, images: set[str]) -> None:
         """Every run must have scored the same images; the one that lacks some is at fault."""
+        unknown = images - self._volumes_and_cubes(split) if self.tiled else set()
+        if unknown:
+            raise UsageError(
+                f"{record.folder / SCORES}: scores {split} {min(unknown)}, which is no volume or "
+                f"cube of these settings (earlier versions cut others); {train_anew(record.folder)}"
+            )
         first, of_first = self._images.setdefault(split, (record, images))
         for lacking, missing in ((record, of_first - images), (first, images - of_first)):
             if missing:

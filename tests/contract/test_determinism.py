@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import resource
@@ -76,6 +77,8 @@ def test_two_threads_really_share_the_work() -> None:
     # Who reads a page of new memory first takes a fault on it. Time would not do: a thread that
     # waits for the other one spends it as well.
     memory = mmap.mmap(-1, 4 * math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system that has no large pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)  # of which one fault would bring 512 small ones
     logits = torch.frombuffer(memory, dtype=torch.float32).view(shape)
     target = torch.zeros(shape[0], *shape[2:], dtype=torch.int64)
     torch.set_num_threads(2)

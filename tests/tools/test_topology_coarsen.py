@@ -143,8 +143,21 @@ def test_a_fault_half_way_leaves_nothing(
         capsys, "coarsen", tmp_path / "fine", tmp_path / "coarse"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["fine"]
-    left = tmp_path / ".unfinished_coarse" / "train"  # by a run that was killed
-    left.mkdir(parents=True)
-    (left / "old.npz").write_text("")
     command("coarsen", tmp_path / "fine", tmp_path / "coarse", "--tests", "val")
     assert sorted(file.name for file in (tmp_path / "coarse").glob("*/*")) == ["0000.npz"] * 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["coarse", "fine"]
+
+
+def test_an_empty_folder_is_filled_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may stand in it, or have mounted it."""
+    written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = empty.stat().st_ino
+    monkeypatch.chdir(empty)
+    command("coarsen", tmp_path / "fine", ".")
+    assert empty.stat().st_ino == before
+    assert sorted(file.name for file in Path().iterdir()) == ["README.md", "test", "train", "val"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty", "fine"]

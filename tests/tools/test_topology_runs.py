@@ -303,6 +303,19 @@ def test_cubes_cover_a_volume_once(shape: tuple[int, ...]) -> None:
     assert (places == [""]) == (shape == (48, 64, 64))  # a single cube is the volume
 
 
+def test_cubes_of_earlier_versions_are_refused(
+    volumes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They overlapped, which makes a p-value too small."""
+    command(*run_arguments(volumes, tmp_path / "out", "--scnp", "off", "--seeds", 1),
+            *("--iterations", 1, "--tile", 20))  # fmt: skip
+    file = tmp_path / "out" / "plates" / "runs" / "ce_dice-off-seed0" / "scores.csv"
+    file.write_text(file.read_text().replace("test[0,0,20]", "test[0,0,10]"))
+    said = failing(capsys, "benchmark", tmp_path / "out")
+    assert f"{file}: scores test test[0,0,10], which is no volume or cube" in said
+    assert "delete" in said
+
+
 def test_images_and_whole_volumes_are_not_cut() -> None:
     for shape, tile in (((200, 300), 50), ((100, 100, 100), 0)):
         (one,) = scoring.parts(shape, tile)
