@@ -12,7 +12,9 @@ from skimage.measure import block_reduce
 
 from benchmarks.common.errors import DataError, UsageError
 from benchmarks.common.files import new_folder, write_text
+from benchmarks.topology.configuration import DEFAULTS
 from benchmarks.topology.datasets import Sample, read_split
+from benchmarks.topology.measures import component_count
 from benchmarks.topology.npz_files import SPACING_KEY
 from benchmarks.topology.options import check_classes, positive, words
 
@@ -55,8 +57,10 @@ def run(options: argparse.Namespace) -> None:
             )
             _check_sides(options.data / split, samples, options.factor)
             (folder / split).mkdir()
-            for number, sample in enumerate(samples):
-                _write(coarser(sample, options.factor), folder / split, number)
+            coarse = [coarser(sample, options.factor) for sample in samples]
+            for number, sample in enumerate(coarse):
+                _write(sample, folder / split, number)
+            print(f"{split}: {_described(samples)} before, {_described(coarse)} after")
         write_text(
             folder / "README.md",
             README.format(
@@ -85,6 +89,15 @@ def coarser(sample: Sample, factor: int) -> Sample:
         truth=np.array(labels, np.uint8)[np.argmax(counts, axis=0)],
         spacing=None if sample.spacing is None else _times(sample.spacing, factor),
     )
+
+
+def _described(samples: Sequence[Sample]) -> str:
+    """How much foreground, and in how many pieces: what a block may have closed or broken."""
+    masks = [sample.truth != 0 for sample in samples]
+    connectivity = DEFAULTS[masks[0].ndim].connectivity
+    share = np.mean([mask.mean() for mask in masks])
+    pieces = np.mean([component_count(mask, connectivity) for mask in masks])
+    return f"{100 * share:.1f} % foreground in {pieces:.1f} pieces"
 
 
 def _times(spacing: tuple[float, float, float], factor: int) -> tuple[float, float, float]:

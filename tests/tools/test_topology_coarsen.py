@@ -60,6 +60,21 @@ def test_a_structure_is_half_as_thick() -> None:
     assert np.flatnonzero(coarse.truth[:, 3]).tolist() == [4, 5]
 
 
+def test_what_became_of_the_truth_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((1, 30, 30), np.uint8)
+    mask[0, 2:6, 3:27] = 1
+    mask[0, 7:11, 3:27] = 1  # behind a gap of one pixel, which closes
+    (tmp_path / "fine").mkdir()
+    for split in ("train", "val", "test"):
+        np.savez(tmp_path / "fine" / f"{split}.npz", images=mask, masks=mask)
+    command("coarsen", tmp_path / "fine", tmp_path / "coarse")
+    said = capsys.readouterr().out
+    assert "train: 21.3 % foreground in 2.0 pieces before, " in said
+    assert " foreground in 1.0 pieces after" in said
+
+
 def written_images(folder: Path, counts: dict[str, int]) -> None:
     """A stack of images per split, of three channels."""
     for split, count in counts.items():
