@@ -1,14 +1,16 @@
-"""The generated 3D vessel trees: reproducible, in one piece, of Murray's radii, and trainable."""
+"""The generated vessel trees: reproducible, in one piece, of Murray's radii, and trainable."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
-from scipy.ndimage import label
+from scipy.ndimage import distance_transform_edt, label
 
 from benchmarks.topology import vessels
 from benchmarks.topology.datasets import is_volumetric, read_data_set
@@ -16,6 +18,12 @@ from benchmarks.topology.records import finished_runs
 from tests.topology_data import command, failing, run_arguments
 
 SHAPE = (32, 40, 36)
+T = TypeVar("T")
+
+
+def pairs(things: Sequence[T]) -> list[tuple[T, T]]:
+    """The first and the second, the third and the fourth, and so on."""
+    return list(zip(things[::2], things[1::2], strict=True))
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -75,7 +83,7 @@ def test_a_tree_is_one_piece_inside_the_volume(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_scan_is_dim_in_gaps_and_noisy(seed: int) -> None:
-    image, truth = vessels.volume((seed,), vessels.SHAPE)
+    image, truth = vessels.volume((seed,), vessels.Recipe(vessels.SHAPE))
     assert image.dtype == np.uint8
     assert label(truth, np.ones((3, 3, 3)))[1] <= 2
     assert 0.01 < truth.mean() < 0.12
@@ -91,6 +99,64 @@ def test_a_scan_is_dim_in_gaps_and_noisy(seed: int) -> None:
     assert max(map(np.max, contrasts)) <= 1
     least = min(map(np.min, contrasts))
     assert least < 0.75 * max(map(np.max, contrasts))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 40, 36)])
+def test_even_vessels_are_the_same_ones_without_gaps_and_spots(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(_random: object, brightness: vessels.Volume, spots: int) -> vessels.Volume:
+        drawn.append((brightness, spots))
+        return brightness
+
+    drawn: list[tuple[vessels.Volume, int]] = []
+    monkeypatch.setattr(vessels, "_scan", keep)
+    for seed in range(8):
+        _, truth = vessels.volume((seed,), vessels.Recipe(shape))
+        _, same_truth = vessels.volume((seed,), vessels.Recipe(shape, even=True))
+        assert np.array_equal(truth, same_truth)
+        (uneven, spots), (even, no_spots) = drawn[-2:]
+        assert spots == truth.size // vessels.SPOTS
+        assert no_spots == 0
+        random = np.random.default_rng((seed,))
+        for face in random.permutation(2 * len(shape))[:2]:
+            for vessel in vessels.tree(random, shape, int(face)):
+                places = tuple(np.rint(vessel.axis).astype(int).T)
+                assert (even[places] > 0.99 if vessel.radius > 1.4 else even[places] > 0.5).all()
+        assert uneven[truth].mean() < 0.95 * even[truth].mean()
+    thick_parts = [(even > 0.99) & (uneven < 0.5) for (uneven, _), (even, _) in pairs(drawn)]
+    assert max(part.sum() for part in thick_parts) > 5  # gaps
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 40, 36)])
+def test_a_scale_of_two_draws_the_same_trees_twice_as_thick(shape: tuple[int, ...]) -> None:
+    for seed in range(4):
+        once = vessels.volume((seed,), vessels.Recipe(shape, even=True))[1]
+        twice = vessels.volume((seed,), vessels.Recipe(shape, 2, even=True))[1]
+        assert twice.shape == shape
+        middle = tuple(slice(side // 4, side - side // 4) for side in shape)
+        reduced = twice
+        for axis in range(len(shape)):  # a block of two voxels each way, as one
+            reduced = reduced.reshape(
+                *reduced.shape[:axis], reduced.shape[axis] // 2, 2, *reduced.shape[axis + 1 :]
+            ).max(axis + 1)
+        agreement = (reduced & once[middle]).sum() / once[middle].sum()
+        assert agreement > 0.95
+        thickness = distance_transform_edt(twice).max() / distance_transform_edt(once[middle]).max()
+        assert 1.3 < thickness < 2.7
+
+
+def test_images_are_written_as_the_benchmark_reads_them(tmp_path: Path) -> None:
+    command("vessels", tmp_path / "trees", "--shape", "64x48", "--counts", "2,1,2", "--even")
+    assert not is_volumetric(tmp_path / "trees")
+    data = read_data_set(tmp_path / "trees", ["test"], (32, 32))
+    assert [len(samples) for samples in data.splits.values()] == [2, 1, 2]
+    assert data.train[0].truth.shape == (64, 48)
+    assert [sample.name for sample in data.splits["test"]] == ["test_00", "test_01"]
+    text = (tmp_path / "trees" / "README.md").read_text()
+    assert "2 train, 1 val, 2 test, each of 64 x 48 pixels" in text
+    assert "No gaps." in text
+    assert "voxel" not in text
 
 
 def test_the_benchmark_reads_and_trains_them(tmp_path: Path) -> None:
@@ -111,7 +177,7 @@ def test_the_benchmark_reads_and_trains_them(tmp_path: Path) -> None:
 def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photo.jpg").write_text("")
     assert "holds photo.jpg; takes a new or empty folder" in failing(capsys, "vessels", tmp_path)
-    assert "--shape: takes three sides of 32 voxels" in failing(
+    assert "--shape: got 16x64x64, takes three sides of 32 voxels" in failing(
         capsys, "vessels", tmp_path / "new", "--shape", "16x64x64"
     )
     assert not (tmp_path / "new").exists()
