@@ -67,8 +67,8 @@ How {a_subject} comes about, every random number from its seed, split and index:
 4. **Scan.** {bright} The
    image is blurred (Gaussian of {blur} {unit}s); a slow shading, a texture and a grain are added.
 """
-SCALED = """   The trees are then drawn {scale:g} times as large, gaps and all, and the middle is kept:
-   as many {unit}s as above.
+SCALED = """   The trees are then drawn {scale:g} times as large, gaps and all, and the middle is
+   kept: as many {unit}s as above.
 """
 PIECES = "Every tree is one piece ({neighbours} neighbours); trees may touch."
 PIECES_OF_MIDDLE = "In the middle that is kept, a tree may fall into several pieces."
