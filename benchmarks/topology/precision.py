@@ -1,4 +1,4 @@
-"""Which number format trains faster on this machine, found out by training a few iterations."""
+"""Which number format trains right, and faster, on this machine: found out by trying both."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from statistics import median
 from time import process_time
 
 import torch
+from torch import Tensor
 
-from benchmarks.topology.configuration import PRECISIONS, Configuration
+from benchmarks.common.errors import UsageError
+from benchmarks.common.tables import by
+from benchmarks.topology.configuration import LEVELS, PRECISIONS, Configuration
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.losses import build_loss
-from benchmarks.topology.training import Training
+from benchmarks.topology.training import Training, fast_memory_format
 
 ROUNDS = 5
 # A difference below this is not worth the digits.
 WORTH_IT = 0.9  # of float32's time
+# Of a convolution's weight gradient, bfloat16's own rounding makes about 0.002.
+MOST_ERROR = 0.1
+TRIES = 3  # what is wrong is so by chance, as it depends on what lay in memory
 
 
 def faster_precision(
@@ -24,12 +30,16 @@ def faster_precision(
 ) -> tuple[str, str]:
     """The precision to train with, and a sentence that says why.
 
-    bfloat16 where an iteration takes at most nine tenths of the processor time in it, measured on
-    one thread: about half with AMX, several times as long without AVX-512's bfloat16. On other
-    devices than the CPU nothing is measured, and float32 is taken.
+    bfloat16 where its gradients are right and an iteration takes at most nine tenths of the
+    processor time in it, measured on one thread: about half with AMX, several times as long
+    without AVX-512's bfloat16. On other devices than the CPU nothing is measured, and float32 is
+    taken.
     """
     if device.type != "cpu":
         return "float32", "trains in float32; --precision bfloat16 is the other"
+    wrong = sides_wrong_in_bfloat16(configuration.crop)
+    if wrong:
+        return "float32", f"{_wrong(wrong)}: trains in float32"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as every training has
     try:
@@ -39,6 +49,54 @@ def faster_precision(
     chosen = "bfloat16" if took["bfloat16"] <= WORTH_IT * took["float32"] else "float32"
     measured = ", ".join(f"{name} {1e3 * of:.0f} ms" for name, of in took.items())
     return chosen, f"an iteration takes {measured}: trains in {chosen} (--precision chooses)"
+
+
+def check_precision(configuration: Configuration, device: torch.device) -> None:
+    """Raise UsageError for a training in bfloat16 whose gradients would be wrong here."""
+    if configuration.precision != "bfloat16" or device.type != "cpu":
+        return
+    wrong = sides_wrong_in_bfloat16(configuration.crop)
+    if wrong:
+        raise UsageError(f"--precision: got bfloat16, but {_wrong(wrong)}; takes float32 here")
+
+
+def sides_wrong_in_bfloat16(crop: Sequence[int]) -> tuple[int, ...] | None:
+    """The sides of a level of the network at which its convolutions train wrongly in bfloat16.
+
+    None if there are none. oneDNN's weight gradients of 3D convolutions two voxels deep hold what
+    lay in memory, on CPUs with AVX-512 and without AMX (findings/onednn-bfloat16-flat-volumes.sh).
+    """
+    generator = torch.Generator().manual_seed(0)
+    for level in range(LEVELS):
+        sides = tuple(side >> level for side in crop)
+        for _ in range(TRIES):
+            features = torch.randn(1, 16, *sides, generator=generator)
+            error = torch.randn(1, 16, *sides, generator=generator)  # the gradient from above
+            expected = _weight_gradient(features, error)
+            found = _weight_gradient(features.bfloat16(), error.bfloat16()).float()
+            # Written so that NaN is wrong, too.
+            if not (found - expected).norm() <= MOST_ERROR * expected.norm():
+                return sides
+    return None
+
+
+def _weight_gradient(features: Tensor, error: Tensor) -> Tensor:
+    """Of a convolution of 3 pixels each way, laid out in memory as a training's."""
+    dimensions = features.ndim - 2
+    layout = fast_memory_format(dimensions, features.device)
+    convolution = torch.nn.functional.conv2d if dimensions == 2 else torch.nn.functional.conv3d
+    channels = features.shape[1]
+    weight = torch.zeros(channels, channels, *[3] * dimensions, dtype=features.dtype)
+    weight = weight.contiguous(memory_format=layout).requires_grad_()
+    convolution(features.contiguous(memory_format=layout), weight, padding=1).backward(
+        error.contiguous(memory_format=layout)
+    )
+    assert weight.grad is not None
+    return weight.grad
+
+
+def _wrong(sides: Sequence[int]) -> str:
+    return f"gradients of {by(sides)} features are wrong in bfloat16 on this processor"
 
 
 def _seconds_per_iteration(

@@ -126,6 +126,11 @@ class RunRecord:
         return rows
 
 
+def is_finished(folder: Path, key: RunKey) -> bool:
+    """Whether a data set's output folder holds this run, with its scores."""
+    return (folder / "runs" / key.identifier / RUN).exists()
+
+
 def finished_runs(folder: Path) -> list[RunRecord]:
     """Every finished run of a data set's output folder, by loss, mode, window and seed.
 

@@ -30,12 +30,14 @@ from benchmarks.topology.datasets import (
     read_data_set,
 )
 from benchmarks.topology.options import one_of
+from benchmarks.topology.precision import check_precision
 from benchmarks.topology.records import (
     CONFIGURATION,
     TRUTH,
     VALIDATION,
     configuration_of,
     finished_runs,
+    is_finished,
     write_label_maps,
 )
 from benchmarks.topology.results import read_results
@@ -45,8 +47,9 @@ from benchmarks.topology.settings import (
     check_crop,
     configuration_from,
     device_from,
-    settled,
     with_fitting_crop,
+    with_iterations,
+    with_precision,
 )
 from benchmarks.topology.windows import window_per_axis
 
@@ -120,7 +123,10 @@ def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]
     keys = keys_of(data)
     asked = [key.loss for key in keys]
     baseline = BASELINE if BASELINE in asked else asked[0]
-    configuration = settled(configuration, options, data, baseline, device, folder, workers)
+    configuration = with_precision(configuration, options, data, device, folder)
+    if not all(is_finished(folder, key) for key in keys):
+        check_precision(configuration, device)
+    configuration = with_iterations(configuration, options, data, baseline, device, folder, workers)
     describe(folder, configuration, data, options.device)
     job = Job(
         partial(

@@ -34,7 +34,7 @@ from benchmarks.topology.collapse import collapse, count_pixels
 from benchmarks.topology.configuration import Configuration, RunKey
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.postprocessing import stored
-from benchmarks.topology.records import RUN, VALIDATION, gather, write_run
+from benchmarks.topology.records import VALIDATION, gather, is_finished, write_run
 from benchmarks.topology.scoring import Score, mean_of, score_image
 from benchmarks.topology.training import TrainingError, class_probabilities, time_of_a_step, train
 
@@ -92,7 +92,7 @@ def run_all(job: Job, keys: Sequence[RunKey], workers: int, one_process: bool) -
     """
     with only_one(job.out / ".lock"):
         gather(job.out)
-        todo = [key for key in keys if not (job.out / "runs" / key.identifier / RUN).exists()]
+        todo = [key for key in keys if not is_finished(job.out, key)]
         print(
             f"{job.out.name}: {len(keys)} runs, {len(keys) - len(todo)} of them finished before",
             file=sys.stderr,

@@ -159,7 +159,26 @@ def with_fitting_crop(configuration: Configuration, data: DataSet) -> Configurat
     return dataclasses.replace(configuration, crop=crop)
 
 
-def settled(
+def with_precision(
+    configuration: Configuration,
+    options: argparse.Namespace,
+    data: DataSet,
+    device: torch.device,
+    folder: Path,
+) -> Configuration:
+    """With the precision that no option gives: of the folder's runs, or else the faster one."""
+    if options.configuration or options.precision:
+        return configuration
+    started = [name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
+    if started:
+        precision = read_configuration(folder / started[0]).precision
+    else:
+        precision, reason = faster_precision(data, configuration, device)
+        print(f"{data.name}: {reason}", file=sys.stderr)
+    return dataclasses.replace(configuration, precision=precision)
+
+
+def with_iterations(
     configuration: Configuration,
     options: argparse.Namespace,
     data: DataSet,
@@ -168,24 +187,13 @@ def settled(
     folder: Path,
     threads: int,
 ) -> Configuration:
-    """With the precision and the iterations that no option gives.
+    """With the iterations that no option gives.
 
-    They are those of the folder's runs, or else the faster precision, and the iterations that the
-    plain ``baseline`` needs.
+    They are those of the folder's runs, or else as many as the plain ``baseline`` needs.
     """
-    if options.configuration:
+    if options.configuration or options.iterations:
         return configuration
-    started = [name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
-    if not options.precision:
-        if started:
-            precision = read_configuration(folder / started[0]).precision
-        else:
-            precision, reason = faster_precision(data, configuration, device)
-            print(f"{data.name}: {reason}", file=sys.stderr)
-        configuration = dataclasses.replace(configuration, precision=precision)
-    if options.iterations:
-        return configuration
-    if CONFIGURATION in started:
+    if (folder / CONFIGURATION).exists():
         iterations = configuration_of(folder).iterations
     else:
         with only_one(folder / ".lock"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from benchmarks.topology.losses import LOSSES, MODES, build_loss, penalized
 from benchmarks.topology.network import build_network
 from benchmarks.topology.records import configuration_of, finished_runs
 from tests.oracle import listing
-from tests.topology_data import command, run_arguments, write_images, write_volumes
+from tests.topology_data import command, failing, run_arguments, write_images, write_volumes
 
 CPU = torch.device("cpu")
 TOY = replace(DEFAULTS[2], crop=(32, 32), features=(2,) * 6, iterations=6, validations=3)
@@ -292,6 +293,75 @@ def test_the_faster_precision_is_chosen(
     name, reason = precision.faster_precision(toy_data(tmp_path), TOY, CPU)
     assert name == chosen
     assert f"float32 1000 ms, bfloat16 {1e3 * bfloat16:.0f} ms: trains in {chosen}" in reason
+
+
+def gradients_wrong_at(sides: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+    """bfloat16's weight gradients of these sides hold NaN; all others are as torch computes them.
+
+    In float32 always, so that the processor that runs this test does not matter.
+    """
+    computed = precision._weight_gradient
+
+    def gradient(features: Tensor, error: Tensor) -> Tensor:
+        found = computed(features.float(), error.float())
+        if features.dtype == torch.bfloat16 and features.shape[2:] == sides:
+            found[0, 0] = float("nan")
+        return found
+
+    return gradient
+
+
+@pytest.mark.parametrize(
+    ("crop", "wrong", "told"),
+    [
+        ((32, 32, 32), (2, 2, 2), True),
+        ((16, 32, 32), (2, 4, 4), True),
+        ((64, 64, 64), (2, 2, 2), False),  # its levels are 64, 32, 16, 8 and 4 deep
+        ((32, 32), (2, 2), True),
+        ((128, 128), (2, 2), False),
+    ],
+)
+def test_wrong_gradients_of_bfloat16_are_seen(
+    crop: tuple[int, ...], wrong: tuple[int, ...], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_weight_gradient", gradients_wrong_at(wrong))
+    assert precision.sides_wrong_in_bfloat16(crop) == (wrong if told else None)
+
+
+def test_bfloat16_is_not_chosen_where_its_gradients_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_weight_gradient", gradients_wrong_at((2, 2)))
+    monkeypatch.delattr(precision, "Training")  # nothing is measured
+    configuration = replace(TOY, crop=(32, 32))
+    name, reason = precision.faster_precision(toy_data(tmp_path), configuration, CPU)
+    assert name == "float32"
+    assert reason == (
+        "gradients of 2x2 features are wrong in bfloat16 on this processor: trains in float32"
+    )
+
+
+def test_a_training_in_wrong_gradients_is_refused_and_finished_ones_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_images(tmp_path / "bars")
+    arguments = run_arguments(data, tmp_path / "out", "--scnp", "off", "--iterations", 2)
+    arguments[arguments.index("float32")] = "bfloat16"
+    right = precision._weight_gradient
+    monkeypatch.setattr(precision, "_weight_gradient", gradients_wrong_at((2, 2)))
+    refused = (
+        "--precision: got bfloat16, but gradients of 2x2 features are wrong in bfloat16 on this "
+        "processor; takes float32 here"
+    )
+    assert refused in failing(capsys, *arguments)
+    assert not (tmp_path / "out" / "bars").exists()
+
+    monkeypatch.setattr(precision, "_weight_gradient", lambda *of: right(*(x.float() for x in of)))
+    command(*arguments, "--seeds", 1)  # as on another machine
+    monkeypatch.setattr(precision, "_weight_gradient", gradients_wrong_at((2, 2)))
+    command(*arguments, "--seeds", 1)
+    assert refused in failing(capsys, *arguments, "--seeds", 2)
+    assert len(finished_runs(tmp_path / "out" / "bars")) == 1
 
 
 def test_a_folder_keeps_its_precision(
