@@ -53,6 +53,8 @@ OF_DATA = (
     coarsen,
 )  # the others report finished runs
 
+RESUMING = (run_command, verdict)  # what these have finished, they do not do again
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, or 1 after one line on stderr that says what is wrong."""
@@ -82,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        then = "goes on where it stopped" if module in RESUMING else "begins again"
+        print(f"interrupted; the same command {then}", file=sys.stderr)
         return 130
     return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from skimage.measure import block_reduce
 
 from benchmarks.common.errors import DataError, UsageError
 from benchmarks.common.files import new_folder, write_text
+from benchmarks.common.tables import by
+from benchmarks.common.volumes import Spacing
 from benchmarks.topology.configuration import DEFAULTS
-from benchmarks.topology.datasets import Sample, read_split
+from benchmarks.topology.datasets import Sample, read_split, shares_of_splits
 from benchmarks.topology.measures import component_count
 from benchmarks.topology.npz_files import SPACING_KEY
-from benchmarks.topology.options import check_classes, positive, words
+from benchmarks.topology.options import check_classes, positive, sides, splits
 
 README = """# {name}, coarser
 
@@ -25,9 +28,9 @@ The images of the data set `{name}`, each block of {block} pixels one pixel: the
 pixels have; of equally many the foreground. What does not fill a block at the far borders is left
 out. Written by `python -m benchmarks.topology coarsen`.
 
-In pixels, structures are about {factor} times thinner than in `{name}`. The labels change with
-that: foreground as thin as a block can break or vanish, gaps can close, and in blocks of an even
-side ties make it thicker. Look at both before comparing what a method makes of them.
+In pixels, structures are thinner than in `{name}` by as much. The labels change with that:
+foreground as thin as a block can break or vanish, gaps can close, and in blocks of an even side
+ties make it thicker. Look at both before comparing what a method makes of them.
 """
 
 
@@ -36,50 +39,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", type=Path, metavar="FROM", help="the data set's folder, as for `run`")
     add("folder", type=Path, metavar="TO", help="to write: {train,val,test}/ID.npz and a README")
-    add("--factor", type=positive, default=2, metavar="N", help="pixels per new one, each way (2)")
-    add("--tests", type=words, default=("test",), metavar="SPLITS", help="beside train, val (test)")
+    add("--factor", type=sides, default=(2,), metavar="N", help="pixels per new one (2); 1x2x2")
+    add(
+        "--tests", type=splits, default=("test",), metavar="SPLITS", help="beside train, val (test)"
+    )
     add("--classes", type=positive, default=2, metavar="C", help="with background (2)")
     add("--mask-key", metavar="NAME", help="of the mask's array in the npz files")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write every split, or nothing; refuses a folder that holds something."""
-    if options.factor < 2:
-        raise UsageError(f"--factor: got {options.factor}, takes 2 or more")
     if not options.data.is_dir():
         raise DataError(f"{options.data}: no such folder; coarsen takes a data set's folder")
     check_classes(options.classes)
-    names = dict.fromkeys(("train", "val", *options.tests))
     with new_folder(options.folder) as folder:
-        for split in names:
-            samples = read_split(
+        parts = {
+            split: read_split(
                 options.data, split, classes=options.classes, mask_key=options.mask_key
             )
-            _check_sides(options.data / split, samples, options.factor)
-            (folder / split).mkdir()
-            coarse = [coarser(sample, options.factor) for sample in samples]
-            for number, sample in enumerate(coarse):
-                _write(sample, folder / split, number)
+            for split in dict.fromkeys(("train", "val", *options.tests))
+        }
+        for sentence in shares_of_splits(options.data, parts, ["train"], options.classes):
+            print(sentence, file=sys.stderr)
+        block = _block(options, parts)
+        for split, samples in parts.items():
+            coarse = [coarser(sample, block) for sample in samples]
+            _write_split(folder, split, coarse, options.classes)
             print(f"{split}: {_described(samples)} before, {_described(coarse)} after")
-        write_text(
-            folder / "README.md",
-            README.format(
-                name=options.data.resolve().name,
-                block=" x ".join([str(options.factor)] * samples[0].truth.ndim),
-                factor=options.factor,
-            ),
-        )
+        name = options.data.resolve().name
+        write_text(folder / "README.md", README.format(name=name, block=by(block, " x ")))
     print(f"Wrote {options.folder}")
 
 
-def coarser(sample: Sample, factor: int) -> Sample:
-    """The sample with one pixel for each block of ``factor`` pixels each way.
+def coarser(sample: Sample, block: Sequence[int]) -> Sample:
+    """The sample with one pixel for each block of so many pixels (along each axis).
 
     Of the image the mean; of the label map the most frequent label, and of equally frequent ones
     the foreground's, the lowest first.
     """
-    whole = tuple(slice(0, side - side % factor) for side in sample.truth.shape)
-    block = (factor,) * sample.truth.ndim
+    block = tuple(block)
+    whole = tuple(
+        slice(0, side - side % of) for side, of in zip(sample.truth.shape, block, strict=True)
+    )
     labels = [*range(1, int(sample.truth.max()) + 1), 0]  # of equal counts the first one wins
     truth = sample.truth[whole]
     counts = [block_reduce(truth == label, block, np.sum) for label in labels]
@@ -87,7 +88,7 @@ def coarser(sample: Sample, factor: int) -> Sample:
         sample,
         image=block_reduce(sample.image[(slice(None), *whole)], (1, *block), np.mean),
         truth=np.array(labels, np.uint8)[np.argmax(counts, axis=0)],
-        spacing=None if sample.spacing is None else _times(sample.spacing, factor),
+        spacing=None if sample.spacing is None else _product(sample.spacing, block),
     )
 
 
@@ -100,16 +101,45 @@ def _described(samples: Sequence[Sample]) -> str:
     return f"{100 * share:.1f} % foreground in {pieces:.1f} pieces"
 
 
-def _times(spacing: tuple[float, float, float], factor: int) -> tuple[float, float, float]:
-    depth, height, width = spacing
-    return factor * depth, factor * height, factor * width
+def _product(spacing: Spacing, block: Sequence[int]) -> Spacing:
+    depth, height, width = (length * of for length, of in zip(spacing, block, strict=True))
+    return depth, height, width
 
 
-def _check_sides(where: Path, samples: Sequence[Sample], factor: int) -> None:
+def _block(options: argparse.Namespace, parts: Mapping[str, Sequence[Sample]]) -> tuple[int, ...]:
+    """The sides of a block, one per axis. Raises UsageError where images are no such blocks."""
+    factor: tuple[int, ...] = options.factor
+    dimensions = parts["train"][0].truth.ndim
+    if len(factor) not in (1, dimensions) or max(factor) < 2:
+        raise UsageError(
+            f"--factor: got {by(factor)}, takes a number of 2 or more, or {dimensions} joined by x "
+            "for this data, of which one at least is above 1"
+        )
+    block = factor * dimensions if len(factor) == 1 else factor
+    for split, samples in parts.items():
+        for sample in samples:
+            if any(side < of for side, of in zip(sample.truth.shape, block, strict=True)):
+                raise UsageError(
+                    f"--factor: got {by(factor)}, but {options.data / split}: {sample.name} is "
+                    f"only {by(sample.truth.shape, ' x ')}"
+                )
+    return block
+
+
+def _write_split(folder: Path, split: str, samples: Sequence[Sample], classes: int) -> None:
+    """Write it, and read it again: masks of a few pixels may be taken for something else."""
+    (folder / split).mkdir()
+    for number, sample in enumerate(samples):
+        _write(sample, folder / split, number)
+    try:
+        again = {sample.name: sample for sample in read_split(folder, split, classes=classes)}
+    except DataError as error:
+        raise DataError(
+            f"--factor: the coarser masks of {split} could not be read as labels again ({error}); "
+            "takes a smaller factor"
+        ) from error
     for sample in samples:
-        if min(sample.truth.shape) < factor:
-            size = " x ".join(map(str, sample.truth.shape))
-            raise UsageError(f"--factor: got {factor}, but {where}: {sample.name} is only {size}")
+        assert np.array_equal(again[sample.name].truth, sample.truth), sample.name
 
 
 def _write(sample: Sample, folder: Path, number: int) -> None:

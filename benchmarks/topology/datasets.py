@@ -36,6 +36,7 @@ from benchmarks.common.volumes import (
 )
 from benchmarks.topology.configuration import SIDE_MULTIPLE
 from benchmarks.topology.npz_files import (
+    IDS_KEY,
     StackedImage,
     holds_npz,
     is_stack,
@@ -206,11 +207,7 @@ def read_split(
         return _read_volumes(path, split, smallest or (1, 1, 1), classes, mask_key)
     least = smallest or (1, 1)
     if holds_npz(path, split):
-        return [
-            _stack_sample(file, one, least, classes)
-            for file in npz_files(path, split)
-            for one in read_stack(file, mask_key)
-        ]
+        return _read_stacks(npz_files(path, split), least, classes, mask_key)
     return [_read_image(*pair, least, classes) for pair in image_pairs(path / split)]
 
 
@@ -254,6 +251,23 @@ def _read_image(image_file: Path, mask_file: Path, smallest: Sequence[int], clas
     _check_side(image_file, truth.labels.shape, smallest)
     planes = standardise(np.moveaxis(image, -1, 0))
     return Sample(identifier(image_file), planes, truth.labels, numbers=truth.numbers)
+
+
+def _read_stacks(
+    files: Sequence[Path], smallest: Sequence[int], classes: int, mask_key: str | None
+) -> list[Sample]:
+    samples = []
+    file_of: dict[str, Path] = {}
+    for file in files:
+        for one in read_stack(file, mask_key):
+            if one.name in file_of:
+                raise DataError(
+                    f"{file}: has an image called {one.name}, as {file_of[one.name]} has; takes "
+                    f"names that differ, in an array {IDS_KEY}"
+                )
+            file_of[one.name] = file
+            samples.append(_stack_sample(file, one, smallest, classes))
+    return samples
 
 
 def _stack_sample(file: Path, one: StackedImage, smallest: Sequence[int], classes: int) -> Sample:

@@ -33,16 +33,21 @@ class StackedImage:
 
 def holds_npz(path: Path, split: str) -> bool:
     """Whether a split of a data set lies in npz files."""
-    return (path / f"{split}.npz").exists() or any((path / split).glob("*.npz"))
+    return (path / f"{split}.npz").exists() or bool(_in_folder(path / split))
 
 
 def npz_files(path: Path, split: str) -> list[Path]:
     """Those of a split. Raises DataError where there is none."""
     single = path / f"{split}.npz"
-    files = [single] if single.exists() else sorted((path / split).glob("*.npz"))
+    files = [single] if single.exists() else _in_folder(path / split)
     if not files:
         raise DataError(f"{single}: no such file; --data takes a folder with {LAYOUT_3D}")
     return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Without hidden files: those are some program's, or half written."""
+    return sorted(file for file in folder.glob("*.npz") if not file.name.startswith("."))
 
 
 def read_npz(file: Path, mask_key: str | None) -> tuple[Volume, Volume]:

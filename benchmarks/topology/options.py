@@ -71,6 +71,17 @@ def words(text: str) -> tuple[str, ...]:
     return found
 
 
+def splits(text: str) -> tuple[str, ...]:
+    """Names of a data set's parts, which its folders have, and the reports about them."""
+    found = words(text)
+    for word in found:
+        if word in (".", "..") or Path(word).name != word:
+            raise argparse.ArgumentTypeError(
+                f"got {word!r}, takes names of folders in the data set's, such as test,test_ood"
+            )
+    return found
+
+
 def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[str, ...]]:
     """Comma-separated words out of ``known``; ``everything`` stands for all of them."""
     names = tuple(known)

@@ -30,7 +30,7 @@ from benchmarks.topology.options import (
     positive,
     share,
     sides,
-    words,
+    splits,
 )
 from benchmarks.topology.precision import faster_precision
 from benchmarks.topology.records import CONFIGURATION, PILOT, configuration_of
@@ -89,7 +89,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, several_windows: boo
     add("--validations", type=positive, metavar="N", help="measures and checkpoints per training")
     add("--classes", type=positive, metavar="N", help="2: nonzero is foreground; more: labels")
     add("--mask-key", metavar="NAME", help="name of the masks in npz files")
-    add("--tests", type=words, metavar="SPLITS", help="splits to score, comma-separated (test)")
+    add("--tests", type=splits, metavar="SPLITS", help="splits to score, comma-separated (test)")
     add("--connectivity", type=positive, help="neighbours of a pixel: 4, 8; in 3D 6, 18, 26")
     add("--measures", type=one_of(MEASURES), help=f"comma-separated: {', '.join(MEASURES)}")
     add(

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.common.errors import DataError
+from benchmarks.topology import coarsen
+from benchmarks.topology.__main__ import main
 from benchmarks.topology.coarsen import coarser
 from benchmarks.topology.datasets import Sample, read_data_set, read_split
 from benchmarks.topology.records import finished_runs
@@ -28,15 +31,16 @@ def sample(shape: tuple[int, ...], classes: int, channels: int = 2) -> Sample:
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (7, 11), (6, 9, 8), (7, 7, 7)], ids=str)
-@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("factor", [1, 2, 3])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_blocks_become_pixels(shape: tuple[int, ...], factor: int, classes: int) -> None:
     fine = sample(shape, classes)
-    coarse = coarser(fine, factor)
+    sides = (factor, *[2] * (len(shape) - 1))
+    coarse = coarser(fine, sides)
     assert coarse.truth.dtype == np.uint8
-    assert coarse.truth.shape == tuple(side // factor for side in shape)
+    assert coarse.truth.shape == tuple(side // of for side, of in zip(shape, sides, strict=True))
     for place in product(*map(range, coarse.truth.shape)):
-        block = tuple(slice(factor * at, factor * at + factor) for at in place)
+        block = tuple(slice(of * at, of * at + of) for at, of in zip(place, sides, strict=True))
         for channel in range(2):
             mean = fine.image[channel][block].mean(dtype=np.float64)
             assert coarse.image[channel][place] == pytest.approx(mean, abs=1e-6)
@@ -48,15 +52,15 @@ def test_blocks_become_pixels(shape: tuple[int, ...], factor: int, classes: int)
 
 
 def test_voxels_keep_their_place_in_the_world() -> None:
-    coarse = coarser(sample((8, 8, 8), 2), 2)
-    assert (coarse.spacing, coarse.unit) == ((8.0, 3.0, 4.0), "micrometer")
-    assert coarser(sample((8, 8), 2), 2).spacing is None
+    coarse = coarser(sample((8, 8, 8), 2), (1, 2, 3))
+    assert (coarse.spacing, coarse.unit) == ((4.0, 3.0, 6.0), "micrometer")
+    assert coarser(sample((8, 8), 2), (2, 2)).spacing is None
 
 
 def test_a_structure_is_half_as_thick() -> None:
     truth = np.zeros((32, 32), np.uint8)
     truth[8:12] = 1
-    coarse = coarser(Sample("bar", truth[None].astype(np.float32), truth), 2)
+    coarse = coarser(Sample("bar", truth[None].astype(np.float32), truth), (2, 2))
     assert np.flatnonzero(coarse.truth[:, 3]).tolist() == [4, 5]
 
 
@@ -97,7 +101,7 @@ def test_what_is_written_is_read_and_trained_on(tmp_path: Path) -> None:
         )
         assert [one.name for one in coarse] == [one.name for one in fine]
         for one, other in zip(fine, coarse, strict=True):
-            expected = coarser(one, 2)
+            expected = coarser(one, (2, 2))
             assert np.array_equal(other.truth, expected.truth)
             spread = expected.image.std((1, 2), keepdims=True)
             centred = expected.image - expected.image.mean((1, 2), keepdims=True)
@@ -118,6 +122,29 @@ def test_volumes_are_written_with_their_spacing(tmp_path: Path) -> None:
     assert data.train[0].spacing == (2.0, 2.0, 2.0)
 
 
+def test_thick_slices_keep_their_thickness(tmp_path: Path) -> None:
+    command("vessels", tmp_path / "fine", "--shape", "32x40x36", "--counts", "1,1,1")
+    command("coarsen", tmp_path / "fine", tmp_path / "coarse", "--factor", "1x2x2")
+    (train,) = read_split(tmp_path / "coarse", "train")
+    assert train.truth.shape == (32, 20, 18)
+    assert train.spacing == (1.0, 2.0, 2.0)
+    assert "each block of 1 x 2 x 2 pixels" in (tmp_path / "coarse" / "README.md").read_text()
+
+
+def test_a_number_that_is_no_label_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
+    mask = np.zeros((1, 64, 66), np.uint8)
+    mask[0, 8:40] = 1
+    mask[0, 50:60, :40] = 255  # a stray number: with three classes it is none
+    np.savez(tmp_path / "fine" / "val.npz", images=mask, masks=mask)
+    refused = failing(capsys, "coarsen", tmp_path / "fine", tmp_path / "new", "--classes", 3)
+    assert "255" in refused
+    assert "val" in refused
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
     full = tmp_path / "full"
@@ -127,14 +154,42 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         capsys, "coarsen", tmp_path / "fine", full
     )
     new = tmp_path / "new"
-    assert "--factor: got 1, takes 2 or more" in failing(
-        capsys, "coarsen", tmp_path / "fine", new, "--factor", 1
-    )
+    for factor in ("1", "1x1", "2x2x2"):
+        words = f"--factor: got {factor}, takes a number of 2 or more, or 2 joined by x"
+        assert words in failing(capsys, "coarsen", tmp_path / "fine", new, "--factor", factor)
     assert "--factor: got 65, but" in failing(
         capsys, "coarsen", tmp_path / "fine", new, "--factor", 65
     )
     assert "no such folder" in failing(capsys, "coarsen", tmp_path / "none", new)
     assert not new.exists()
+
+
+def test_masks_that_would_not_be_read_again_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(path: Path, split: str, **options: object) -> list[Sample]:
+        if path != tmp_path / "fine" and split == "val":
+            raise DataError("val: looks like a lossy image")
+        return read_split(path, split, **options)  # type: ignore[arg-type]
+
+    written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
+    monkeypatch.setattr(coarsen, "read_split", read)
+    assert (
+        "the coarser masks of val could not be read as labels again (val: looks like a lossy "
+        "image); takes a smaller factor"
+    ) in failing(capsys, "coarsen", tmp_path / "fine", tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fine"]
+
+
+@pytest.mark.parametrize("split", ["a/b", "..", "/tmp"])
+def test_a_split_is_a_folder_of_the_data_set(
+    split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (("coarsen", "fine", "coarse"), ("run", "--data", "fine")):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--tests", split])
+        words = f"--tests: got '{split}', takes names of folders in the data set's"
+        assert words in capsys.readouterr().err
 
 
 def test_a_data_set_is_never_written_over(

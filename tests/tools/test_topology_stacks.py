@@ -51,6 +51,32 @@ def test_colours_labels_and_another_key(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels_to_show(tmp_path, "val", "2"), np.moveaxis(colours[2], -1, 0))
 
 
+def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, images=IMAGES, masks=MASKS)
+    (tmp_path / "test.npz").unlink()
+    (tmp_path / "test").mkdir()
+    for name in ("left", "right"):  # without ids both stacks have images 0, 1 and 2
+        np.savez(tmp_path / "test" / f"{name}.npz", images=IMAGES, masks=MASKS)
+    with pytest.raises(DataError) as error:
+        read_data_set(tmp_path, ["test"], (32, 32))
+    folder = tmp_path / "test"
+    assert str(error.value) == (
+        f"{folder / 'right.npz'}: has an image called 0, as {folder / 'left.npz'} has; takes names "
+        "that differ, in an array ids"
+    )
+    np.savez(folder / "right.npz", images=IMAGES, masks=MASKS, ids=NAMES)
+    assert len(read_data_set(tmp_path, ["test"], (32, 32)).tests["test"]) == 6
+
+
+def test_hidden_files_are_no_data(tmp_path: Path) -> None:
+    write(tmp_path, images=IMAGES, masks=MASKS)
+    (tmp_path / "test.npz").rename(tmp_path / "visible.npz")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "visible.npz").rename(tmp_path / "test" / "visible.npz")
+    (tmp_path / "test" / "._visible.npz").write_bytes(b"a Mac's notes about the file")
+    assert len(read_data_set(tmp_path, ["test"], (32, 32)).tests["test"]) == 3
+
+
 def test_a_stack_trains_and_is_shown(tmp_path: Path) -> None:
     data = write(tmp_path / "cells", images=IMAGES, masks=MASKS, ids=NAMES)
     options = ("--scnp", "off,on", "--seeds", 1, "--iterations", 1)

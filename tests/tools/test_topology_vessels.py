@@ -13,6 +13,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt, label
 
 from benchmarks.topology import vessels
+from benchmarks.topology.__main__ import main
 from benchmarks.topology.datasets import is_volumetric, read_data_set
 from benchmarks.topology.records import finished_runs
 from tests.topology_data import command, failing, run_arguments
@@ -172,6 +173,13 @@ def test_the_benchmark_reads_and_trains_them(tmp_path: Path) -> None:
     text = (tmp_path / "trees" / "README.md").read_text()
     assert "2 train, 1 val, 2 test, each of 32 x 40 x 36 voxels" in text
     assert "{" not in text.replace("{train,val,test}", "")
+
+
+@pytest.mark.parametrize("scale", ["0.5", "5", "thick"])
+def test_a_scale_is_a_number_from_1_to_4(scale: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["vessels", "trees", "--scale", scale])
+    assert f"--scale: got '{scale}', takes a number from 1 to 4" in capsys.readouterr().err
 
 
 def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
