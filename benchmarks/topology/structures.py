@@ -1,4 +1,4 @@
-"""How thick the structures of a mask are, and whether they are tubes or blobs."""
+"""How thick the structures of a mask are, how wide its holes, and if it shows tubes or blobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, maximum_filter
+from scipy.ndimage import distance_transform_cdt, distance_transform_edt, label, maximum_filter
+from scipy.ndimage import maximum as maximum_of
 from skimage.morphology import skeletonize
 
 from benchmarks.topology.datasets import Labels
@@ -41,6 +42,28 @@ def structure_thickness(mask: Mask, spacing: Sequence[float] | None = None) -> f
     if not skeleton.any():  # what scikit-image makes of sheets in 3D: their middle does instead
         skeleton = mask & (distance == maximum_filter(distance, 3))
     return float(np.median(2 * distance[skeleton]))
+
+
+def count_holes(mask: Mask, side: int) -> tuple[int, int]:
+    """How many holes a mask of an image has, and in how many no square of ``side`` pixels fits.
+
+    A hole is background (4 neighbours) that foreground (8 neighbours) encloses, as Betti-1 counts
+    it: beyond the border there is background. ``side`` is odd.
+
+    Example:
+        >>> mask = np.ones((9, 12), np.bool_)
+        >>> mask[1:8, 1:3] = mask[3:6, 6:9] = False
+        >>> count_holes(mask, 1), count_holes(mask, 3), count_holes(mask, 5)
+        ((2, 0), (2, 1), (2, 2))
+    """
+    outside = np.pad(~mask, 1, constant_values=True)
+    regions, count = label(outside)
+    holes = [region for region in range(1, count + 1) if region != regions[0, 0]]
+    if not holes:
+        return 0, 0
+    # In a square of n pixels around it, where n is odd, a pixel's distance is (n + 1) / 2.
+    reach = maximum_of(distance_transform_cdt(outside, "chessboard"), regions, holes)
+    return len(holes), int(np.count_nonzero(2 * np.asarray(reach) - 1 < side))
 
 
 def elongation(mask: Mask) -> float:

@@ -19,9 +19,11 @@ from benchmarks.topology.datasets import (
     read_split,
     shares_of_splits,
 )
+from benchmarks.topology.measures import Mask
 from benchmarks.topology.options import check_classes, lengths, positive
-from benchmarks.topology.structures import structure_thickness
+from benchmarks.topology.structures import count_holes, structure_thickness
 from benchmarks.topology.windows import (
+    SMALLEST_WINDOW,
     THIN,
     as_text,
     is_thin,
@@ -30,6 +32,8 @@ from benchmarks.topology.windows import (
     window_per_axis,
 )
 
+MANY = 0.5  # narrow holes per image from which on they are worth a word
+
 
 @dataclass(frozen=True)
 class ClassThickness:
@@ -37,6 +41,8 @@ class ClassThickness:
 
     label: int
     of_images: tuple[float, ...]  # the median of every image that has the class
+    holes: float = float("nan")  # per image; of the background, and in volumes, not counted
+    narrow_holes: float = float("nan")  # of these, so many have no room for the smallest window
 
     @property
     def mean(self) -> float:
@@ -82,6 +88,11 @@ def run(options: argparse.Namespace) -> None:
         f"{options.data.resolve().name}, {options.split}: thickness in {unit_of(spacing)}, the "
         "median of each image, averaged over the images."
     )
+    if spacing is None:
+        before += (
+            " Holes: of an image, on average; narrow ones have no room for "
+            f"{SMALLEST_WINDOW} x {SMALLEST_WINDOW} pixels."
+        )
     if spacing is not None:
         units = {sample.unit for sample in samples} if options.spacing is None else {None}
         unit = units.pop() if len(units) == 1 else None
@@ -123,9 +134,18 @@ def class_thickness(
                 for labels, spacing in zip(label_maps, spacings, strict=True)
                 if (labels == label).any()
             ),
+            *(_holes([labels == label for labels in label_maps]) if label > 0 else ()),
         )
         for label in range(classes)
     ]
+
+
+def _holes(masks: Sequence[Mask]) -> tuple[float, float]:
+    """Of an image on average, all and the narrow ones; nan in volumes."""
+    if masks[0].ndim == 3:
+        return float("nan"), float("nan")
+    every, narrow = np.mean([count_holes(mask, SMALLEST_WINDOW) for mask in masks], axis=0)
+    return float(every), float(narrow)
 
 
 def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = None) -> str:
@@ -142,10 +162,17 @@ def advise(measured: list[ClassThickness], spacing: Sequence[float] | None = Non
     if thinnest.mean < THIN:
         text += (
             " That thin, SCNP never made significantly fewer mistakes than the plain loss on "
-            "images like those trained on, after post-processing, and in volumes it made more; "
-            "alone it can learn nothing: post-process, and compare joint training with the plain "
-            "loss."
+            "images like those trained on, after post-processing, and of vessel trees and "
+            "membranes it made more; alone it can learn nothing: post-process, and compare joint "
+            "training with the plain loss."
         )
+    for of_class in measured:
+        if of_class.narrow_holes >= MANY:
+            text += (
+                f" Of the {of_class.holes:.1f} holes that the class {of_class.label} has in an "
+                f"image, {of_class.narrow_holes:.1f} have no room for {SMALLEST_WINDOW} x "
+                f"{SMALLEST_WINDOW} pixels. Such holes SCNP may close: compare the Betti-1 errors."
+            )
     if not is_thin(thinnest.mean):
         text += " Nothing in the masks is thin, so that the thickness speaks for no wider window."
     return text
@@ -161,10 +188,15 @@ def _windows(of_class: ClassThickness, spacing: Sequence[float] | None) -> list[
 def _row(of_class: ClassThickness, spacing: Sequence[float] | None) -> dict[str, object]:
     images = of_class.of_images
     windows = _windows(of_class, spacing) if is_thin(of_class.mean) else []
-    return {
+    row: dict[str, object] = {
         "class": "background" if of_class.label == 0 else of_class.label,
         "images": len(images),
         "thickness": f"{of_class.mean:.1f}" if images else "",
         "of single images": f"{min(images):.1f} to {max(images):.1f}" if images else "",
         "window": " or ".join(map(as_text, windows)),
     }
+    if spacing is None:
+        known = np.isfinite(of_class.holes)
+        row["holes"] = f"{of_class.holes:.1f}" if known else ""
+        row["narrow holes"] = f"{of_class.narrow_holes:.1f}" if known else ""
+    return row

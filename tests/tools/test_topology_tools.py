@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
+from scipy.ndimage import gaussian_filter, label
 
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.datasets import Labels
@@ -16,8 +18,9 @@ from benchmarks.topology.iteration_cost import SCNP_FORMS, example, iteration, m
 from benchmarks.topology.losses import LOSSES
 from benchmarks.topology.measures import Mask
 from benchmarks.topology.results import LOSS_TITLES
-from benchmarks.topology.structures import structure_thickness
+from benchmarks.topology.structures import count_holes, structure_thickness
 from benchmarks.topology.windows import suggested_window, suggested_windows, window_per_axis
+from scnp_kernels.metrics import betti_numbers
 from tests.topology_data import failing
 
 
@@ -87,12 +90,49 @@ def test_the_adviser_names_the_thinnest_class(
     data = save_masks(tmp_path / "bars", [bar(4), bar(5)])  # measure 4 and 6
     assert main(["thickness", str(data), "--to", str(tmp_path)]) == 0
     output = capsys.readouterr().out
-    assert "| 1 | 2 | 5.0 | 4.0 to 6.0 | 3 or 5 |" in output
+    assert "| 1 | 2 | 5.0 | 4.0 to 6.0 | 3 or 5 | 0.0 | 0.0 |" in output
+    assert "holes that the class 1 has" not in output
     assert "Thinnest is the class 1, 5.0 pixels: start with w = 3, then try 5." in output
     assert "SCNP alone can find nothing" not in output
     assert "Thinnest is the class 1" in (tmp_path / "thickness.md").read_text()
     rows = read_table(tmp_path / "thickness.csv")
     assert [row["class"] for row in rows] == ["background", "1"]
+
+
+def test_narrow_holes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.ones((48, 60), np.bool_)
+    mask[2:30, 3:5] = False  # 2 pixels wide: narrow
+    mask[10:13, 20:23] = False
+    mask[20:40, 20:40] = False
+    mask[:9, 50:] = False  # open to the border: none
+    data = save_masks(tmp_path / "holes", [mask, bar(4)])
+    assert main(["thickness", str(data), "--to", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "narrow ones have no room for 3 x 3 pixels" in output
+    assert (
+        "Of the 1.5 holes that the class 1 has in an image, 0.5 have no room for 3 x 3 pixels."
+    ) in output
+    background, foreground = read_table(tmp_path / "thickness.csv")
+    assert (background["holes"], background["narrow holes"]) == ("", "")
+    assert (foreground["holes"], foreground["narrow holes"]) == ("1.5", "0.5")
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_holes_are_those_that_betti_1_counts(seed: int, side: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = gaussian_filter(random.random((40, 50)), 1.5) > 0.495
+    holes, narrow = count_holes(mask, side)
+    assert holes == betti_numbers(mask, connectivity=8)[1] > 0
+    # Brute force: fill every hole by itself, and try every square.
+    regions, count = label(~mask)
+    expected = 0
+    for region in range(1, count + 1):
+        hole = regions == region
+        if betti_numbers(mask | hole, connectivity=8)[1] == holes:
+            continue  # open to the border
+        expected += not sliding_window_view(hole, (side, side)).all((2, 3)).any()
+    assert narrow == expected
 
 
 def test_the_thickness_of_other_masks_has_a_file_of_its_own(tmp_path: Path) -> None:
