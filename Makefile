@@ -162,6 +162,7 @@ topology: $(VENV)/native.installed
 	$(TOPOLOGY) run --data "$(DATA)" --out "$(TOPOLOGY_OUT)" $(TOPOLOGY_OPTIONS)
 	$(TOPOLOGY) benchmark "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) ablation "$(TOPOLOGY_OUT)"
+	$(TOPOLOGY) counts "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) summary "$(TOPOLOGY_OUT)"
 	$(TOPOLOGY) convergence "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED)
 	$(if $(findstring $(comma),$(TOPOLOGY_WINDOWS)),$(TOPOLOGY) sensitivity "$(TOPOLOGY_OUT)" $(TOPOLOGY_REPORTED))

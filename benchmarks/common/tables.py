@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.common.files import write_csv, write_text
 
 Row = Mapping[str, object]  # cells by the name of their column
+Table = list[dict[str, object]]
 
 
 def write_table(

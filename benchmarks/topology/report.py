@@ -18,6 +18,7 @@ TABLES = {
     "sensitivity": "Windows",
     "convergence": "Convergence",
     "thickness": "Thickness",
+    "counts": "Pieces and holes, predicted and true",
 }
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from benchmarks.common.pictures import picture, title
-from benchmarks.common.tables import markdown_of
+from benchmarks.common.tables import Table, markdown_of
 from benchmarks.topology.benchmark import COLOURS, digits_of
 from benchmarks.topology.comparisons import (
     BASELINE,
@@ -27,7 +27,6 @@ from benchmarks.topology.results import TITLES, Method
 from benchmarks.topology.search import ALLOWED_DICE_LOSS
 from benchmarks.topology.statistics import Effect
 
-Table = list[dict[str, object]]
 SECONDARY_NOTES = (
     "The same test for every measure, with post-processing and without, by both connectivities "
     "(in brackets, how many neighbours a pixel touches). **Bold**: better than the first method in "
