@@ -46,9 +46,8 @@ def rows(results: Results, split: str) -> Table:
     columns = (*COUNTED[dimensions], AREA[dimensions])
 
     def row(name: str, seeds: object, counts: npt.NDArray[np.float64]) -> dict[str, object]:
-        texts = [f"{count:.2f}" for count in counts[:-1]] + [
-            f"{count:.0f}" for count in counts[-1:]
-        ]
+        digits = [2] * len(COUNTED[dimensions]) + [0]
+        texts = [f"{count:.{d}f}" for count, d in zip(counts, digits, strict=False)]
         return {"": name, "seeds": seeds, **dict(zip_longest(columns, texts, fillvalue=""))}
 
     table = [row("truth", "", mean_counts(truth, truth, connectivity))]
@@ -67,12 +66,15 @@ def mean_counts(
     label_maps: Mapping[str, Labels], wanted: Iterable[str], connectivity: int
 ) -> npt.NDArray[np.float64]:
     """Betti numbers and the size of the foreground, averaged over the label maps ``wanted``."""
-    of_images = [
-        (
-            *betti_numbers(label_maps[key] != 0, connectivity=connectivity),
-            np.count_nonzero(label_maps[key]),
-        )
-        for key in wanted
-    ]
-    mean: npt.NDArray[np.float64] = np.mean(of_images, axis=0)
+    of_images = np.array(
+        [
+            [
+                *betti_numbers(label_maps[key] != 0, connectivity=connectivity),
+                np.count_nonzero(label_maps[key]),
+            ]
+            for key in wanted
+        ],
+        np.float64,
+    )
+    mean: npt.NDArray[np.float64] = of_images.mean(axis=0)
     return mean

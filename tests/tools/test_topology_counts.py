@@ -16,7 +16,7 @@ ON = [RunKey("ce_dice", "on", (3,), seed) for seed in (0, 1)]
 
 
 def ring(gap: bool = False, filled: bool = False) -> Labels:
-    """A ring of 8 pixels a side in an image of 16, perhaps open at one place, or without its hole."""
+    """A ring of 8 pixels a side in an image of 16; open at one place, or without its hole."""
     label_map = np.zeros((16, 16), np.uint8)
     label_map[4:12, 4:12] = 1
     if not filled:
