@@ -6,13 +6,15 @@
 # with a kernel of 3 and a padding of 1 this concerns volumes 2 voxels deep, with 5 and 2 those 2, 3
 # and 4 deep. Deeper ones are right, so are those 1 deep, 2D, float16 and float32. The gradient then
 # holds what lay in memory: NaN, 1e17 times the right one, or, where that was zeros, the right one.
+# On one thread it is always so; with several it depends on how the work is split: 2 volumes of 64
+# channels were wrong on 1 to 32 threads, of 32 channels on 1 to 8, one volume of 16 channels on 1.
 # Forward pass and input gradient are right, so a training may run for many iterations and fail at
 # some later one, or not learn.
 #
-# Seen, on an AMD EPYC (Zen 5), as relative error of the weight gradient, the largest of 10 tries:
-# 0.002 for volumes 1, 3 and 4 deep, NaN or 1e27 for those 2 deep, 1e-7 for these in float32; 0.002
-# for images of 2 rows; with a kernel of 5, 0.002 for volumes 5 deep, infinite for those 4 deep. Exits
-# 0 while it is so; needs a CPU with AVX-512.
+# Seen, on an AMD EPYC (Zen 5), one thread, as relative error of the weight gradient, the largest of
+# 10 tries: 0.002 for volumes 1, 3 and 4 deep, NaN or 1e27 for those 2 deep, 1e-7 for these in
+# float32; 0.002 for images of 2 rows; with a kernel of 5, 0.002 for volumes 5 deep, infinite for
+# those 4 deep. Exits 0 while it is so; needs a CPU with AVX-512.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -27,6 +29,7 @@ from torch.nn.functional import conv2d, conv3d
 if torch.backends.cpu.get_cpu_capability() != "AVX512":
     sys.exit("this finding is of CPUs with AVX-512")
 torch.manual_seed(0)
+torch.set_num_threads(1)
 
 
 def relative_error(sides, dtype, kernel=3):

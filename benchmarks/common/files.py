@@ -12,6 +12,11 @@ from tempfile import TemporaryDirectory
 from benchmarks.common.errors import UsageError
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether it can name a file or a folder, and leads into no other one."""
+    return bool(name) and name not in (".", "..") and Path(name).name == name
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name to write to; it becomes `path` when the block ends without an error.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def run(options: argparse.Namespace) -> None:
         block = _block(options, parts)
         for split, samples in parts.items():
             coarse = [coarser(sample, block) for sample in samples]
-            _write_split(folder, split, coarse, options.classes)
+            with _blaming(options.factor, split):
+                _write_split(folder, split, coarse, options.classes)
+                shares_of_splits(folder, {split: coarse}, ["train"], options.classes)
             print(f"{split}: {_described(samples)} before, {_described(coarse)} after")
         name = options.data.resolve().name
         write_text(folder / "README.md", README.format(name=name, block=by(block, " x ")))
@@ -131,15 +134,24 @@ def _write_split(folder: Path, split: str, samples: Sequence[Sample], classes: i
     (folder / split).mkdir()
     for number, sample in enumerate(samples):
         _write(sample, folder / split, number)
-    try:
-        again = {sample.name: sample for sample in read_split(folder, split, classes=classes)}
-    except DataError as error:
-        raise DataError(
-            f"--factor: the coarser masks of {split} could not be read as labels again ({error}); "
-            "takes a smaller factor"
-        ) from error
+    again = {sample.name: sample for sample in read_split(folder, split, classes=classes)}
     for sample in samples:
-        assert np.array_equal(again[sample.name].truth, sample.truth), sample.name
+        if not np.array_equal(again[sample.name].truth, sample.truth):
+            raise DataError(f"that of {sample.name} reads as other labels")
+
+
+@contextmanager
+def _blaming(factor: Sequence[int], split: str) -> Iterator[None]:
+    """What cannot be used of the coarser data set is the factor's fault, and not a file's."""
+    try:
+        yield
+    except DataError as error:
+        reason = str(error).partition(": ")[2] or str(error)  # without a file that goes again
+        raise UsageError(
+            f"--factor: got {by(factor)}, after which the masks of {split} cannot be used "
+            f"({reason}); takes smaller blocks, such as 1x2 instead of 2; thin structures may "
+            "allow none"
+        ) from error
 
 
 def _write(sample: Sample, folder: Path, number: int) -> None:

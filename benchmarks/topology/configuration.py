@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.errors import UsageError
-from benchmarks.common.files import write_text
+from benchmarks.common.files import is_plain_name, write_text
 from benchmarks.common.tables import by
 
 LEVELS = 5  # of the network
@@ -164,6 +164,10 @@ def _is_list(value: object, holds: Callable[[object], bool]) -> bool:
     return isinstance(value, tuple) and len(value) > 0 and all(map(holds, value))
 
 
+def _is_split(value: object) -> bool:
+    return isinstance(value, str) and is_plain_name(value)
+
+
 def _is_word(value: object) -> bool:
     return isinstance(value, str)
 
@@ -192,7 +196,7 @@ TAKEN: dict[str, _Taken] = {
     "validations": _COUNT,
     "classes": _COUNT,
     "mask_key": (lambda value: value is None or _is_word(value), "a word or null"),
-    "tests": _WORDS,
+    "tests": (lambda value: _is_list(value, _is_split), "a list of names of folders"),
     "connectivity": _COUNT,
     "measures": _WORDS,
     "tile": (lambda value: value == 0 or _is_count(value), "a whole number of 0 or more"),

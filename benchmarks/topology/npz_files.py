@@ -109,7 +109,8 @@ def read_stacked_image(file: Path, name: str) -> Array | None:
 def _named(file: Path, arrays: Mapping[str, Array]) -> list[tuple[str, Array]]:
     """Every image of a stack [channels, height, width] with its name."""
     images = arrays[IMAGES]
-    names = [str(name) for name in arrays.get(IDS_KEY, np.arange(len(images)))]
+    alone = [file.stem] if len(images) == 1 else np.arange(len(images))
+    names = [str(name) for name in arrays.get(IDS_KEY, alone)]
     if len(names) != len(images) or len(set(names)) != len(names):
         raise DataError(f"{file}: {IDS_KEY} takes a name for each of {len(images)} images")
     planes = images[..., np.newaxis] if images.ndim == 3 else images

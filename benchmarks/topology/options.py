@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from benchmarks.common.errors import UsageError
+from benchmarks.common.files import is_plain_name
 from benchmarks.common.masks import MOST_CLASSES
 from benchmarks.topology.records import data_set_folders
 from benchmarks.topology.results import Results, read_results
@@ -24,6 +25,13 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, takes a whole number of at least 0")
+    return int(text)
+
+
 def share(text: str) -> float:
     """A number from 0 to 1, or a fraction such as 1/3."""
     try:
@@ -37,7 +45,12 @@ def share(text: str) -> float:
 
 def sides(text: str) -> tuple[int, ...]:
     """Whole numbers joined by x, such as 128 or 32x48x48."""
-    return tuple(positive(part) for part in text.lower().split("x"))
+    try:
+        return tuple(positive(part) for part in text.lower().split("x"))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, takes whole numbers of at least 1, joined by x"
+        ) from error
 
 
 def lengths(text: str) -> tuple[float, float, float]:
@@ -75,11 +88,17 @@ def splits(text: str) -> tuple[str, ...]:
     """Names of a data set's parts, which its folders have, and the reports about them."""
     found = words(text)
     for word in found:
-        if word in (".", "..") or Path(word).name != word:
-            raise argparse.ArgumentTypeError(
-                f"got {word!r}, takes names of folders in the data set's, such as test,test_ood"
-            )
+        split(word)
     return found
+
+
+def split(text: str) -> str:
+    """The name of one of a data set's parts."""
+    if not is_plain_name(text):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, takes names of folders in the data set's, such as test or test_ood"
+        )
+    return text
 
 
 def one_of(known: Iterable[str], everything: str = "") -> Callable[[str], tuple[str, ...]]:

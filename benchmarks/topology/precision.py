@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from time import process_time
@@ -15,7 +16,7 @@ from benchmarks.common.tables import by
 from benchmarks.topology.configuration import LEVELS, PRECISIONS, Configuration
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.losses import build_loss
-from benchmarks.topology.training import Training, fast_memory_format
+from benchmarks.topology.training import Training, TrainingError, fast_memory_format
 
 ROUNDS = 5
 # A difference below this is not worth the digits.
@@ -26,58 +27,75 @@ TRIES = 3  # what is wrong is so by chance, as it depends on what lay in memory
 
 
 def faster_precision(
-    data: DataSet, configuration: Configuration, device: torch.device
+    data: DataSet, configuration: Configuration, device: torch.device, threads: int
 ) -> tuple[str, str]:
     """The precision to train with, and a sentence that says why.
 
-    bfloat16 where its gradients are right and an iteration takes at most nine tenths of the
-    processor time in it, measured on one thread: about half with AMX, several times as long
-    without AVX-512's bfloat16. On other devices than the CPU nothing is measured, and float32 is
-    taken.
+    bfloat16 where an iteration takes at most nine tenths of the processor time in it, measured on
+    one thread (about half with AMX, several times as long without AVX-512's bfloat16), and where
+    its gradients are right. On other devices than the CPU nothing is measured, and float32 is
+    taken. ``threads`` are those of a pilot; trainings have one.
     """
     if device.type != "cpu":
         return "float32", "trains in float32; --precision bfloat16 is the other"
-    wrong = sides_wrong_in_bfloat16(configuration.crop)
-    if wrong:
-        return "float32", f"{_wrong(wrong)}: trains in float32"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as every training has
     try:
-        took = _seconds_per_iteration(data, configuration, PRECISIONS, device)
-    finally:
-        torch.set_num_threads(threads)
+        with _threads(1):
+            took = _seconds_per_iteration(data, configuration, PRECISIONS, device)
+    except TrainingError as error:
+        return "float32", f"bfloat16 cannot be tried here ({error}): trains in float32"
     chosen = "bfloat16" if took["bfloat16"] <= WORTH_IT * took["float32"] else "float32"
+    if chosen == "bfloat16":
+        wrong = sides_wrong_in_bfloat16(configuration, threads)
+        if wrong:
+            return "float32", f"{_wrong(wrong)}: trains in float32"
     measured = ", ".join(f"{name} {1e3 * of:.0f} ms" for name, of in took.items())
     return chosen, f"an iteration takes {measured}: trains in {chosen} (--precision chooses)"
 
 
-def check_precision(configuration: Configuration, device: torch.device) -> None:
-    """Raise UsageError for a training in bfloat16 whose gradients would be wrong here."""
+def check_precision(
+    configuration: Configuration, device: torch.device, threads: int, source: str
+) -> None:
+    """Raise UsageError for trainings in bfloat16 whose gradients would be wrong here.
+
+    ``source`` names what says bfloat16: an option, or a file.
+    """
     if configuration.precision != "bfloat16" or device.type != "cpu":
         return
-    wrong = sides_wrong_in_bfloat16(configuration.crop)
+    wrong = sides_wrong_in_bfloat16(configuration, threads)
     if wrong:
-        raise UsageError(f"--precision: got bfloat16, but {_wrong(wrong)}; takes float32 here")
+        raise UsageError(
+            f"{source}: got bfloat16, but {_wrong(wrong)}; takes --precision float32 and, where "
+            "runs in bfloat16 are there already, another --out"
+        )
 
 
-def sides_wrong_in_bfloat16(crop: Sequence[int]) -> tuple[int, ...] | None:
+def sides_wrong_in_bfloat16(configuration: Configuration, threads: int) -> tuple[int, ...] | None:
     """The sides of a level of the network at which its convolutions train wrongly in bfloat16.
 
-    None if there are none. oneDNN's weight gradients of 3D convolutions two voxels deep hold what
-    lay in memory, on CPUs with AVX-512 and without AMX (findings/onednn-bfloat16-flat-volumes.sh).
+    None if there are none, for trainings on one thread and on ``threads``. oneDNN's weight
+    gradients of 3D convolutions two voxels deep hold what lay in memory, on CPUs with AVX-512 and
+    without AMX (findings/onednn-bfloat16-flat-volumes.sh); with some numbers of threads, channels
+    and images its work is split so that they do not.
     """
-    generator = torch.Generator().manual_seed(0)
-    for level in range(LEVELS):
-        sides = tuple(side >> level for side in crop)
-        for _ in range(TRIES):
-            features = torch.randn(1, 16, *sides, generator=generator)
-            error = torch.randn(1, 16, *sides, generator=generator)  # the gradient from above
-            expected = _weight_gradient(features, error)
-            found = _weight_gradient(features.bfloat16(), error.bfloat16()).float()
-            # Written so that NaN is wrong, too.
-            if not (found - expected).norm() <= MOST_ERROR * expected.norm():
-                return sides
+    for count in dict.fromkeys((1, threads)):
+        with _threads(count):
+            for level in reversed(range(LEVELS)):  # from the lowest one, which is soon told
+                sides = tuple(side >> level for side in configuration.crop)
+                shape = (configuration.batch_size, configuration.features[level], *sides)
+                if any(_differs(shape, seed) for seed in range(TRIES)):
+                    return sides
     return None
+
+
+def _differs(shape: Sequence[int], seed: int) -> bool:
+    """Whether bfloat16's weight gradient is not float32's, for features of this shape."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(shape, generator=generator)
+    error = torch.randn(shape, generator=generator)  # the gradient from above
+    expected = _weight_gradient(features, error)
+    found = _weight_gradient(features.bfloat16(), error.bfloat16()).float()
+    # Written so that NaN differs, too.
+    return not bool((found - expected).norm() <= MOST_ERROR * expected.norm())
 
 
 def _weight_gradient(features: Tensor, error: Tensor) -> Tensor:
@@ -97,6 +115,16 @@ def _weight_gradient(features: Tensor, error: Tensor) -> Tensor:
 
 def _wrong(sides: Sequence[int]) -> str:
     return f"gradients of {by(sides)} features are wrong in bfloat16 on this processor"
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seconds_per_iteration(

@@ -123,9 +123,9 @@ def train(options: argparse.Namespace, keys_of: Callable[[DataSet], list[RunKey]
     keys = keys_of(data)
     asked = [key.loss for key in keys]
     baseline = BASELINE if BASELINE in asked else asked[0]
-    configuration = with_precision(configuration, options, data, device, folder)
-    if not all(is_finished(folder, key) for key in keys):
-        check_precision(configuration, device)
+    configuration, source = with_precision(configuration, options, data, device, folder, workers)
+    if source and not all(is_finished(folder, key) for key in keys):
+        check_precision(configuration, device, workers, source)
     configuration = with_iterations(configuration, options, data, baseline, device, folder, workers)
     describe(folder, configuration, data, options.device)
     job = Job(

@@ -165,17 +165,24 @@ def with_precision(
     data: DataSet,
     device: torch.device,
     folder: Path,
-) -> Configuration:
-    """With the precision that no option gives: of the folder's runs, or else the faster one."""
-    if options.configuration or options.precision:
-        return configuration
-    started = [name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
+    threads: int,
+) -> tuple[Configuration, str]:
+    """With the precision that no option gives: of the folder's runs, or else the faster one.
+
+    And what says so: an option, a file, or "" where it was measured.
+    """
+    if options.precision:
+        return configuration, "--precision"
+    if options.configuration:
+        return configuration, str(options.configuration)
+    started = [folder / name for name in (CONFIGURATION, PILOT) if (folder / name).exists()]
     if started:
-        precision = read_configuration(folder / started[0]).precision
+        precision, source = read_configuration(started[0]).precision, str(started[0])
     else:
-        precision, reason = faster_precision(data, configuration, device)
+        precision, reason = faster_precision(data, configuration, device, threads)
+        source = ""
         print(f"{data.name}: {reason}", file=sys.stderr)
-    return dataclasses.replace(configuration, precision=precision)
+    return dataclasses.replace(configuration, precision=precision), source
 
 
 def with_iterations(

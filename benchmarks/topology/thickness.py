@@ -20,7 +20,7 @@ from benchmarks.topology.datasets import (
     shares_of_splits,
 )
 from benchmarks.topology.measures import Mask
-from benchmarks.topology.options import check_classes, lengths, positive
+from benchmarks.topology.options import check_classes, lengths, positive, split
 from benchmarks.topology.structures import count_holes, structure_thickness
 from benchmarks.topology.windows import (
     SMALLEST_WINDOW,
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `thickness`."""
     add = parser.add_argument
     add("data", type=Path, metavar="DIR", help="the data set's folder, as for `run`")
-    add("--split", default="train", help="whose masks to measure (train)")
+    add("--split", type=split, default="train", help="whose masks to measure (train)")
     add("--classes", type=positive, default=2, metavar="C", help="with background (2)")
     add("--mask-key", metavar="NAME", help="of the mask's array in the npz files")
     add(

@@ -15,12 +15,13 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.common.errors import UsageError
 from benchmarks.common.files import new_folder, write_text
 from benchmarks.common.tables import by
-from benchmarks.topology.options import positive, sides
+from benchmarks.topology.options import natural, positive, sides
 
 SHAPE = (48, 64, 64)
 COUNTS = {"train": 10, "val": 4, "test": 10}
 SPACING = (1.0, 1.0, 1.0)
-LEAST_SIDE = 32
+LEAST_SIDES = {2: 96, 3: 32}  # by dimensions: in smaller images trees fill half of the plane
+MOST_FOREGROUND = 0.7  # of a split: more are no structures in a background
 LARGEST_SCALE = 4  # the balls that draw a vessel still overlap
 
 MURRAY = 3.0  # parent radius ** 3 = sum of the branches' radii ** 3
@@ -71,11 +72,14 @@ SCALED = """   The trees are then drawn {scale:g} times as large, gaps and all, 
    kept: as many {unit}s as above.
 """
 PIECES = "Every tree is one piece ({neighbours} neighbours); trees may touch."
+CROSSINGS = "Branches cross in the plane, and enclose holes."
 PIECES_OF_MIDDLE = "In the middle that is kept, a tree may fall into several pieces."
 GAPS_OF = """About every {gaps:.0f} {unit}s along a vessel its contrast with the tissue falls to
    {dim:.0%}, for a few {unit}s. The truth runs on there: this is where networks break vessels."""
-BRIGHT = "Vessels are bright, thin ones less so; there are bright spots that are no vessels."
-NO_GAPS = "All along, and thin or thick, the contrast of vessels with the tissue is the same."
+FAINTER = "Vessels are bright, thin ones less so"
+SPOTTED = "; there are bright spots that are no vessels"
+NO_GAPS = """All along, and thin or thick, vessels are drawn in the same brightness. (The blur
+   still takes more from thin ones.)"""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `vessels`."""
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="to write: {train,val,test}/ID.npz and a README")
-    add("--seed", type=int, default=0, help="of all volumes (0)")
+    add("--seed", type=natural, default=0, help="of all volumes (0)")
     add(
         "--shape",
         type=sides,
@@ -122,16 +126,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="draw the trees X times as large, and keep the middle: thicker vessels (1)",
     )
-    add("--even", action="store_true", help="no dim gaps, no fainter vessels, no bright spots")
+    add("--even", action="store_true", help="without dim gaps, fainter vessels and bright spots")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the data set, whole; refuses a folder that holds something."""
     folder: Path = options.folder
-    if len(options.shape) not in (2, 3) or min(options.shape) < LEAST_SIDE:
+    if min(options.shape) < LEAST_SIDES.get(len(options.shape), math.inf):
         raise UsageError(
-            f"--shape: got {by(options.shape)}, takes three sides of {LEAST_SIDE} voxels or more, "
-            "such as 48x64x64, or two of an image, such as 128x128"
+            f"--shape: got {by(options.shape)}, takes three sides of {LEAST_SIDES[3]} voxels or "
+            f"more, such as 48x64x64, or two of {LEAST_SIDES[2]} pixels or more, such as 128x128"
         )
     counts = dict(zip(COUNTS, options.counts, strict=True))
     with new_folder(folder) as temporary:
@@ -142,10 +146,17 @@ def run(options: argparse.Namespace) -> None:
 def write(folder: Path, seed: int, recipe: Recipe, counts: dict[str, int]) -> None:
     """The volumes and their README; equal arguments write equal bytes."""
     for number, (split, count) in enumerate(counts.items()):
+        (folder / split).mkdir()
+        share = 0.0
         for index in range(count):
             image, truth = volume((seed, number, index), recipe)
-            (folder / split).mkdir(exist_ok=True)
+            share += truth.mean() / count
             _save(folder / split, f"{split}_{index:02d}", image, truth.astype(np.uint8))
+        if not 0 < share < MOST_FOREGROUND:
+            raise UsageError(
+                f"--scale: got {recipe.scale:g} with a --shape of {by(recipe.shape)}, of which "
+                f"vessels would fill {share:.0%} in {split}; takes a smaller scale or larger shape"
+            )
     write_text(folder / "README.md", _readme(seed, recipe, counts))
 
 
@@ -174,6 +185,7 @@ def _readme(seed: int, recipe: Recipe, counts: dict[str, int]) -> str:
     solid = len(recipe.shape) == 3
     unit = "voxel" if solid else "pixel"
     pieces = PIECES.format(neighbours=26 if solid else 8)
+    spotted = SPOTTED if math.prod(recipe.shape) >= SPOTS else ""
     gaps = GAPS_OF.format(gaps=GAPS, dim=1 - DIM, unit=unit)
     return README.format(
         dimensions=len(recipe.shape),
@@ -192,10 +204,11 @@ def _readme(seed: int, recipe: Recipe, counts: dict[str, int]) -> str:
         segment=_range(SEGMENT),
         thinnest=THINNEST,
         scaled="" if recipe.scale == 1 else SCALED.format(scale=recipe.scale, unit=unit),
-        pieces=pieces if recipe.scale == 1 else PIECES_OF_MIDDLE,
+        pieces=(pieces if recipe.scale == 1 else PIECES_OF_MIDDLE)
+        + ("" if solid else f"\n   {CROSSINGS}"),
         gaps_title="No gaps." if recipe.even else "Dim gaps.",
         gaps=NO_GAPS if recipe.even else gaps,
-        bright="Vessels are bright." if recipe.even else BRIGHT,
+        bright="Vessels are bright." if recipe.even else f"{FAINTER}{spotted}.",
         blur=BLUR,
     )
 

@@ -154,6 +154,9 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         capsys, "coarsen", tmp_path / "fine", full
     )
     new = tmp_path / "new"
+    with pytest.raises(SystemExit):
+        main(["coarsen", "fine", "new", "--factor", "2x"])
+    assert "--factor: got '2x', takes whole numbers of at least 1" in capsys.readouterr().err
     for factor in ("1", "1x1", "2x2x2"):
         words = f"--factor: got {factor}, takes a number of 2 or more, or 2 joined by x"
         assert words in failing(capsys, "coarsen", tmp_path / "fine", new, "--factor", factor)
@@ -169,26 +172,45 @@ def test_masks_that_would_not_be_read_again_are_not_written(
 ) -> None:
     def read(path: Path, split: str, **options: object) -> list[Sample]:
         if path != tmp_path / "fine" and split == "val":
-            raise DataError("val: looks like a lossy image")
+            raise DataError("/gone/0000.npz: looks like a lossy image")
         return read_split(path, split, **options)  # type: ignore[arg-type]
 
     written_images(tmp_path / "fine", {"train": 1, "val": 1, "test": 1})
     monkeypatch.setattr(coarsen, "read_split", read)
     assert (
-        "the coarser masks of val could not be read as labels again (val: looks like a lossy "
-        "image); takes a smaller factor"
+        "--factor: got 2, after which the masks of val cannot be used (looks like a lossy image); "
+        "takes smaller blocks, such as 1x2 instead of 2"
     ) in failing(capsys, "coarsen", tmp_path / "fine", tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fine"]
+
+
+def test_structures_that_vanish_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((1, 66, 66), np.uint8)
+    mask[0, ::9, ::9] = 1
+    (tmp_path / "fine").mkdir()
+    for split in ("train", "val", "test"):
+        np.savez(tmp_path / "fine" / f"{split}.npz", images=mask, masks=mask)
+    said = failing(capsys, "coarsen", tmp_path / "fine", tmp_path / "new", "--factor", 3)
+    assert (
+        "--factor: got 3, after which the masks of train cannot be used (no mask has a foreground"
+    ) in said
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("split", ["a/b", "..", "/tmp"])
 def test_a_split_is_a_folder_of_the_data_set(
     split: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for arguments in (("coarsen", "fine", "coarse"), ("run", "--data", "fine")):
+    for arguments in (
+        ("coarsen", "fine", "coarse", "--tests"),
+        ("run", "--data", "fine", "--tests"),
+        ("thickness", "fine", "--split"),
+    ):
         with pytest.raises(SystemExit):
-            main([*arguments, "--tests", split])
-        words = f"--tests: got '{split}', takes names of folders in the data set's"
+            main([*arguments, split])
+        words = f"{arguments[-1]}: got '{split}', takes names of folders in the data set's"
         assert words in capsys.readouterr().err
 
 

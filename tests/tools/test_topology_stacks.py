@@ -68,6 +68,17 @@ def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
     assert len(read_data_set(tmp_path, ["test"], (32, 32)).tests["test"]) == 6
 
 
+def test_a_single_image_has_its_file_s_name(tmp_path: Path) -> None:
+    write(tmp_path, images=IMAGES, masks=MASKS)
+    (tmp_path / "test.npz").unlink()
+    (tmp_path / "test").mkdir()
+    for name in ("left", "right"):
+        np.savez(tmp_path / "test" / f"{name}.npz", images=IMAGES[:1], masks=MASKS[:1])
+    samples = read_data_set(tmp_path, ["test"], (32, 32)).tests["test"]
+    assert [sample.name for sample in samples] == ["left", "right"]
+    assert np.array_equal(read_pixels_to_show(tmp_path, "test", "right"), IMAGES[:1])
+
+
 def test_hidden_files_are_no_data(tmp_path: Path) -> None:
     write(tmp_path, images=IMAGES, masks=MASKS)
     (tmp_path / "test.npz").rename(tmp_path / "visible.npz")

@@ -102,7 +102,7 @@ def test_a_scan_is_dim_in_gaps_and_noisy(seed: int) -> None:
     assert least < 0.75 * max(map(np.max, contrasts))
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (32, 40, 36)])
+@pytest.mark.parametrize("shape", [(96, 104), (32, 40, 36)])
 def test_even_vessels_are_the_same_ones_without_gaps_and_spots(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,7 @@ def test_even_vessels_are_the_same_ones_without_gaps_and_spots(
     assert max(part.sum() for part in thick_parts) > 5  # gaps
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (32, 40, 36)])
+@pytest.mark.parametrize("shape", [(96, 104), (32, 40, 36)])
 def test_a_scale_of_two_draws_the_same_trees_twice_as_thick(shape: tuple[int, ...]) -> None:
     for seed in range(4):
         once = vessels.volume((seed,), vessels.Recipe(shape, even=True))[1]
@@ -148,15 +148,17 @@ def test_a_scale_of_two_draws_the_same_trees_twice_as_thick(shape: tuple[int, ..
 
 
 def test_images_are_written_as_the_benchmark_reads_them(tmp_path: Path) -> None:
-    command("vessels", tmp_path / "trees", "--shape", "64x48", "--counts", "2,1,2", "--even")
+    command("vessels", tmp_path / "trees", "--shape", "96x112", "--counts", "2,1,2", "--even")
     assert not is_volumetric(tmp_path / "trees")
     data = read_data_set(tmp_path / "trees", ["test"], (32, 32))
     assert [len(samples) for samples in data.splits.values()] == [2, 1, 2]
-    assert data.train[0].truth.shape == (64, 48)
+    assert data.train[0].truth.shape == (96, 112)
     assert [sample.name for sample in data.splits["test"]] == ["test_00", "test_01"]
     text = (tmp_path / "trees" / "README.md").read_text()
-    assert "2 train, 1 val, 2 test, each of 64 x 48 pixels" in text
+    assert "2 train, 1 val, 2 test, each of 96 x 112 pixels" in text
     assert "No gaps." in text
+    assert "bright spots" not in text
+    assert "enclose holes" in text
     assert "voxel" not in text
 
 
@@ -182,12 +184,21 @@ def test_a_scale_is_a_number_from_1_to_4(scale: str, capsys: pytest.CaptureFixtu
     assert f"--scale: got '{scale}', takes a number from 1 to 4" in capsys.readouterr().err
 
 
+def test_a_seed_is_no_negative_number(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["vessels", "trees", "--seed", "-1"])
+    assert "--seed: got '-1', takes a whole number of at least 0" in capsys.readouterr().err
+
+
 def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photo.jpg").write_text("")
     assert "holds photo.jpg; takes a new or empty folder" in failing(capsys, "vessels", tmp_path)
-    assert "--shape: got 16x64x64, takes three sides of 32 voxels" in failing(
-        capsys, "vessels", tmp_path / "new", "--shape", "16x64x64"
-    )
+    for shape in ("16x64x64", "64x64", "128"):
+        words = f"--shape: got {shape}, takes three sides of 32 voxels or more"
+        assert words in failing(capsys, "vessels", tmp_path / "new", "--shape", shape)
+    full = ("--shape", "32x32x32", "--scale", 4, "--counts", "2,1,1", "--seed", 0)
+    words = "--scale: got 4 with a --shape of 32x32x32, of which vessels would fill"
+    assert words in failing(capsys, "vessels", tmp_path / "new", *full)
     assert not (tmp_path / "new").exists()
     (tmp_path / "photo.jpg").unlink()
     (tmp_path / "train" / "images").mkdir(parents=True)  # somebody's data set
