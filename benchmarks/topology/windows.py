@@ -13,8 +13,8 @@ SMALLEST_WINDOW = 3
 LARGEST_WINDOW = 7
 EXCESS = 0.5  # by which a structure measures more than it is wide, on average
 NEAR = 1.75  # pixels between a width and a window that suits it
-# Below it SCNP made nothing significantly better on images like those trained on, volumes worse,
-# and alone it learnt nothing in some trainings: seen at thicknesses of 2.1 to 3.5.
+# Below it SCNP made nothing significantly better on images like those trained on, vessel trees and
+# membranes worse, and alone it learnt nothing in some trainings: seen at thicknesses of 2.1 to 3.5.
 THIN = 4.0
 
 

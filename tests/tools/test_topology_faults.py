@@ -345,7 +345,7 @@ def test_damaged_truths_are_named_and_written_anew(
         ("crop", 32, "a list of whole numbers"),
         ("features", [8, "x"], "a list of whole numbers"),
         ("learning_rate", None, "a number"),
-        ("tests", ["test", 3], "a list of words"),
+        ("tests", ["test", 3], "a list of names of folders"),
         ("measures", ["beauty"], "dice"),
         ("spatial_dimensions", 4, "2 or 3"),
         ("iterations", 0, "1 or more"),
