@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmarks.topology import run_command
 from benchmarks.topology.__main__ import main
 from benchmarks.topology.collapse import count_pixels
 from benchmarks.topology.configuration import DEFAULTS, RunKey, write_json
-from benchmarks.topology.datasets import Labels
+from benchmarks.topology.datasets import DataSet, Labels, read_data_set
 from benchmarks.topology.losses import MODES
 from benchmarks.topology.postprocessing import stored
 from benchmarks.topology.records import (
@@ -35,6 +36,9 @@ SIDE = 32
 TOY_TRAINING = ["--crop-size", str(SIDE), "--batch-size", "1", "--features", "2x2x2x2x2x2"]
 TOY_TRAINING += ["--precision", "float32"]
 TOY = [*TOY_TRAINING, "--one-process"]  # starting another takes seconds
+TOY_CONFIGURATION = replace(
+    DEFAULTS[2], crop=(SIDE, SIDE), features=(2,) * 6, iterations=6, validations=3
+)
 # A verdict on `write_referees_case`, and how many methods it compares with the baseline.
 REFEREES_OPTIONS = ("--one-process", "--losses", "cldice", "--seeds", 2)
 REFEREES_COMPARED = len(MODES) - 1 + 2
@@ -48,6 +52,11 @@ def write_images(root: Path) -> Path:
             save(root / split / "images" / f"{index}.jpg", np.stack([image * 255] * 3, axis=-1))
             save(root / split / "masks" / f"{index}.png", truth)
     return root
+
+
+def toy_data(root: Path) -> DataSet:
+    """The data set that write_images writes, in a folder of ``root``."""
+    return read_data_set(write_images(root / "bars"), ["test"], TOY_CONFIGURATION.crop)
 
 
 def write_volumes(root: Path) -> Path:

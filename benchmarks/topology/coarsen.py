@@ -19,7 +19,7 @@ from benchmarks.common.volumes import Spacing
 from benchmarks.topology.configuration import DEFAULTS
 from benchmarks.topology.datasets import Sample, read_split, shares_of_splits
 from benchmarks.topology.measures import component_count
-from benchmarks.topology.npz_files import SPACING_KEY
+from benchmarks.topology.npz_files import write_npz
 from benchmarks.topology.options import check_classes, positive, sides, splits
 
 README = """# {name}, coarser
@@ -133,7 +133,11 @@ def _write_split(folder: Path, split: str, samples: Sequence[Sample], classes: i
     """Write it, and read it again: masks of a few pixels may be taken for something else."""
     (folder / split).mkdir()
     for number, sample in enumerate(samples):
-        _write(sample, folder / split, number)
+        image, name = sample.image, sample.name
+        if sample.truth.ndim == 2:  # whose name may be none of a file
+            image, name = np.moveaxis(image, 0, -1), f"{number:04d}"
+        file = folder / split / f"{name}.npz"
+        write_npz(file, sample.name, image, sample.truth, sample.spacing)
     again = {sample.name: sample for sample in read_split(folder, split, classes=classes)}
     for sample in samples:
         if not np.array_equal(again[sample.name].truth, sample.truth):
@@ -152,19 +156,3 @@ def _blaming(factor: Sequence[int], split: str) -> Iterator[None]:
             f"({reason}); takes smaller blocks, such as 1x2 instead of 2; thin structures may "
             "allow none"
         ) from error
-
-
-def _write(sample: Sample, folder: Path, number: int) -> None:
-    """One npz file, as the benchmark reads them: a volume, or a stack of one image."""
-    if sample.truth.ndim == 2:
-        # The stack holds the image's name, which may be none of a file.
-        np.savez(
-            folder / f"{number:04d}.npz",
-            images=np.moveaxis(sample.image, 0, -1)[None],
-            masks=sample.truth[None],
-            ids=[sample.name],
-        )
-        return
-    known = {} if sample.spacing is None else {SPACING_KEY: np.array(sample.spacing)}
-    arrays = {"image": sample.image, "mask": sample.truth, **known}
-    np.savez(folder / f"{sample.name}.npz", **arrays)  # type: ignore[arg-type]

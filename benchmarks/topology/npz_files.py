@@ -71,6 +71,22 @@ def read_npz(file: Path, mask_key: str | None) -> tuple[Volume, Volume]:
     return Volume(image, spacing), Volume(mask, spacing)
 
 
+def write_npz(
+    file: Path, name: str, image: Array, mask: Array, spacing: Sequence[float] | None = None
+) -> None:
+    """A file as they are read here: a volume, or a stack of the one image ``name``.
+
+    Of an image [height, width] or [height, width, channels], or a volume [depth, height, width] or
+    [channels, depth, height, width], whose name is its file's.
+    """
+    if mask.ndim == 2:
+        np.savez(file, images=image[None], masks=mask[None], ids=[name])
+    elif spacing is None:
+        np.savez(file, image=image, mask=mask)
+    else:
+        np.savez(file, image=image, mask=mask, spacing=spacing)
+
+
 def is_stack(file: Path) -> bool:
     """Whether an npz file holds a stack of images, and no volume. Raises DataError."""
     with _reading(file), np.load(file, allow_pickle=False) as archive:

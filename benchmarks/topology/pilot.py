@@ -26,7 +26,13 @@ from benchmarks.topology.datasets import DataSet, Labels
 from benchmarks.topology.losses import OFF, build_loss
 from benchmarks.topology.records import PILOT, blaming
 from benchmarks.topology.results import LOSS_TITLES
-from benchmarks.topology.training import CurvePoint, Training, TrainingError, segment
+from benchmarks.topology.training import (
+    CurvePoint,
+    Training,
+    TrainingError,
+    on_threads,
+    segment,
+)
 
 CHECK_EVERY = 100  # iterations
 # Validation Dice has stopped rising when the best of PATIENCE checks is at most RISE above the best
@@ -89,14 +95,11 @@ def iterations_of_the_pilot(
             return int(stored["iterations"])
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, {**settings, "iterations": None})
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     try:
-        curve = _train(folder, loss, data, configuration, device)
+        with on_threads(threads):
+            curve = _train(folder, loss, data, configuration, device)
     except TrainingError as error:
         raise UsageError(f"pilot: {error}") from error
-    finally:
-        torch.set_num_threads(before)
     iterations = int(curve[-1]["iteration"])
     write_csv(file.with_suffix(".csv"), curve)
     write_json(file, {**settings, "iterations": iterations})  # makes it finished

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 from time import process_time
@@ -16,7 +15,12 @@ from benchmarks.common.tables import by
 from benchmarks.topology.configuration import LEVELS, PRECISIONS, Configuration
 from benchmarks.topology.datasets import DataSet
 from benchmarks.topology.losses import build_loss
-from benchmarks.topology.training import Training, TrainingError, fast_memory_format
+from benchmarks.topology.training import (
+    Training,
+    TrainingError,
+    fast_memory_format,
+    on_threads,
+)
 
 ROUNDS = 5
 # A difference below this is not worth the digits.
@@ -39,7 +43,7 @@ def faster_precision(
     if device.type != "cpu":
         return "float32", "trains in float32; --precision bfloat16 is the other"
     try:
-        with _threads(1):
+        with on_threads(1):
             took = _seconds_per_iteration(data, configuration, PRECISIONS, device)
     except TrainingError as error:
         return "float32", f"bfloat16 cannot be tried here ({error}): trains in float32"
@@ -78,7 +82,7 @@ def sides_wrong_in_bfloat16(configuration: Configuration, threads: int) -> tuple
     and images its work is split so that they do not.
     """
     for count in dict.fromkeys((1, threads)):
-        with _threads(count):
+        with on_threads(count):
             for level in reversed(range(LEVELS)):  # from the lowest one, which is soon told
                 sides = tuple(side >> level for side in configuration.crop)
                 shape = (configuration.batch_size, configuration.features[level], *sides)
@@ -115,16 +119,6 @@ def _weight_gradient(features: Tensor, error: Tensor) -> Tensor:
 
 def _wrong(sides: Sequence[int]) -> str:
     return f"gradients of {by(sides)} features are wrong in bfloat16 on this processor"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _seconds_per_iteration(

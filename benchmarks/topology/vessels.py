@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.common.errors import UsageError
 from benchmarks.common.files import new_folder, write_text
 from benchmarks.common.tables import by
+from benchmarks.topology.npz_files import write_npz
 from benchmarks.topology.options import natural, positive, sides
 
 SHAPE = (48, 64, 64)
@@ -151,7 +152,8 @@ def write(folder: Path, seed: int, recipe: Recipe, counts: dict[str, int]) -> No
         for index in range(count):
             image, truth = volume((seed, number, index), recipe)
             share += truth.mean() / count
-            _save(folder / split, f"{split}_{index:02d}", image, truth.astype(np.uint8))
+            name, mask = f"{split}_{index:02d}", truth.astype(np.uint8)
+            write_npz(folder / split / f"{name}.npz", name, image, mask, SPACING)
         if not 0 < share < MOST_FOREGROUND:
             raise UsageError(
                 f"--scale: got {recipe.scale:g} with a --shape of {by(recipe.shape)}, of which "
@@ -171,14 +173,6 @@ def volume(seed: Sequence[int], recipe: Recipe) -> tuple[Bytes, Mask]:
         contrast = np.ones(len(vessel.axis)) if recipe.even else _contrast(random, vessel)
         _draw(_scaled(vessel, recipe), contrast, brightness, truth)
     return _scan(random, brightness, 0 if recipe.even else brightness.size // SPOTS), truth
-
-
-def _save(folder: Path, name: str, image: Bytes, mask: Bytes) -> None:
-    """One npz file, as the benchmark reads them: a volume, or a stack of one image."""
-    if image.ndim == 3:
-        np.savez(folder / f"{name}.npz", image=image, mask=mask, spacing=SPACING)
-    else:
-        np.savez(folder / f"{name}.npz", images=image[None], masks=mask[None], ids=[name])
 
 
 def _readme(seed: int, recipe: Recipe, counts: dict[str, int]) -> str:
