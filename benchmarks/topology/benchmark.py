@@ -17,6 +17,7 @@ from benchmarks.common.tables import by, write_table
 from benchmarks.topology import statistics
 from benchmarks.topology.options import Reports
 from benchmarks.topology.results import (
+    CUBES_NOTE,
     LOWER_IS_BETTER,
     MODE_TITLES,
     TITLES,
@@ -68,15 +69,15 @@ def write_benchmark(results: Results, split: str, folder: Path) -> None:
             for method, of_method in cells.items()
         ],
         before=_headline(results, split),
-        after=notes(results) + _weakness(results, split),
+        after=notes(results, split) + _weakness(results, split),
         warning=results.warning,
     )
     draw(results, split, cells, folder / f"benchmark-{split}.png")
 
 
-def notes(results: Results) -> str:
+def notes(results: Results, split: str) -> str:
     """What the columns of ``columns`` mean."""
-    units = results.scored_as()
+    units = results.scored_as(split)
     return (
         f"Mean ± standard deviation over the seeds of the mean over the test {units}. p: paired "
         f"permutation test (10,000 permutations) against the same loss without SCNP, over {units}, "
@@ -160,7 +161,7 @@ def _headline(results: Results, split: str) -> str:
     configuration = results.configuration
     count = results.scored(split)
     return (
-        f"{results.name}, {split}: {count} {results.scored_as(count)}, "
+        f"{results.name}, {split}: {count} {results.scored_as(split, count)}, "
         f"w = {by(common_window(results))}, {configuration.iterations} iterations, Betti-0 with "
         f"{configuration.connectivity} neighbours."
     )
@@ -172,15 +173,10 @@ def _weakness(results: Results, split: str) -> str:
     text = ""
     if least >= SIGNIFICANT:
         text += (
-            f" With {count} {results.scored_as(count)} no paired test can give a p-value below "
-            f"{least:.3g}."
+            f" With {count} {results.scored_as(split, count)} no paired test can give a p-value "
+            f"below {least:.3g}."
         )
-    if results.cut:
-        text += (
-            " Cubes of one volume share its staining and its expert: p speaks of these volumes, "
-            "not of others."
-        )
-    return text
+    return f"{text} {CUBES_NOTE}" if results.is_cut(split) else text
 
 
 def draw(results: Results, split: str, cells: Mapping[Method, Cells], file: Path) -> None:

@@ -97,7 +97,7 @@ class Verdict:
 
     def scored_as(self, count: int = 2) -> str:
         """What so many of its pairs are called."""
-        return self.results.scored_as(count)
+        return self.results.scored_as(self.split, count)
 
     @property
     def too_few(self) -> bool:

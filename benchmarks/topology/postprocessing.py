@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_closing
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from benchmarks.topology.datasets import Labels, Planes
 from scnp_kernels.metrics.components import components, without_small
@@ -18,9 +19,11 @@ HALF = 0.5
 Probabilities = npt.NDArray[np.uint8]  # of the foreground, [*spatial], see `stored`
 
 # A threshold where both are equal; otherwise pieces above the first that reach above the second.
-CUTS = ((HALF, HALF), (0.3, 0.3), (0.4, 0.4), (0.6, 0.6), (0.7, 0.7), (0.3, 0.7), (0.5, 0.9))
-RADII = (0, 1, 2, 3)
-SMALLEST = (0, 8, 32, 128)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, HALF, 0.6, 0.7, 0.8, 0.9)
+HYSTERESES = ((0.1, HALF), (0.3, 0.7), (HALF, 0.9))
+CUTS = (*((cut, cut) for cut in THRESHOLDS), *HYSTERESES)
+RADII = (0, 1, 2, 3, 5)
+SMALLEST = (0, 8, 32, 128, 512)
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,40 @@ class Postprocessing:
         """As files name it: the words of ``described`` of images."""
         return self.described(2)
 
-    def described(self, spatial_dimensions: int) -> str:
+    def described(self, spatial_dimensions: int, *, ends: bool = False) -> str:
         """As tables say it of images (2) or volumes (3).
+
+        ``ends``: say of each step whether it is the last that the search tries in its direction,
+        so that one further on may do better.
 
         Example:
             >>> Postprocessing(0.3, 0.7, radius=1).described(2)
             'hysteresis 0.3 to 0.7, closing radius 1'
             >>> Postprocessing(0.4, 0.4, smallest=8).described(3), Postprocessing().described(3)
             ('threshold 0.4, no piece below 8 voxels', 'none')
+            >>> Postprocessing(0.1, 0.1, smallest=8).described(2, ends=True)
+            'threshold 0.1 (the lowest tried), no piece below 8 pixels'
         """
-        parts = []
-        if self.cuts and self.low == self.high:
-            parts.append(f"threshold {self.low:g}")
-        elif self.cuts:
-            parts.append(f"hysteresis {self.low:g} to {self.high:g}")
-        if self.radius:
-            parts.append(f"closing radius {self.radius}")
-        if self.smallest:
-            unit = "voxels" if spatial_dimensions == 3 else "pixels"
-            parts.append(f"no piece below {self.smallest} {unit}")
+        cut = f"threshold {self.low:g}"
+        if self.low != self.high:
+            cut = f"hysteresis {self.low:g} to {self.high:g}"
+        cuts = [both for both in CUTS if (both[0] == both[1]) == (self.low == self.high)]
+        unit = "voxels" if spatial_dimensions == 3 else "pixels"
+        steps: list[tuple[bool, str, tuple[float, ...], Iterable[tuple[float, ...]]]] = [
+            (self.cuts, cut, (self.low, self.high), cuts),
+            (self.radius > 0, f"closing radius {self.radius}", (self.radius,), zip(RADII)),
+            (
+                self.smallest > 0,
+                f"no piece below {self.smallest} {unit}",
+                (self.smallest,),
+                zip(SMALLEST),
+            ),
+        ]
+        parts = [
+            text + (_end(value, tried) if ends else "")
+            for is_done, text, value, tried in steps
+            if is_done
+        ]
         return ", ".join(parts) or "none"
 
     def apply(
@@ -104,13 +122,21 @@ class Postprocessing:
         return mask.astype(np.uint8)
 
 
+def _end(value: tuple[float, ...], tried: Iterable[tuple[float, ...]]) -> str:
+    """In brackets, where nothing above or nothing below the value was tried."""
+    ordered = sorted(tried)
+    if value == ordered[-1]:
+        return " (the highest tried)"
+    return " (the lowest tried)" if value == ordered[0] else ""
+
+
 def candidates(classes: int) -> list[Postprocessing]:
     """What the search tries, the simplest first.
 
     With more classes than background and foreground the most probable class stays: which of them
     a lower threshold should favour, nobody has said.
     """
-    cuts = CUTS if classes == 2 else CUTS[:1]
+    cuts = CUTS if classes == 2 else ((HALF, HALF),)
     found = [Postprocessing(*cut, *rest) for cut, *rest in product(cuts, RADII, SMALLEST)]
     return sorted(found, key=lambda candidate: candidate.complexity)
 
@@ -141,7 +167,7 @@ def close(label_map: Labels, window: tuple[int, ...]) -> Labels:
     closed = label_map.copy()
     for label in range(1, int(label_map.max(initial=0)) + 1):
         padded = np.pad(label_map == label, [(side, side) for side in sides], mode="edge")
-        filled = binary_closing(padded, np.ones(sides, np.bool_))
+        filled = minimum_filter(maximum_filter(padded, sides), sides)
         inside = tuple(slice(side, -side) for side in sides)
         closed[(closed == BACKGROUND) & filled[inside]] = label
     return closed

@@ -230,7 +230,7 @@ def _means(results: Results, method: Method, split: str) -> str:
     )
     seeds = results.counted(method, split)
     count = results.scored(split)
-    scored = f"{count} {results.scored_as(count)}"
+    scored = f"{count} {results.scored_as(split, count)}"
     scored += f", {seeds}" + ("" if isinstance(seeds, str) else f" seed{'' if seeds == 1 else 's'}")
     return f"mean of {scored}:\n{means}"
 

@@ -35,6 +35,10 @@ LOWER_IS_BETTER = {
     "betti_matching_error",
     "roundness_error",
 }
+CUBES_NOTE = (
+    "Cubes of one volume share its staining and its expert: p speaks of these volumes, not of "
+    "others."
+)
 TITLES = {
     "dice": "Dice",
     "betti0_error": "Betti-0 error",
@@ -99,6 +103,7 @@ class Results:
         default_factory=dict
     )
     _images: dict[str, tuple[RunRecord, set[str]]] = field(default_factory=dict)  # by split
+    _cut: dict[str, bool] = field(default_factory=dict)  # by split
 
     @property
     def name(self) -> str:
@@ -120,13 +125,13 @@ class Results:
         """Whether volumes are scored on cubes where they are large."""
         return self.configuration.spatial_dimensions == 3 and self.configuration.tile > 0
 
-    @cached_property
-    def cut(self) -> bool:
-        """Whether volumes were scored on several cubes each."""
-        return self.tiled and any(
-            len(self._volumes_and_cubes(split)) > len(truths(self.folder, split))
-            for split in self.configuration.tests
-        )
+    def is_cut(self, split: str) -> bool:
+        """Whether volumes of a split were scored on several cubes each."""
+        if split not in self._cut:
+            self._cut[split] = self.tiled and (
+                len(self._volumes_and_cubes(split)) > len(truths(self.folder, split))
+            )
+        return self._cut[split]
 
     def _volumes_and_cubes(self, split: str) -> set[str]:
         """The names of what is scored of a split's volumes."""
@@ -136,12 +141,12 @@ class Results:
             for place, _ in parts(truth.shape, self.configuration.tile)
         }
 
-    def scored_as(self, count: int = 2) -> str:
-        """What a score and a pair of a test stand for, as texts call so many of them."""
+    def scored_as(self, split: str, count: int = 2) -> str:
+        """What a split's scores and a test's pairs stand for, as texts call so many of them."""
         if self.configuration.spatial_dimensions == 2:
             name = "image"
         else:
-            name = "cube" if self.cut else "volume"
+            name = "cube" if self.is_cut(split) else "volume"
         return name if count == 1 else f"{name}s"
 
     def scored(self, split: str) -> int:
@@ -259,8 +264,8 @@ class Results:
         for lacking, missing in ((record, of_first - images), (first, images - of_first)):
             if missing:
                 raise UsageError(
-                    f"{lacking.folder / SCORES}: lacks {split} {self.scored_as(1)} {min(missing)}; "
-                    + train_anew(lacking.folder)
+                    f"{lacking.folder / SCORES}: lacks {split} {self.scored_as(split, 1)} "
+                    f"{min(missing)}; {train_anew(lacking.folder)}"
                 )
 
 

@@ -58,7 +58,7 @@ def write_sensitivity(results: Results, methods: list[Method], folder: Path) -> 
         ],
         before=f"{results.name}, {results.split}, {methods[0].loss_title}. "
         + _thickness_sentence(thickness, spacing_of(results.folder)),
-        after=notes(results),
+        after=notes(results, results.split),
         warning=results.warning,
     )
     draw(results, methods, thickness, folder / f"sensitivity-{methods[0].loss}.png")

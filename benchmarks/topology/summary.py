@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, found: Reports) -> None:
     """Write README.md, and copy what the tables are made from to --to if that is given."""
-    units = either(results.scored_as() for results, _ in found)
+    units = either(r.scored_as(split) for r, _ in found for split in r.configuration.tests)
     beginning = BEGINNING.format(units=units)
     parts = ["# Results of the topology benchmark", *warnings(found), beginning]
     blocks = {}
@@ -146,7 +146,7 @@ def _sentence(results: Results, methods: list[Method], split: str) -> str:
     count = results.scored(split)
     if least_p_value(count) >= SIGNIFICANT:
         clauses.append(
-            f"with {count} {results.scored_as(count)} no test can reach p < {SIGNIFICANT}"
+            f"with {count} {results.scored_as(split, count)} no test can reach p < {SIGNIFICANT}"
         )
     return "; ".join(clauses) + "."
 

@@ -23,7 +23,7 @@ from benchmarks.topology.comparisons import (
     sentence,
 )
 from benchmarks.topology.final_scores import AS_PREDICTED, POST_PROCESSED, Column, columns
-from benchmarks.topology.results import TITLES, Method
+from benchmarks.topology.results import CUBES_NOTE, TITLES, Method
 from benchmarks.topology.search import ALLOWED_DICE_LOSS
 from benchmarks.topology.statistics import Effect
 
@@ -68,13 +68,14 @@ def rules(verdicts: Sequence[Verdict]) -> str:
 def primary_notes(verdicts: Sequence[Verdict]) -> str:
     """What the columns of ``primary_rows`` mean, after the rules."""
     over = paired_as(verdicts)
+    cubes = f"{CUBES_NOTE} " if any(v.results.is_cut(v.split) for v in verdicts) else ""
     return (
         f"{rules(verdicts)} Means over sound seeds and {over}. Differences from the first row are "
         f"over the seeds of both, with 95 % bootstrap intervals over {over}; p: paired permutation "
         f"test over {over}, each averaged over its seeds (every swap for up to 16 {over}, else "
         "100,000 of them), also corrected for the rows of this table by Holm's method. "
         f"p speaks of other {over}, not of other trainings: for those, see in how many seeds the "
-        "method made fewer mistakes than the baseline of the same seed. **Bold**: "
+        f"method made fewer mistakes than the baseline of the same seed. {cubes}**Bold**: "
         f"fewer mistakes at corrected p < {SIGNIFICANT}; _italic_: more (as predicted: corrected "
         "for all comparisons of the table of scores). A training that collapsed is in no mean; its "
         "method has no p."
@@ -99,6 +100,7 @@ def primary_rows(verdict: Verdict) -> Table:
     rows: Table = []
     for method in verdict.methods:
         found, choice = by_method.get(method), verdict.choices.get(method)
+        treatment = choice.postprocessing.described(dimensions, ends=True) if choice else ""
         mean = _mean(verdict, method, POST_PROCESSED, verdict.main)
         before = _mean(verdict, method, AS_PREDICTED, verdict.main)
         rows.append(
@@ -106,7 +108,7 @@ def primary_rows(verdict: Verdict) -> Table:
                 "method": method.title,
                 "seeds": verdict.counted(method),
                 f"{error}, {AS_PREDICTED}": _marked(before, unprocessed.get(method)),
-                "post-processing": choice.postprocessing.described(dimensions) if choice else "",
+                "post-processing": treatment,
                 error: _marked(mean, found),
                 "difference [95 %]": _interval(found.difference, 2) if found else "",
                 "change [95 %]": percent(found.change) if found else "",

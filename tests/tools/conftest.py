@@ -15,7 +15,7 @@ from tests.topology_data import REFEREES_OPTIONS, command, write_referees_case
 def few_candidates() -> Iterator[None]:
     """Eight, to save time: what the search finds among all of them has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postprocessing, "CUTS", postprocessing.CUTS[:2])
+        patch.setattr(postprocessing, "CUTS", ((0.5, 0.5), (0.3, 0.3)))
         patch.setattr(postprocessing, "RADII", (0, 1))
         patch.setattr(postprocessing, "SMALLEST", (0, 32))
         yield

@@ -32,6 +32,7 @@ from tests.topology_data import (
     write_referees_case,
 )
 
+SIDES = {"val": 8, "test": 8, "test_long": 24}  # of volumes, on cubes of 8
 ON, JOINT = Method("ce_dice", "on", (3,)), Method("ce_dice", "joint", (3,))
 
 pytestmark = pytest.mark.usefixtures("few_candidates")
@@ -271,7 +272,7 @@ def test_volumes_are_called_volumes_or_cubes(
     told_of_cubes = (
         "Cubes of one volume share" in (tmp_path / "stripes/benchmark-test.md").read_text()
     )
-    assert told_of_cubes == (over == "cubes")
+    assert told_of_cubes == ("Cubes of one volume share" in notes) == (over == "cubes")
     pieces = Postprocessing(smallest=8)
     choice = replace(verdict.choices[BASELINE], postprocessing=pieces)
     row, *_ = primary_rows(replace(verdict, choices={BASELINE: choice}))
@@ -284,6 +285,24 @@ def test_volumes_are_called_volumes_or_cubes(
     assert f"over {over} or images, corrected" in both
     three = overall([verdict, filled, verdict_of(tmp_path, "square", (8, 8))])
     assert ("over cubes, volumes or images, corrected" in three) == (over == "cubes")
+
+
+def test_a_split_of_whole_volumes_has_no_cubes_because_another_is_cut(tmp_path: Path) -> None:
+    truth = {f"{split}/0": np.zeros((side, 8, 8), np.uint8) for split, side in SIDES.items()}
+    for mask in truth.values():
+        mask[..., 2:4] = 1
+    maps = {key: np.where(mask == 1, 0.9, 0.1) for key, mask in truth.items()}
+    runs = {RunKey("ce_dice", mode, (w,), 0): maps for mode, w in (("off", 1), ("on", 3))}
+    folder = predicted_runs(tmp_path / "stripes", truth, runs, tile=8, tests=["test", "test_long"])
+    whole, cut = judge(read_results(folder), (3,), 1)
+    assert sentence(whole).startswith("stripes, test (1 volume), ")
+    assert sentence(cut).startswith("stripes, test_long (3 cubes), ")
+    assert "Cubes of one volume" not in primary_notes([whole])
+    assert "Cubes of one volume" in primary_notes([whole, cut])
+    command("benchmark", tmp_path)
+    pages = [(tmp_path / f"stripes/benchmark-{name}.md").read_text() for name in list(SIDES)[1:]]
+    assert ["cube" in page for page in pages] == [False, True]
+    assert ["1 volume," in pages[0], "3 cubes," in pages[1]] == [True, True]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
