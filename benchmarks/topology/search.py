@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,10 @@ class RunSearch:
         self.bounds = [_mean(rows, BOUND) for rows in scores]
         self.save()
 
-    def error_task(self, index: int) -> Task:
-        """To measure the criterion of one candidate."""
+    def error_task(self, indices: Sequence[int]) -> Task:
+        """To measure the criterion of these candidates: once, where some come to the same."""
         criterion = replace(self.configuration, measures=(CRITERION,))
-        return self._task([self.candidates[index]], criterion)
+        return self._task([self.candidates[index] for index in indices], criterion)
 
     def _task(self, treatments: Sequence[Postprocessing], measured: Configuration) -> Task:
         return Task(
@@ -201,15 +202,19 @@ def choose(runs: Sequence[RunSearch], run_tasks: Map) -> Choice:
     allowed = np.flatnonzero(dice >= dice[0] - ALLOWED_DICE_LOSS - ROUNDING).tolist()
     errors: dict[int, float] = {}
     # The first candidate leaves predictions as they are: what the others are compared with.
-    for index in sorted(allowed, key=lambda index: (index != 0, bounds[index], index)):
-        if errors and bounds[index] > min(errors.values()) + ROUNDING:
-            continue
-        missing = [run for run in runs if index not in run.errors]
-        tasks = [run.error_task(index) for run in missing]
-        for run, (rows,) in zip(missing, run_tasks(measure, tasks), strict=True):
-            run.errors[index] = _mean(rows, CRITERION)
+    ordered = sorted(allowed, key=lambda index: (index != 0, bounds[index], index))
+    for (_, bound), group in groupby(ordered, key=lambda index: (index != 0, bounds[index])):
+        if errors and bound > min(errors.values()) + ROUNDING:
+            break
+        indices = list(group)
+        missing = [run for run in runs if not run.errors.keys() >= set(indices)]
+        tasks = [run.error_task(indices) for run in missing]
+        for run, scores in zip(missing, run_tasks(measure, tasks), strict=True):
+            run.errors |= {
+                i: _mean(rows, CRITERION) for i, rows in zip(indices, scores, strict=True)
+            }
             run.save()
-        errors[index] = float(np.mean([run.errors[index] for run in runs]))
+        errors |= {i: float(np.mean([run.errors[i] for run in runs])) for i in indices}
     lowest = min(errors.values())
     best = min(index for index, error in errors.items() if error <= lowest + ROUNDING)
     return Choice(
