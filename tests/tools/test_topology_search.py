@@ -14,7 +14,7 @@ from scipy.ndimage import binary_closing
 from skimage.filters import apply_hysteresis_threshold
 
 from benchmarks.common.errors import UsageError
-from benchmarks.topology import search
+from benchmarks.topology import measures, search
 from benchmarks.topology.configuration import RunKey
 from benchmarks.topology.datasets import Labels
 from benchmarks.topology.postprocessing import Postprocessing, candidates, close, stored
@@ -28,6 +28,7 @@ from benchmarks.topology.statistics import (
     permutation_test,
     relative_effect,
 )
+from scnp_kernels.metrics import betti_errors
 from tests.topology_data import predicted_runs
 
 PLAIN = Method("ce_dice", "off", (1,))
@@ -377,3 +378,19 @@ def test_volumes_are_searched_on_disjoint_cubes(tmp_path: Path) -> None:
     broken[3:6, 8:11, 12] = NO
     choice = searched(tmp_path, broken, truth=truth)
     assert choice.postprocessing == Postprocessing(radius=1)
+
+
+@pytest.mark.parametrize(("shape", "neighbours"), [((12, 13), (4, 8)), ((5, 6, 7), (6, 26))])
+def test_a_truth_that_was_counted_before_is_the_same_one(
+    shape: tuple[int, ...], neighbours: tuple[int, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    truths = random.random((3, *shape)) < 0.5
+    truths[2] = np.roll(truths[0], 1)  # as many pixels, elsewhere
+    for prediction in random.random((12, *shape)) < 0.5:
+        for truth, connectivity in product((*truths, np.asfortranarray(truths[0])), neighbours):
+            expected = betti_errors(prediction, truth, connectivity=connectivity)
+            pair = prediction, truth, connectivity
+            assert measures.betti0_error(*pair) == expected[0]
+            assert measures.betti1_error(*pair) == expected[1]
+            assert measures.betti_error(*pair) == sum(expected)
