@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ BYTE_VALUES = 256  # that a stored probability can have
 HALF = 0.5
 Probabilities = npt.NDArray[np.uint8]  # of the foreground, [*spatial], see `stored`
 
-# A threshold where both are equal; otherwise pieces above the first that reach above the second.
+Level = TypeVar("Level", float, tuple[float, float])  # of what the search tries
+
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, HALF, 0.6, 0.7, 0.8, 0.9)
-HYSTERESES = ((0.1, HALF), (0.3, 0.7), (HALF, 0.9))
+HYSTERESES = ((0.1, HALF), (0.3, 0.7), (HALF, 0.9))  # low and high
 CUTS = (*((cut, cut) for cut in THRESHOLDS), *HYSTERESES)
 RADII = (0, 1, 2, 3, 5)
 SMALLEST = (0, 8, 32, 128, 512)
@@ -73,26 +75,19 @@ class Postprocessing:
             >>> Postprocessing(0.1, 0.1, smallest=8).described(2, ends=True)
             'threshold 0.1 (the lowest tried), no piece below 8 pixels'
         """
-        cut = f"threshold {self.low:g}"
-        if self.low != self.high:
-            cut = f"hysteresis {self.low:g} to {self.high:g}"
-        cuts = [both for both in CUTS if (both[0] == both[1]) == (self.low == self.high)]
         unit = "voxels" if spatial_dimensions == 3 else "pixels"
-        steps: list[tuple[bool, str, tuple[float, ...], Iterable[tuple[float, ...]]]] = [
-            (self.cuts, cut, (self.low, self.high), cuts),
-            (self.radius > 0, f"closing radius {self.radius}", (self.radius,), zip(RADII)),
-            (
-                self.smallest > 0,
-                f"no piece below {self.smallest} {unit}",
-                (self.smallest,),
-                zip(SMALLEST),
-            ),
-        ]
-        parts = [
-            text + (_end(value, tried) if ends else "")
-            for is_done, text, value, tried in steps
-            if is_done
-        ]
+        parts = []
+        if self.cuts and self.low == self.high:
+            text = f"threshold {self.low:g}"
+            parts.append(text + _end(self.low, THRESHOLDS, ends))
+        elif self.cuts:
+            text = f"hysteresis {self.low:g} to {self.high:g}"
+            parts.append(text + _end((self.low, self.high), HYSTERESES, ends))
+        if self.radius:
+            parts.append(f"closing radius {self.radius}" + _end(self.radius, RADII, ends))
+        if self.smallest:
+            text = f"no piece below {self.smallest} {unit}"
+            parts.append(text + _end(self.smallest, SMALLEST, ends))
         return ", ".join(parts) or "none"
 
     def apply(
@@ -122,12 +117,12 @@ class Postprocessing:
         return mask.astype(np.uint8)
 
 
-def _end(value: tuple[float, ...], tried: Iterable[tuple[float, ...]]) -> str:
-    """In brackets, where nothing above or nothing below the value was tried."""
+def _end(value: Level, tried: Iterable[Level], ends: bool) -> str:
+    """In brackets, where nothing above or nothing below the value was tried, if asked for."""
     ordered = sorted(tried)
-    if value == ordered[-1]:
+    if ends and value == ordered[-1]:
         return " (the highest tried)"
-    return " (the lowest tried)" if value == ordered[0] else ""
+    return " (the lowest tried)" if ends and value == ordered[0] else ""
 
 
 def candidates(classes: int) -> list[Postprocessing]:
